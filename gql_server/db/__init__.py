@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, the statements of `sql/`, migrations, the embedded server. asyncpg appears only here."""

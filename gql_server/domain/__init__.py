@@ -1,0 +1,1 @@
+"""Channels, reasons, cells and viewers: pure values, no I/O."""

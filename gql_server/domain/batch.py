@@ -1,0 +1,81 @@
+"""A batch request and its cells, checked without a database (D13)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.reasons import ReasonBits
+from gql_server.errors import UserError
+
+
+class Setting(StrEnum):
+    NO_CHANGE = "NO_CHANGE"
+    ON = "ON"
+    OFF = "OFF"
+
+
+class FilterKind(StrEnum):
+    STUDENT = "STUDENT"
+    CENSUS = "CENSUS"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One contact point and reason, and what to do with it (D13)."""
+
+    contact_point: ContactPointKind
+    reason: str
+    set: Setting
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMasks:
+    """The bits a run turns on and off for one contact point."""
+
+    contact_point: ContactPointKind
+    on_mask: int
+    off_mask: int
+
+
+def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
+    """Return the distinct ON and OFF cells and what is wrong with the list.
+
+    Errors: UNKNOWN_REASON, CONFLICTING_CELLS (D13), NO_CELLS.
+    """
+    errors: list[UserError] = []
+    settings: dict[tuple[ContactPointKind, str], Setting] = {}
+    for index, cell in enumerate(cells):
+        path = ("cells", str(index))
+        key = (cell.contact_point, cell.reason)
+        if cell.reason not in bits:
+            errors.append(
+                UserError(
+                    "UNKNOWN_REASON",
+                    f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}.",
+                    (*path, "reason"),
+                )
+            )
+        elif settings.setdefault(key, cell.set) is not cell.set:
+            errors.append(
+                UserError(
+                    "CONFLICTING_CELLS",
+                    f"The cell {cell.contact_point} × {cell.reason} is named twice with different settings. Name it once.",
+                    path,
+                )
+            )
+    named = [Cell(*key, setting) for key, setting in settings.items() if setting is not Setting.NO_CHANGE]
+    if not errors and not named:
+        errors.append(UserError("NO_CELLS", "No cell is set to ON or OFF. Name at least one.", ("cells",)))
+    return named, errors
+
+
+def channel_masks(cells: Iterable[Cell], bits: ReasonBits) -> list[ChannelMasks]:
+    """Return the masks of each contact point that the cells name, in the matrix's order."""
+    on = dict.fromkeys(ContactPointKind, 0)
+    off = dict.fromkeys(ContactPointKind, 0)
+    for cell in cells:
+        if cell.set is not Setting.NO_CHANGE:
+            masks = on if cell.set is Setting.ON else off
+            masks[cell.contact_point] |= 1 << bits[cell.reason]
+    return [ChannelMasks(kind, on[kind], off[kind]) for kind in ContactPointKind if on[kind] | off[kind]]

@@ -1,0 +1,23 @@
+"""Sources and kinds of changes in the district's history (D28)."""
+
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    BATCH = "BATCH"
+    ADMIN = "ADMIN"
+    PORTAL = "PORTAL"
+    STAFF_REQUEST = "STAFF_REQUEST"
+    VENDOR = "VENDOR"
+    IMPORT = "IMPORT"
+    REVERT = "REVERT"
+
+
+class ChangeKind(StrEnum):
+    PREFERENCES = "PREFERENCES"
+    CONTACT_POINTS = "CONTACT_POINTS"
+    MEMBERSHIP = "MEMBERSHIP"
+    RELATIONSHIP = "RELATIONSHIP"
+    ENROLLMENT = "ENROLLMENT"
+    OPT_OUT = "OPT_OUT"
+    PERSON = "PERSON"

@@ -1,0 +1,56 @@
+"""Contact points, methods and the channels they make (D1, D2, D14)."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class ContactPointKind(StrEnum):
+    HOUSEHOLD_PHONE = "HOUSEHOLD_PHONE"
+    HOME_PHONE = "HOME_PHONE"
+    WORK_PHONE = "WORK_PHONE"
+    CELL_PHONE = "CELL_PHONE"
+    EMAIL = "EMAIL"
+    SECONDARY_EMAIL = "SECONDARY_EMAIL"
+
+    @property
+    def is_phone(self) -> bool:
+        return self not in (ContactPointKind.EMAIL, ContactPointKind.SECONDARY_EMAIL)
+
+    @property
+    def words(self) -> str:
+        """The kind as people say it: `cell phone`."""
+        return self.value.lower().replace("_", " ")
+
+
+class Method(StrEnum):
+    VOICE = "VOICE"
+    TEXT = "TEXT"
+    EMAIL = "EMAIL"
+
+
+class Channel(NamedTuple):
+    """A contact point with a method (D2)."""
+
+    contact_point: ContactPointKind
+    method: Method
+
+
+def methods(kind: ContactPointKind) -> tuple[Method, ...]:
+    """Return the methods a contact point can be reached by: phones by VOICE and TEXT, emails by EMAIL (D2)."""
+    return (Method.VOICE, Method.TEXT) if kind.is_phone else (Method.EMAIL,)
+
+
+def batch_method(kind: ContactPointKind) -> Method:
+    """Return the one method that a batch sets for a contact point: never TEXT (D14)."""
+    return methods(kind)[0]
+
+
+HOUSEHOLD_CHANNELS = tuple(
+    Channel(ContactPointKind.HOUSEHOLD_PHONE, method) for method in methods(ContactPointKind.HOUSEHOLD_PHONE)
+)
+PERSON_CHANNELS = tuple(
+    Channel(kind, method)
+    for kind in ContactPointKind
+    if kind is not ContactPointKind.HOUSEHOLD_PHONE
+    for method in methods(kind)
+)

@@ -1,0 +1,34 @@
+"""Global ids: opaque to clients, `<prefix>_<number>` to us."""
+
+from enum import StrEnum
+
+_MAX_BIGINT = 2**63 - 1
+
+
+class IdKind(StrEnum):
+    """The prefix of the ids of each kind of node."""
+
+    PERSON = "person"
+    HOUSEHOLD = "household"
+    SCHOOL = "school"
+    BATCH_RUN = "run"
+    SAVED_FILTER = "filter"
+    OPT_OUT = "optout"
+
+
+def encode_id(kind: IdKind, number: int) -> str:
+    return f"{kind.value}_{number}"
+
+
+def parse_id(kind: IdKind, text: str) -> int | None:
+    """Return the number in an id of that kind, or None.
+
+    A malformed id, an id of another kind and one that is out of range all give None, and None finds
+    nothing: they cannot be told from an id that does not exist.
+    """
+    prefix, _, digits = text.rpartition("_")
+    if prefix != kind.value or not digits.isascii() or not digits.isdecimal() or len(digits) > 19:
+        return None
+    number = int(digits)
+    canonical = encode_id(kind, number) == text
+    return number if canonical and number <= _MAX_BIGINT else None

@@ -1,0 +1,74 @@
+"""SQL as a value: text with named parameters, and fragments put into slots of a larger statement.
+
+The files of `sql/`, the fragments of plug-ins and the compiled reads all use this one notation:
+`:name` is a parameter and `{name}` a slot. Values never become part of the text.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+
+AMBIENT = frozenset({"district_id", "today"})
+"""Parameters that the host gives to every fragment; a fragment may use but not set them."""
+
+_TOKEN = re.compile(
+    r"""(?P<skip>'(?:[^']|'')*' | "[^"]*" | --[^\n]* | /\*.*?\*/ | ::)
+      | :(?P<param>[a-z_][a-z0-9_]*)
+      | \{(?P<slot>[a-z_][a-z0-9_]*)\}""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A piece of SQL and the values of its own parameters. `:district_id` and `:today` are the host's to give."""
+
+    text: str
+    args: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    def renamed(self, prefix: str) -> "Sql":
+        """Return the same SQL with its own parameters prefixed, so that two fragments cannot clash."""
+        text = _rewrite(self.text, lambda name: f":{name}" if name in AMBIENT else f":{prefix}__{name}")
+        return Sql(text, {f"{prefix}__{name}": value for name, value in self.args.items()})
+
+    def fill(self, **slots: "Sql") -> "Sql":
+        """Return the statement with each slot replaced by its fragment. Raises KeyError for an unfilled slot."""
+        fragments = {name: fragment.renamed(name) for name, fragment in slots.items()}
+        text = _TOKEN.sub(lambda m: fragments[m["slot"]].text if m["slot"] else m[0], self.text)
+        args = dict(self.args)
+        for fragment in fragments.values():
+            args.update(fragment.args)
+        return Sql(text, args)
+
+    def having(self, **args: object) -> "Sql":
+        """Return the statement with these values added."""
+        return Sql(self.text, {**self.args, **args})
+
+
+def parameters(text: str) -> list[str]:
+    """Return the names of the parameters in a text, in the order of their first use."""
+    return list(dict.fromkeys(m["param"] for m in _TOKEN.finditer(text) if m["param"]))
+
+
+def slots(text: str) -> list[str]:
+    """Return the names of the slots in a text, in the order of their first use."""
+    return list(dict.fromkeys(m["slot"] for m in _TOKEN.finditer(text) if m["slot"]))
+
+
+@lru_cache(maxsize=1024)
+def numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the text with `:name` as `$1`, `$2`, ... and the names in that order.
+
+    Raises ValueError where a slot was left unfilled.
+    """
+    if unfilled := slots(text):
+        raise ValueError(f"unfilled slots: {', '.join(unfilled)}")
+    names = parameters(text)
+    position = {name: f"${n}" for n, name in enumerate(names, start=1)}
+    return _rewrite(text, position.__getitem__), tuple(names)
+
+
+def _rewrite(text: str, parameter: Callable[[str], str]) -> str:
+    return _TOKEN.sub(lambda m: parameter(m["param"]) if m["param"] else m[0], text)

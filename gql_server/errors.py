@@ -1,0 +1,85 @@
+"""What can go wrong, with a stable code and a sentence that says what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UserError:
+    """Something the caller can put right. `path` leads to the input at fault, such as ("cells", "2", "reason")."""
+
+    code: str
+    message: str
+    path: tuple[str, ...] | None = None
+
+
+class GqlServerError(Exception):
+    """Base of all errors of this product. `code` is stable; the message is for people."""
+
+    code = "ERROR"
+
+
+class Rejected(GqlServerError):
+    """A request was refused whole; nothing was written. Carries one `UserError` for each thing to put right."""
+
+    code = "REJECTED"
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = tuple(errors)
+
+
+def rejected(code: str, message: str, *path: str) -> Rejected:
+    """Return a `Rejected` with the one error given."""
+    return Rejected([UserError(code, message, path or None)])
+
+
+class Unauthenticated(GqlServerError):
+    """The request carries no token, or one that does not hold. Answered with 401."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(GqlServerError):
+    """The viewer's role may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class InvalidArgument(GqlServerError):
+    """An argument of a query is out of its range, such as a cursor that no answer contained."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class Unavailable(GqlServerError):
+    """The database cannot be reached now. The same request may be sent again."""
+
+    code = "UNAVAILABLE"
+
+
+class ConfigurationError(GqlServerError):
+    """The server cannot start as it is set up: no signing key, a database that is not migrated."""
+
+    code = "CONFIGURATION"
+
+
+class PluginError(GqlServerError):
+    """A plug-in cannot be loaded, or broke a rule of its hooks. Names the plug-in."""
+
+    code = "PLUGIN"
+
+    def __init__(self, plugin: str, problem: str) -> None:
+        super().__init__(f"Plug-in {plugin!r}: {problem}")
+        self.plugin = plugin
+
+
+class ImportFailed(GqlServerError):
+    """An import found input that it cannot take. Nothing was written. Names the file, and the line where known."""
+
+    code = "IMPORT"
+
+    def __init__(self, file: str, line: int | None, problem: str) -> None:
+        where = file if line is None else f"{file}:{line}"
+        super().__init__(f"{where}: {problem}")
+        self.file, self.line, self.problem = file, line, problem

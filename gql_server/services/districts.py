@@ -1,0 +1,58 @@
+"""Districts: created with their reasons and the cells switched off by default, looked up by code."""
+
+from collections.abc import Iterable
+
+from gql_server.db.protocols import Connection
+from gql_server.db.statements import execute, fetch, fetchrow, fetchval
+from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.viewer import District
+from gql_server.hooks.host import OwnedReason
+
+
+async def find_district(conn: Connection, code: str) -> District | None:
+    row = await fetchrow(conn, "district/find", code=code)
+    return District(**dict(row.items())) if row else None
+
+
+async def create_district(
+    conn: Connection, code: str, name: str, time_zone: str, reasons: Iterable[OwnedReason]
+) -> District:
+    """Create a district with its reasons and the default disabled cells (D15); return an existing one as it is.
+
+    Call it in a transaction.
+    """
+    await execute(conn, "district/create", code=code, name=name, time_zone=time_zone)
+    district = await find_district(conn, code)
+    assert district is not None
+    await register_reasons(conn, reasons)
+    return district
+
+
+async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> int:
+    """Give every district a bit for each reason that it lacks (D3) and return how many were added.
+
+    Bits are allocated once and never reused; a reason whose plug-in is gone keeps its bit. A TEACHER reason that
+    is new to a district is switched off on every phone (D15). Call it in a transaction.
+    """
+    owned = list(reasons)
+    return int(
+        await fetchval(
+            conn,
+            "district/register_reasons",
+            codes=[reason.code for reason in owned],
+            labels=[reason.label for reason in owned],
+            descriptions=[reason.description for reason in owned],
+            plugins=[reason.plugin for reason in owned],
+        )
+    )
+
+
+async def missing_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> list[str]:
+    """Return the codes that some district has no bit for."""
+    rows = await fetch(conn, "district/missing_reasons", codes=[reason.code for reason in reasons])
+    return [row["code"] for row in rows]
+
+
+async def reason_bits(conn: Connection, district_id: int) -> ReasonBits:
+    rows = await fetch(conn, "district/reason_bits", district_id=district_id)
+    return ReasonBits({row["code"]: row["bit"] for row in rows})

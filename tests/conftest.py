@@ -1,0 +1,70 @@
+"""A real PostgreSQL for every test: the embedded server, one migrated template database, a copy where a test commits."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from gql_server.db.embedded import embedded_postgres
+from gql_server.db.migrations import migrate
+from gql_server.db.pool import Pool, connect, open_pool
+from gql_server.db.statements import resource_folder
+from gql_server.hooks.host import PluginHost
+from tests.support.builder import DistrictBuilder
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL for the session, as a DSN with {database} to fill in."""
+    with embedded_postgres(tmp_path_factory.mktemp("postgres"), delete=True) as dsn:
+        yield dsn.replace("/postgres?", "/{database}?")
+
+
+@pytest.fixture(scope="session")
+async def template(server_dsn: str) -> str:
+    """The name of a migrated, empty database that nobody is connected to."""
+    name = "template_migrated"
+    async with connect(server_dsn.format(database="postgres")) as conn:
+        await conn.execute(f'create database "{name}"')
+    async with connect(server_dsn.format(database=name)) as conn:
+        await migrate(conn)
+    return name
+
+
+@pytest.fixture
+async def dsn(server_dsn: str, template: str) -> str:
+    """The DSN of a fresh, migrated database."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    async with connect(server_dsn.format(database="postgres")) as conn:
+        await conn.execute(f'create database "{name}" template "{template}"')
+    return server_dsn.format(database=name)
+
+
+@pytest.fixture
+async def db(dsn: str) -> AsyncIterator[Pool]:
+    """A pool on a fresh, migrated database."""
+    pool = await open_pool(dsn, min_size=1, max_size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture(scope="session")
+def builtin_plugins() -> Path:
+    return resource_folder("plugins")
+
+
+@pytest.fixture(scope="session")
+def host(builtin_plugins: Path) -> PluginHost:
+    """The built-in plug-ins, loaded."""
+    return PluginHost([builtin_plugins])
+
+
+@pytest.fixture
+async def district(db: Pool, host: PluginHost) -> AsyncIterator[DistrictBuilder]:
+    """An empty district in a fresh database, with methods that add people to it."""
+    async with db.acquire() as conn:
+        yield await DistrictBuilder.create(conn, host)
