@@ -1,0 +1,35 @@
+"""What a request's resolvers find in `info.context`."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from strawberry import Info
+
+from gql_server.domain.viewer import Viewer
+from gql_server.reads.links import ReadContext
+from gql_server.reads.reader import Reader
+from gql_server.services.batch.service import BatchService
+from gql_server.services.filters import FilterService
+from gql_server.services.preferences import PreferenceService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the mutations call. One for the server's life."""
+
+    batch: BatchService
+    preferences: PreferenceService
+    filters: FilterService
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request: who asks, and what answers."""
+
+    viewer: Viewer
+    services: Services
+    reader: Reader
+    read: ReadContext
+
+
+RequestInfo: TypeAlias = Info[RequestContext, None]

@@ -1,0 +1,88 @@
+"""The mutation type: a resolver parses, calls one service, maps."""
+
+from typing import Annotated
+
+import strawberry
+
+from gql_server.api.context import RequestInfo
+from gql_server.api.fields import Id, mutation
+from gql_server.api.inputs import (
+    BatchSetPreferencesInput,
+    SaveFilterInput,
+    SetHouseholdPreferencesInput,
+    SetPreferencesInput,
+)
+from gql_server.api.payloads import (
+    BatchSetPreferencesPayload,
+    DeletedPayload,
+    SavedFilterPayload,
+    SetHouseholdPreferencesPayload,
+    SetPreferencesPayload,
+    user_errors,
+)
+from gql_server.errors import Rejected
+
+_INPUT = strawberry.argument(description="What to do.")
+
+
+def _revision(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+@strawberry.type(
+    description="What can be changed. Every change that is committed is one change set of the district's history."
+)
+class Mutation:
+    @mutation
+    async def batch_set_preferences(
+        self, info: RequestInfo, input: Annotated[BatchSetPreferencesInput, _INPUT]
+    ) -> BatchSetPreferencesPayload:
+        """Set contact preferences for a whole population. For administrators.
+
+        The mode and the scope select people; plug-ins' rules keep some out of some cells, and the run says whom.
+        """
+        context = info.context
+        work = context.services.batch.submit(context.viewer, input.value(), input.wait_seconds)
+        return await BatchSetPreferencesPayload.of(work)
+
+    @mutation
+    async def set_preferences(
+        self, info: RequestInfo, input: Annotated[SetPreferencesInput, _INPUT]
+    ) -> SetPreferencesPayload:
+        """Set preferences of one person, TEXT too. For administrators."""
+        context = info.context
+        work = context.services.preferences.set_person(
+            context.viewer, input.person_id, [c.value() for c in input.cells], _revision(input.if_revision)
+        )
+        return await SetPreferencesPayload.of(work)
+
+    @mutation
+    async def set_household_preferences(
+        self, info: RequestInfo, input: Annotated[SetHouseholdPreferencesInput, _INPUT]
+    ) -> SetHouseholdPreferencesPayload:
+        """Set household phone preferences of one household, TEXT too. For administrators."""
+        context = info.context
+        work = context.services.preferences.set_household(
+            context.viewer, input.household_id, [c.value() for c in input.cells], _revision(input.if_revision)
+        )
+        return await SetHouseholdPreferencesPayload.of(work)
+
+    @mutation
+    async def save_filter(
+        self, info: RequestInfo, input: Annotated[SaveFilterInput, _INPUT]
+    ) -> SavedFilterPayload:
+        """Save a filter under a name, a new one or another version. For administrators."""
+        context = info.context
+        work = context.services.filters.save(
+            context.viewer, name=input.name, kind=input.kind, criteria=input.criteria, filter_id=input.id
+        )
+        return await SavedFilterPayload.of(work)
+
+    @mutation
+    async def delete_filter(self, info: RequestInfo, id: Id) -> DeletedPayload:
+        """Delete a saved filter that no unfinished run uses. For administrators."""
+        try:
+            await info.context.services.filters.delete(info.context.viewer, id)
+        except Rejected as refusal:
+            return DeletedPayload(deleted_id=None, user_errors=user_errors(refusal))
+        return DeletedPayload(deleted_id=id, user_errors=[])

@@ -1,0 +1,106 @@
+"""The schema: Strawberry's types, the links they declare, and the resolvers that read compiled answers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from graphql import (
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    is_enum_type,
+    print_schema,
+)
+from strawberry.schema.config import StrawberryConfig
+
+from gql_server.api.enums import VALUE_DESCRIPTIONS
+from gql_server.api.fields import LINK
+from gql_server.api.mutation import Mutation
+from gql_server.api.payloads import REF
+from gql_server.api.query import Query
+from gql_server.api.scalars import SCALARS
+from gql_server.api.types.people import OptOut
+from gql_server.reads.links import AnyLink, Links
+
+_STRAWBERRY_FIELD = "strawberry-definition"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema and the links of its fields."""
+
+    graphql: GraphQLSchema
+    links: Links
+
+
+def build_schema() -> Schema:
+    """Build the schema anew."""
+    built = strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        types=[OptOut],
+        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
+    )
+    schema = built._schema
+    for name, values in VALUE_DESCRIPTIONS.items():
+        enum = schema.type_map[name]
+        assert is_enum_type(enum)
+        for value, description in values.items():
+            enum.values[value].description = description
+    links = {(type_.name, name): link for type_, name, _, link in _linked_fields(schema)}
+    _read_through_links(schema, links)
+    return Schema(schema, links)
+
+
+def print_sdl() -> str:
+    """Return the schema in the schema definition language, as `schema.graphql` holds it."""
+    return print_schema(build_schema().graphql) + "\n"
+
+
+def _fields(schema: GraphQLSchema) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField]]:
+    for type_ in schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
+            for name, field in type_.fields.items():
+                yield type_, name, field
+
+
+def _linked_fields(
+    schema: GraphQLSchema,
+) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField, AnyLink]]:
+    for type_, name, field in _fields(schema):
+        definition = field.extensions.get(_STRAWBERRY_FIELD)
+        if definition is not None and LINK in definition.metadata:
+            yield type_, name, field, definition.metadata[LINK]
+
+
+def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
+    """Give every field its resolver for when graphql-core executes: mutations, and queries with introspection.
+
+    A link at the top of a query or payload is read by one compiled statement for all that is below it; what is
+    below finds its value in that answer, by response key.
+    """
+    mutation, query = schema.mutation_type, schema.query_type
+    payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
+    for type_, name, field in _fields(schema):
+        if type_ is query or (type_.name in payloads and (type_.name, name) in links):
+            field.resolve = _read_link
+        elif type_ is not mutation and type_.name not in payloads and type_.name != "UserError":
+            field.resolve = _by_response_key
+
+
+async def _read_link(source: Any, info: GraphQLResolveInfo[Any]) -> Any:
+    extra = {}
+    if info.parent_type is not info.schema.query_type:
+        if source.ref is None:
+            return None
+        extra = {REF: source.ref}
+    context = info.context
+    return await context.reader.field(
+        info.parent_type, info.field_nodes, info.fragments, info.variable_values, context.read, extra=extra
+    )
+
+
+def _by_response_key(source: Any, info: GraphQLResolveInfo[Any]) -> Any:
+    return source[info.path.key]

@@ -1,0 +1,146 @@
+"""The batch: modes, what the wizard may offer, runs and their results; saved filters and plug-ins."""
+
+import datetime
+
+import strawberry
+
+from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, Setting
+from gql_server.api.fields import After, OptionalFirst, column, joined, linked
+from gql_server.api.filter_matches import matches_slots
+from gql_server.api.scalars import JSON, ModeCode, ReasonCode
+from gql_server.api.types.common import Connection, Node
+from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
+from gql_server.reads.links import ConnectionLink, Expression, Key, Link
+
+_OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
+
+
+@strawberry.type(description="Why a message is sent: the columns of the wizard's matrix.")
+class ContactReason:
+    code: ReasonCode = column("Its code.")
+    label: str = column("Its name.")
+    description: str = column("What such messages are about.")
+    plugin: str = column("The plug-in that adds it.")
+
+
+@strawberry.type(description="A way to select people for a batch.")
+class BatchMode:
+    code: ModeCode = column("Its code.")
+    label: str = column("Its name.")
+    description: str = column("Whom it selects.")
+    filter_kind: FilterKind = column("The kind of saved filters it takes.")
+    filter_required: bool = column("Whether it needs one.")
+    plugin: str = column("The plug-in that adds it.")
+
+
+@strawberry.type(description="One cell of the wizard's matrix.")
+class BatchCellOption:
+    contact_point: ContactPointKind = column("The contact point.")
+    reason: ReasonCode = column("The reason.")
+    enabled: bool = column("Whether a batch may set it.")
+    because: str | None = column("Why not; null where it may.")
+    reachable: int = column(
+        "The selected people with that contact point on record; for the household phone: households."
+    )
+
+
+@strawberry.type(
+    description="What the wizard may offer for a mode and scope: each cell, and if it is not enabled, why."
+)
+class BatchOptions:
+    population: int = column("How many people the mode and scope select.")
+    cells: list[BatchCellOption] = joined(
+        Link("batch_cell_option", order="{child}.contact_point, {child}.bit"),
+        "The cells, in the matrix's order.",
+    )
+
+
+@strawberry.type(description="People (and, for the household phone, households) to do and done.")
+class BatchProgress:
+    done: int = column("Done so far.")
+    total: int = column("To do in all; 0 until the run is planned.")
+
+
+@strawberry.type(description="What became of one cell of the matrix.")
+class BatchCellResult:
+    contact_point: ContactPointKind = column("The contact point.")
+    reason: ReasonCode = column("The reason.")
+    set: Setting = column("What the run was asked to do with the cell.")
+    updated: int | None = column(
+        "Preferences changed; null where the cell is NO_CHANGE. For the household phone: households."
+    )
+    unchanged: int | None = column("Already as asked.")
+    overwrote_chosen: int | None = column("Of `updated`: those that had been the person's own choice.")
+    kept_chosen: int | None = column("Left alone because `keepChosen` was set.")
+    excluded: int | None = column("Kept out by a rule.")
+    people_affected: int | None = column(
+        "For the household phone: active members of the changed households; else the same as `updated`."
+    )
+
+
+@strawberry.type(description="A person or household that a rule kept out of a cell.")
+class BatchExclusion:
+    person: Person | None = joined(PERSON, "The person; null for the household phone.")
+    household: Household | None = joined(HOUSEHOLD, "The household, for the household phone.")
+    contact_point: ContactPointKind = column("The contact point.")
+    reason: ReasonCode = column("The reason.")
+    rule: str = column("The rule: its plug-in and name.")
+    because: str = column("The rule's words.")
+
+
+@strawberry.type(description="One run of a batch: what was asked, how far it is, what came of it.")
+class BatchRun(Node):
+    mode: ModeCode = column("The mode it selects people by.")
+    status: BatchStatus = column("Where it stands.")
+    dry_run: bool = column("Whether it only plans.")
+    keep_chosen: bool = column("Whether it leaves alone what people chose for themselves.")
+    requested_by: str = column("Who asked for it.")
+    requested_at: datetime.datetime = column("When.")
+    finished_at: datetime.datetime | None = column("When it ended; null before that.")
+    progress: BatchProgress = joined(Link(None), "How far it is.")
+    population: int = column("People the mode and the scope selected.")
+    results: list[BatchCellResult] = joined(
+        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit"),
+        "One entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the matrix's order.",
+    )
+    errors: list[str] = column("What went wrong, in words; empty for a run that went well.")
+
+    @linked(
+        ConnectionLink(
+            "batch_exclusion",
+            (
+                Key("rule_no", "smallint"),
+                Key("household", "boolean"),
+                Key("subject_id", "bigint"),
+                Key("contact_point", "contact_point_kind"),
+                Key("bit", "smallint"),
+            ),
+            _OF_RUN,
+        )
+    )
+    def exclusions(
+        self,
+        first: OptionalFirst = None,
+        after: After = None,
+    ) -> Connection[BatchExclusion]:
+        """People a rule kept out of a cell, with the rule and its words."""
+
+
+@strawberry.type(description="A selection of people kept under a name.")
+class SavedFilter(Node):
+    name: str = column("Its name, unique for its kind.")
+    kind: FilterKind = column("What it selects from.")
+    criteria: JSON = column("What people must fit: all / any / not over fields.")
+    matches: int = strawberry.field(
+        description="How many people fit today.",
+        metadata={"link": Expression("{matches}", matches_slots)},
+    )
+
+
+@strawberry.type(description="A plug-in of the server.")
+class Plugin:
+    name: str = column("Its name.")
+    version: str | None = column("Its version, where it came with one.")
+    distribution: str | None = column("The installed distribution it came with, if any.")
+    enabled: bool = column("Whether it is in use.")
+    hooks: list[str] = column("The hooks it implements.")

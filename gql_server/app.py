@@ -1,0 +1,139 @@
+"""The composition root: the only module that knows everyone."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from gql_server.api.auth import Tokens
+from gql_server.api.context import Services
+from gql_server.api.districts import DistrictCache
+from gql_server.api.http import GraphQLHandler, PageLimits, add_routes
+from gql_server.api.limits import validation_rules
+from gql_server.api.schema import build_schema
+from gql_server.db.migrations import pending
+from gql_server.db.pool import connect, open_pool
+from gql_server.db.protocols import Connection, Database
+from gql_server.db.statements import resource_folder
+from gql_server.errors import ConfigurationError
+from gql_server.hooks.host import PluginHost
+from gql_server.reads.documents import DocumentCache
+from gql_server.services.batch.service import BatchService
+from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.districts import missing_reasons
+from gql_server.services.filters import FilterService
+from gql_server.services.preferences import PreferenceService
+from gql_server.settings import Settings
+
+
+def make_host(settings: Settings) -> PluginHost:
+    """Load the plug-ins: the built-in ones, the folder of the settings, installed distributions. Raises PluginError."""
+    folders = [resource_folder("plugins")]
+    if settings.plugins_dir is not None:
+        folders.append(settings.plugins_dir)
+    return PluginHost(folders, settings.disabled_plugins)
+
+
+async def check_ready(conn: Connection, host: PluginHost) -> None:
+    """Raise ConfigurationError where the database is not migrated, or lacks a reason of a loaded plug-in."""
+    names = [migration.name for migration in await pending(conn)]
+    if names:
+        raise ConfigurationError(f"The database lacks {', '.join(names)}. Run `gql-server migrate`.")
+    codes = await missing_reasons(conn, host.reasons)
+    if codes:
+        raise ConfigurationError(
+            f"Some district has no place for the reasons {', '.join(codes)} of the loaded plug-ins. "
+            "Run `gql-server migrate`."
+        )
+
+
+def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
+    """Wire one server on an open pool. The batch worker runs as long as the application. Raises ConfigurationError."""
+    if settings.signing_key is None:
+        raise ConfigurationError(
+            "There is no signing key. Make one with"
+            ' `python -c "import secrets; print(secrets.token_urlsafe(32))"` and set it as GQL_SERVER_SIGNING_KEY.'
+        )
+    schema = build_schema()
+    worker = BatchWorker(
+        db,
+        host,
+        lease_seconds=settings.batch_lease_seconds,
+        poll_seconds=settings.batch_poll_seconds,
+        chunk_size=settings.batch_chunk_size,
+        workers=settings.batch_workers,
+    )
+    handler = GraphQLHandler(
+        schema=schema,
+        documents=DocumentCache(
+            schema.graphql,
+            validation_rules(settings.max_depth, settings.max_aliases),
+            max_tokens=settings.max_tokens,
+        ),
+        tokens=Tokens(settings.signing_key.get_secret_value()),
+        districts=DistrictCache(db),
+        db=db,
+        host=host,
+        services=Services(
+            BatchService(db, host, worker), PreferenceService(db, host), FilterService(db, host)
+        ),
+        pages=PageLimits(settings.max_vendor_page_size, settings.max_page_size),
+        graphiql=settings.graphiql,
+    )
+
+    async def ready() -> None:
+        async with db.acquire() as conn:
+            await check_ready(conn, host)
+
+    async def work_batches(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(worker.run())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    app = web.Application(client_max_size=settings.max_body_bytes)
+    add_routes(app, handler, ready)
+    app.cleanup_ctx.append(work_batches)
+    return app
+
+
+async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM, SIGINT or cancellation. `ready` is called with the base URL once it listens.
+
+    Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
+    """
+    host = make_host(settings)
+    async with connect(dsn) as conn:
+        await check_ready(conn, host)
+    db = await open_pool(
+        dsn,
+        min_size=settings.pool_min_size,
+        max_size=settings.pool_max_size,
+        acquire_timeout=settings.acquire_timeout,
+        statement_timeout=settings.statement_timeout,
+    )
+    runner = web.AppRunner(make_app(settings, db, host), access_log=None, handle_signals=False)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Choose another port in GQL_SERVER_PORT."
+            ) from error
+        if ready is not None:
+            port = runner.addresses[0][1]
+            ready(f"http://{settings.host}:{port}")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        await db.close()

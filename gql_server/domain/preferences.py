@@ -1,0 +1,61 @@
+"""The cells of a write to one person or household, checked without a database (D2, D5, D22)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gql_server.domain.batch import ChannelMasks
+from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, Channel, ContactPointKind, Method
+from gql_server.domain.reasons import ReasonBits
+from gql_server.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceCell:
+    """One channel and reason, and whether it is to be on."""
+
+    contact_point: ContactPointKind
+    method: Method
+    reason: str
+    on: bool
+
+    @property
+    def channel(self) -> Channel:
+        return Channel(self.contact_point, self.method)
+
+
+def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household: bool) -> list[UserError]:
+    """Return what is wrong with the cells: NO_CELLS, UNKNOWN_REASON, INVALID_CHANNEL, CONFLICTING_CELLS.
+
+    A household has only its phone, a person has all but that (D5); phones are reached by VOICE and TEXT,
+    emails by EMAIL (D2).
+    """
+    if not cells:
+        return [UserError("NO_CELLS", "No preference is named. Name at least one.", ("cells",))]
+    channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
+    errors: list[UserError] = []
+    seen: dict[tuple[Channel, str], bool] = {}
+    for index, cell in enumerate(cells):
+        path = ("cells", str(index))
+        if cell.channel not in channels:
+            names = ", ".join(f"{kind} by {method}" for kind, method in channels)
+            words = f"{cell.contact_point} by {cell.method} cannot be set here. Use one of {names}."
+            errors.append(UserError("INVALID_CHANNEL", words, path))
+        if cell.reason not in bits:
+            words = f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}."
+            errors.append(UserError("UNKNOWN_REASON", words, (*path, "reason")))
+        if seen.setdefault((cell.channel, cell.reason), cell.on) is not cell.on:
+            name = f"{cell.contact_point} by {cell.method} × {cell.reason}"
+            words = f"{name} is named both on and off. Name it once."
+            errors.append(UserError("CONFLICTING_CELLS", words, path))
+    return errors
+
+
+def cell_masks(cells: Sequence[PreferenceCell], bits: ReasonBits) -> dict[Channel, ChannelMasks]:
+    """Return the bits to turn on and off for each channel that the cells name. The cells have no errors."""
+    masks: dict[Channel, ChannelMasks] = {}
+    for cell in cells:
+        bit = 1 << bits[cell.reason]
+        old = masks.get(cell.channel, ChannelMasks(cell.contact_point, 0, 0))
+        on, off = (bit, 0) if cell.on else (0, bit)
+        masks[cell.channel] = ChannelMasks(cell.contact_point, old.on_mask | on, old.off_mask | off)
+    return masks

@@ -1,0 +1,1 @@
+"""Selection set → one SQL statement → JSON."""

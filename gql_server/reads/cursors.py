@@ -1,0 +1,50 @@
+"""Cursors of keyset connections: the keys of a row as a JSON array in base64, opaque to clients."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from gql_server.errors import InvalidArgument
+from gql_server.reads.links import Key
+
+_PYTHON_TYPES: Mapping[str, type] = {"bigint": int, "smallint": int, "integer": int, "boolean": bool}
+
+
+def cursor_sql(alias: str, keys: Sequence[Key]) -> str:
+    """Return the SQL expression for the cursor of a row."""
+    columns = ", ".join(f'{alias}."{key.column}"' for key in keys)
+    text = f"convert_to(json_build_array({columns})::text, 'UTF8')"
+    return f"translate(encode({text}, 'base64'), E'\\n', '')"
+
+
+def parse_cursor(text: str, keys: Sequence[Key]) -> list[object]:
+    """Return the keys in a cursor. Raises InvalidArgument for text that no answer contained."""
+    try:
+        values = orjson.loads(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        values = None
+    if not isinstance(values, list) or len(values) != len(keys) or not all(map(_fits, values, keys)):
+        raise InvalidArgument(
+            "`after` is not a cursor of this connection. Use the `endCursor` of an earlier answer."
+        )
+    return values
+
+
+def _fits(value: object, key: Key) -> bool:
+    expected = _PYTHON_TYPES.get(key.type, str)
+    if type(value) is not expected:
+        return False
+    if isinstance(value, str):
+        return "\0" not in value
+    bits = {"smallint": 15, "integer": 31}.get(key.type, 63)
+    return -(1 << bits) <= int(value) < 1 << bits  # type: ignore[call-overload, no-any-return]
+
+
+def page_size(first: object, default: int, maximum: int) -> int:
+    """Return how many rows to give. Raises InvalidArgument outside 1 to `maximum`."""
+    size = default if first is None else first
+    if not isinstance(size, int) or not 1 <= size <= maximum:
+        raise InvalidArgument(f"`first` must be from 1 to {maximum}.")
+    return size

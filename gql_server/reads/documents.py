@@ -1,0 +1,135 @@
+"""Documents: parsed and validated once, kept with the statements that their operations became."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    validate,
+)
+from graphql.execution.values import VariableValues
+
+from gql_server.domain.viewer import Role
+from gql_server.reads.compiler import Compiled
+
+_MAX_VARIANTS = 64
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation of a document, and what it was compiled to, by role and by which variables are given."""
+
+    node: OperationDefinitionNode
+    compilable: bool
+    variants: dict[tuple[Role, object], Compiled] = field(default_factory=dict)
+
+    def keep(self, role: Role, shape: object, compiled: Compiled) -> None:
+        if len(self.variants) >= _MAX_VARIANTS:
+            self.variants.clear()
+        self.variants[role, shape] = compiled
+
+
+@dataclass(slots=True)
+class Document:
+    """A document that was parsed and validated, or the errors that kept it from it."""
+
+    ast: DocumentNode | None
+    errors: Sequence[GraphQLError]
+    fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
+    operations: Mapping[str, Operation] = field(default_factory=dict)
+
+    def operation(self, name: str | None) -> Operation:
+        """Return the operation asked for. Raises GraphQLError where it is not clear which."""
+        if name:
+            if name in self.operations:
+                return self.operations[name]
+            raise GraphQLError("The document has no operation of the name in `operationName`.")
+        if len(self.operations) == 1:
+            return next(iter(self.operations.values()))
+        raise GraphQLError("The document must have one operation, or `operationName` must name one of them.")
+
+
+class DocumentCache:
+    """Parses and validates documents, and keeps the ones used last."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        rules: Sequence[type[Any]],
+        *,
+        max_tokens: int,
+        size: int = 512,
+    ) -> None:
+        self._schema, self._rules, self._max_tokens, self._size = schema, tuple(rules), max_tokens, size
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+
+    def get(self, text: str) -> Document:
+        document = self._documents.get(text)
+        if document is not None:
+            self._documents.move_to_end(text)
+            return document
+        document = self._documents[text] = self._admit(text)
+        if len(self._documents) > self._size:
+            self._documents.popitem(last=False)
+        return document
+
+    def _admit(self, text: str) -> Document:
+        try:
+            ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
+        except GraphQLError as error:
+            return Document(None, [error])
+        errors = validate(
+            self._schema,
+            ast,
+            self._rules,
+            max_errors=20,
+            hide_suggestions=True,
+            allow_empty_selection_sets=False,
+        )
+        if errors:
+            return Document(None, errors)
+        fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
+        operations = {
+            (d.name.value if d.name else ""): Operation(d, _compilable(d, fragments))
+            for d in ast.definitions
+            if isinstance(d, OperationDefinitionNode)
+        }
+        return Document(ast, (), fragments, operations)
+
+
+def variable_shape(variables: VariableValues) -> object:
+    """Return what of the variables the compiled text may depend on: the booleans, and which values are given."""
+    return tuple((name, _shape(value)) for name, value in sorted(variables.coerced.items()))
+
+
+def _shape(value: object) -> object:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, dict):
+        return tuple((key, _shape(part)) for key, part in sorted(value.items()))
+    if hasattr(value, "__strawberry_definition__"):
+        return tuple((key, _shape(part)) for key, part in sorted(vars(value).items()))
+    return "given"
+
+
+def _compilable(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
+    """Tell whether an operation is a query without introspection, which is left to graphql-core."""
+    if node.operation is not OperationType.QUERY:
+        return False
+    selections = [node.selection_set, *(fragment.selection_set for fragment in fragments.values())]
+    while selections:
+        for selection in selections.pop().selections:
+            name = getattr(selection, "name", None)
+            if name is not None and name.value in ("__schema", "__type"):
+                return False
+            if inner := getattr(selection, "selection_set", None):
+                selections.append(inner)
+    return True

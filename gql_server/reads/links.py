@@ -1,0 +1,105 @@
+"""How the fields of the schema are joined: what the compiler knows beside the files of `sql/graph`.
+
+A field without a link is a column of its parent's row, named like the field in snake case.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gql_server.db.protocols import Database
+from gql_server.domain.sql import Sql
+from gql_server.domain.viewer import Role, Viewer
+from gql_server.hooks.host import PluginHost
+
+Args: TypeAlias = Mapping[str, object]
+"""The coerced arguments of a field, by their GraphQL names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadContext:
+    """What a read runs with: who asks, where, and how long a page may be."""
+
+    viewer: Viewer
+    db: Database
+    host: PluginHost
+    max_first: int
+
+
+Condition: TypeAlias = str | Callable[[Args], str]
+"""SQL over `{child}` and `{parent}`, the two rows' aliases, and own parameters.
+
+A callable may look at which arguments are given (not None), never at their values: the compiled text is kept for
+all requests that give the same ones.
+"""
+Params: TypeAlias = Callable[[Args, ReadContext], Mapping[str, object]]
+Slots: TypeAlias = Callable[[Args, ReadContext], Awaitable[Mapping[str, Sql]]]
+
+
+def no_params(args: Args, context: ReadContext) -> Mapping[str, object]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A field that is made of rows of a graph file.
+
+    table: the file in `sql/graph`; None: the object is made of the parent's own row.
+    on: which of its rows. order: for lists, over `{child}`. params: values of the parameters of `on` and of the file.
+    slots: fragments for the slots of the file, which may need a look at the database first.
+    roles: who may ask; None: everyone, the file says what they see.
+    """
+
+    table: str | None
+    on: Condition = "true"
+    order: str | None = None
+    params: Params = no_params
+    slots: Slots | None = None
+    roles: frozenset[Role] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A column that a connection is ordered by, with its PostgreSQL type. Never null; together they are unique."""
+
+    column: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLink:
+    """A Relay connection over the rows of a graph file, paged by keys.
+
+    The field has the arguments `first` and `after`.
+    """
+
+    table: str
+    keys: tuple[Key, ...]
+    on: Condition = "true"
+    descending: bool = False
+    params: Params = no_params
+    default_first: int = 50
+    roles: frozenset[Role] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLink:
+    """A field whose type is an interface: the rows of several types, told apart by the id."""
+
+    by_type: Mapping[str, Link]
+    roles: frozenset[Role] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A field that is an SQL expression, over its parent's row (`{parent}`) where it has one."""
+
+    sql: str
+    slots: Slots | None = None
+    params: Params = no_params
+    roles: frozenset[Role] | None = None
+
+
+AnyLink: TypeAlias = Link | ConnectionLink | NodeLink | Expression
+Links: TypeAlias = Mapping[tuple[str, str], AnyLink]
+"""The links of a schema, by the names of type and field."""

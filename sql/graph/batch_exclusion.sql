@@ -1,0 +1,12 @@
+-- BatchExclusion: a row for each person or household and cell that a rule kept out, with the rule and its words.
+-- Parameters: district_id, viewer_role
+-- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, because
+select x.batch_run_id, x.rule_no, x.household, x.subject_id, x.contact_point, r.bit,
+  case when not x.household then x.subject_id end as person_id,
+  case when x.household then x.subject_id end as household_id,
+  r.code as reason, b.plugin || '.' || b.rule as rule, coalesce(x.because, b.because) as because
+from batch_exclusion x
+join batch_rule b
+  on b.district_id = x.district_id and b.batch_run_id = x.batch_run_id and b.rule_no = x.rule_no
+join contact_reason r on r.district_id = x.district_id and x.reasons & (1::bigint << r.bit) <> 0
+where x.district_id = :district_id and :viewer_role = 'ADMIN'

@@ -1,0 +1,16 @@
+-- ChannelPreference of a household (D5); a portal user sees those of the households they are a member of (D27).
+-- Parameters: district_id, viewer_role
+-- Columns: household_id, contact_point, method, value, on, chosen
+select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+from household h
+cross join (values ('VOICE'::method), ('TEXT')) as channel (method)
+left join household_preference s
+  on s.district_id = h.district_id and s.household_id = h.household_id
+  and s.contact_point = 'HOUSEHOLD_PHONE' and s.method = channel.method
+where h.district_id = :district_id
+  and (:viewer_role in ('ADMIN', 'VENDOR')
+    or h.household_id in (select household_id from viewer_household where own))

@@ -1,0 +1,18 @@
+-- OptOut: the legal stops (D19); a portal user sees those by an address of their own, the phone of a household they
+-- are an active member of among them (D27).
+-- Parameters: district_id, today, viewer_role, viewer_person_id
+-- Columns: opt_out_id, id, address, method, reasons, source, evidence, recorded_at, lifted_at
+select o.opt_out_id, 'optout_' || o.opt_out_id as id, o.address, o.method,
+  case when o.reasons is not null then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+     where r.district_id = :district_id and o.reasons & (1::bigint << r.bit) <> 0) end as reasons,
+  o.source, o.evidence, o.recorded_at, o.lifted_at
+from opt_out o
+where o.district_id = :district_id
+  and (:viewer_role in ('ADMIN', 'VENDOR')
+    or o.address in (
+      select c.value from contact_point c where c.district_id = :district_id and c.person_id = :viewer_person_id)
+    or o.address in (
+      select h.phone from household h
+      where h.district_id = :district_id
+        and h.household_id in (select household_id from viewer_household where own)))

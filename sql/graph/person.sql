@@ -1,0 +1,22 @@
+-- Person: everyone for administrators and vendors; for others themselves and the students they are a contact of (D27).
+-- Active: enrolled, assigned or somebody's contact today (D6).
+-- Parameters: district_id, today, viewer_role, viewer_person_id
+-- Columns: person_id, id, source_id, first_name, last_name, active
+select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
+  exists (
+    select from enrollment e
+    where e.district_id = p.district_id and e.person_id = p.person_id
+      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+  or exists (
+    select from district_assignment a
+    where a.district_id = p.district_id and a.person_id = p.person_id
+      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+  or exists (
+    select from relationship r
+    where r.district_id = p.district_id and r.contact_id = p.person_id
+      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+from person p
+where p.district_id = :district_id
+  and (:viewer_role in ('ADMIN', 'VENDOR')
+    or p.person_id = :viewer_person_id
+    or p.person_id in (select person_id from viewer_student))

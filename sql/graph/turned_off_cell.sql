@@ -1,0 +1,6 @@
+-- PreferenceCell: the cells that a change turned off. Correlated to the change.
+-- Parameters: district_id
+-- Columns: bit, contact_point, method, reason, on
+select r.bit, {parent}.contact_point, {parent}.method, r.code as reason, false as "on"
+from contact_reason r
+where r.district_id = :district_id and {parent}.turned_off_mask & (1::bigint << r.bit) <> 0

@@ -1,0 +1,25 @@
+-- The head of every compiled read: who the viewer is and whom a portal user may see besides themselves (D27).
+-- A relationship marked no-contact shows nothing either way, whatever other relationship the two have.
+-- Parameters: district_id, today, viewer_role, viewer_source_id
+-- Columns: viewer (person_id), viewer_student (person_id), viewer_household (household_id, own)
+with viewer as materialized (
+  select person_id from person where district_id = :district_id and source_id = :viewer_source_id
+),
+viewer_student as materialized (
+  select r.student_id as person_id
+  from relationship r
+  where r.district_id = :district_id
+    and r.contact_id = (select person_id from viewer)
+    and :viewer_role in ('GUARDIAN', 'STUDENT')
+    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+  group by r.student_id
+  having not bool_or(r.no_contact)
+),
+viewer_household as materialized (
+  select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
+  from household_member m
+  where m.district_id = :district_id
+    and (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+  group by m.household_id
+)
