@@ -68,3 +68,13 @@ async def district(db: Pool, host: PluginHost) -> AsyncIterator[DistrictBuilder]
     """An empty district in a fresh database, with methods that add people to it."""
     async with db.acquire() as conn:
         yield await DistrictBuilder.create(conn, host)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bless", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture
+def bless(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written, not compared."""
+    return bool(request.config.getoption("--bless"))

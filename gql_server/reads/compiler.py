@@ -89,11 +89,9 @@ def snake(name: str) -> str:
 
 
 @cache
-def _graph(table: str) -> str:
-    """Return the text of a graph file without its header."""
-    return "\n".join(
-        line for line in statement(f"graph/{table}").text.splitlines() if not line.startswith("--")
-    )
+def _body(name: str) -> str:
+    """Return the text of a file of `sql/` without its header."""
+    return "\n".join(line for line in statement(name).text.splitlines() if not line.startswith("--"))
 
 
 class Compiler:
@@ -125,7 +123,7 @@ class Compiler:
         return self._finish(self._field(type_, nodes, None, link, extra))
 
     def _finish(self, expression: str) -> Compiled:
-        text = f"{statement('read/viewer').text}\nselect {expression}"
+        text = f"{_body('read/viewer')}\nselect {expression}"
         person = "(select person_id from viewer)"
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
         text = re.sub(r":viewer_person_id\b", person, text)
@@ -181,7 +179,7 @@ class Compiler:
             return self._object(target, sub_selections(nodes), row)
         child = self._alias()
         value = self._value(field, nodes[0], extra, link.params)
-        source = self._own(_graph(link.table), value, child, row or "", link.slots)
+        source = self._own(_body(f"graph/{link.table}"), value, child, row or "", link.slots)
         where = self._condition(link.on, value, child, row or "")
         json = self._object(target, sub_selections(nodes), child)
         if not is_list_type(get_nullable_type(field.type)):
@@ -211,7 +209,7 @@ class Compiler:
         inner, page = self._alias(), self._alias()
         value = self._value(field, nodes[0], extra, _page_params(link))
         has_after = value.args(self._variables).get("after") is not None
-        source = self._own(_graph(link.table), value, inner, row or "", None)
+        source = self._own(_body(f"graph/{link.table}"), value, inner, row or "", None)
         where = self._condition(link.on, value, inner, row or "")
         if has_after:
             keys = ", ".join(f'{inner}."{key.column}"' for key in link.keys)

@@ -1,0 +1,74 @@
+with viewer as materialized (
+  select person_id from person where district_id = :district_id and source_id = :viewer_source_id
+),
+viewer_student as materialized (
+  select r.student_id as person_id
+  from relationship r
+  where r.district_id = :district_id
+    and r.contact_id = (select person_id from viewer)
+    and 'GUARDIAN' in ('GUARDIAN', 'STUDENT')
+    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+  group by r.student_id
+  having not bool_or(r.no_contact)
+),
+viewer_household as materialized (
+  select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
+  from household_member m
+  where m.district_id = :district_id
+    and (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+  group by m.household_id
+)
+select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
+select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
+  exists (
+    select from enrollment e
+    where e.district_id = p.district_id and e.person_id = p.person_id
+      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+  or exists (
+    select from district_assignment a
+    where a.district_id = p.district_id and a.person_id = p.person_id
+      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+  or exists (
+    select from relationship r
+    where r.district_id = p.district_id and r.contact_id = p.person_id
+      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+from person p
+where p.district_id = :district_id
+  and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+    or p.person_id = (select person_id from viewer)
+    or p.person_id in (select person_id from viewer_student))
+) as t1 where t1.person_id = :f1__person_id::bigint), (select json_build_object('__typename', 'Household'::text, 'id', t2."id", 'name', t2."name") from (
+select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
+from household h
+where h.district_id = :district_id
+  and ('GUARDIAN' in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
+) as t2 where t2.household_id = :f2__household_id::bigint), (select json_build_object('__typename', 'School'::text, 'id', t3."id") from (
+select s.school_id, 'school_' || s.school_id as id, s.name, s.source_id, s.portal_contact_information
+from school s
+where s.district_id = :district_id
+) as t3 where t3.school_id = :f3__school_id::bigint), (select json_build_object('__typename', 'BatchRun'::text, 'id', t4."id") from (
+select b.batch_run_id, 'run_' || b.batch_run_id as id, b.mode, b.status, b.dry_run, b.keep_chosen,
+  b.requested_by, b.requested_at, b.finished_at, b.population, to_json(b.errors) as errors, b.done, b.total
+from batch_run b
+where b.district_id = :district_id and 'GUARDIAN' = 'ADMIN'
+) as t4 where t4.batch_run_id = :f4__run_id::bigint), (select json_build_object('__typename', 'SavedFilter'::text, 'id', t5."id") from (
+select f.saved_filter_id, 'filter_' || f.saved_filter_id as id, f.name, f.kind, f.criteria
+from saved_filter f
+where f.district_id = :district_id and 'GUARDIAN' = 'ADMIN'
+) as t5 where t5.saved_filter_id = :f5__filter_id::bigint), (select json_build_object('__typename', 'OptOut'::text, 'id', t6."id") from (
+select o.opt_out_id, 'optout_' || o.opt_out_id as id, o.address, o.method,
+  case when o.reasons is not null then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+     where r.district_id = :district_id and o.reasons & (1::bigint << r.bit) <> 0) end as reasons,
+  o.source, o.evidence, o.recorded_at, o.lifted_at
+from opt_out o
+where o.district_id = :district_id
+  and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+    or o.address in (
+      select c.value from contact_point c where c.district_id = :district_id and c.person_id = (select person_id from viewer))
+    or o.address in (
+      select h.phone from household h
+      where h.district_id = :district_id
+        and h.household_id in (select household_id from viewer_household where own)))
+) as t6 where t6.opt_out_id = :f6__optout_id::bigint))))

@@ -1,0 +1,133 @@
+with viewer as materialized (
+  select person_id from person where district_id = :district_id and source_id = :viewer_source_id
+),
+viewer_student as materialized (
+  select r.student_id as person_id
+  from relationship r
+  where r.district_id = :district_id
+    and r.contact_id = (select person_id from viewer)
+    and 'ADMIN' in ('GUARDIAN', 'STUDENT')
+    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+  group by r.student_id
+  having not bool_or(r.no_contact)
+),
+viewer_household as materialized (
+  select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
+  from household_member m
+  where m.district_id = :district_id
+    and (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+  group by m.household_id
+)
+select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
+select p.person_id, channel.contact_point, channel.method, v.value,
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+from person p
+cross join (values
+  ('HOME_PHONE'::contact_point_kind, 'VOICE'::method), ('HOME_PHONE', 'TEXT'),
+  ('WORK_PHONE', 'VOICE'), ('WORK_PHONE', 'TEXT'),
+  ('CELL_PHONE', 'VOICE'), ('CELL_PHONE', 'TEXT'),
+  ('EMAIL', 'EMAIL'), ('SECONDARY_EMAIL', 'EMAIL')) as channel (contact_point, method)
+left join contact_point v
+  on v.district_id = p.district_id and v.person_id = p.person_id and v.kind = channel.contact_point
+left join preference s
+  on s.district_id = p.district_id and s.person_id = p.person_id
+  and s.contact_point = channel.contact_point and s.method = channel.method
+where p.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR') or p.person_id = (select person_id from viewer))
+) as t2 where t2.person_id = t1.person_id), 'households', (select coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
+select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+from household h
+cross join (values ('VOICE'::method), ('TEXT')) as channel (method)
+left join household_preference s
+  on s.district_id = h.district_id and s.household_id = h.household_id
+  and s.contact_point = 'HOUSEHOLD_PHONE' and s.method = channel.method
+where h.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR')
+    or h.household_id in (select household_id from viewer_household where own))
+) as t5 where t5.household_id = t4.household_id), 'members', (select coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
+select p.person_id, channel.contact_point, channel.method, v.value,
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
+  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
+   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+from person p
+cross join (values
+  ('HOME_PHONE'::contact_point_kind, 'VOICE'::method), ('HOME_PHONE', 'TEXT'),
+  ('WORK_PHONE', 'VOICE'), ('WORK_PHONE', 'TEXT'),
+  ('CELL_PHONE', 'VOICE'), ('CELL_PHONE', 'TEXT'),
+  ('EMAIL', 'EMAIL'), ('SECONDARY_EMAIL', 'EMAIL')) as channel (contact_point, method)
+left join contact_point v
+  on v.district_id = p.district_id and v.person_id = p.person_id and v.kind = channel.contact_point
+left join preference s
+  on s.district_id = p.district_id and s.person_id = p.person_id
+  and s.contact_point = channel.contact_point and s.method = channel.method
+where p.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR') or p.person_id = (select person_id from viewer))
+) as t8 where t8.person_id = t7.person_id)) from (
+select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
+  exists (
+    select from enrollment e
+    where e.district_id = p.district_id and e.person_id = p.person_id
+      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+  or exists (
+    select from district_assignment a
+    where a.district_id = p.district_id and a.person_id = p.person_id
+      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+  or exists (
+    select from relationship r
+    where r.district_id = p.district_id and r.contact_id = p.person_id
+      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+from person p
+where p.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR')
+    or p.person_id = (select person_id from viewer)
+    or p.person_id in (select person_id from viewer_student))
+) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') from (
+select m.household_member_id, m.household_id, m.person_id,
+  :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
+from household_member m
+where m.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR')
+    or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
+) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean))) from (
+select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
+from household h
+where h.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
+) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') from (
+select m.household_member_id, m.household_id, m.person_id,
+  :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
+from household_member m
+where m.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR')
+    or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
+) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean))) from (
+select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
+  exists (
+    select from enrollment e
+    where e.district_id = p.district_id and e.person_id = p.person_id
+      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+  or exists (
+    select from district_assignment a
+    where a.district_id = p.district_id and a.person_id = p.person_id
+      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+  or exists (
+    select from relationship r
+    where r.district_id = p.district_id and r.contact_id = p.person_id
+      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+from person p
+where p.district_id = :district_id
+  and ('ADMIN' in ('ADMIN', 'VENDOR')
+    or p.person_id = (select person_id from viewer)
+    or p.person_id in (select person_id from viewer_student))
+) as t1 where t1.person_id = :f1__id::bigint)))

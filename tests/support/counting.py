@@ -1,0 +1,35 @@
+"""A database that counts the statements sent to PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gql_server.db.protocols import Connection, Database
+
+
+class CountingDatabase:
+    """Passes everything on to a pool, and keeps the text of each statement."""
+
+    def __init__(self, inner: Database) -> None:
+        self._inner = inner
+        self.statements: list[str] = []
+
+    def _log(self, record: Any) -> None:
+        self.statements.append(record.query)
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        async with self._inner.acquire() as conn:
+            conn.add_query_logger(self._log)  # type: ignore[attr-defined]
+            try:
+                yield conn
+            finally:
+                conn.remove_query_logger(self._log)  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.acquire() as conn, conn.transaction():
+            yield conn
+
+    async def close(self) -> None:
+        await self._inner.close()
