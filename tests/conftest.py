@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,9 +19,15 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL for the session, as a DSN with {database} to fill in."""
-    with embedded_postgres(tmp_path_factory.mktemp("postgres"), delete=True) as dsn:
+def server_dsn() -> Iterator[str]:
+    """A PostgreSQL for the session, as a DSN with {database} to fill in.
+
+    Not below pytest's own temporary folder, of which it keeps the last three: a fourth session would delete this one's.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="gql-server-tests-") as folder,
+        embedded_postgres(Path(folder), delete=True) as dsn,
+    ):
         yield dsn.replace("/postgres?", "/{database}?")
 
 
@@ -29,6 +36,10 @@ async def template(server_dsn: str) -> str:
     """The name of a migrated, empty database that nobody is connected to."""
     name = "template_migrated"
     async with connect(server_dsn.format(database="postgres")) as conn:
+        # No test outlives its server: what is lost with the machine need not be waited for.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            await conn.execute(f"alter system set {setting} = off")
+        await conn.execute("select pg_reload_conf()")
         await conn.execute(f'create database "{name}"')
     async with connect(server_dsn.format(database=name)) as conn:
         await migrate(conn)
@@ -36,12 +47,14 @@ async def template(server_dsn: str) -> str:
 
 
 @pytest.fixture
-async def dsn(server_dsn: str, template: str) -> str:
+async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
     """The DSN of a fresh, migrated database."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'create database "{name}" template "{template}"')
-    return server_dsn.format(database=name)
+        await conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
+    yield server_dsn.format(database=name)
+    async with connect(server_dsn.format(database="postgres")) as conn:
+        await conn.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture

@@ -144,6 +144,10 @@ class GraphQLHandler:
     ) -> web.Response:
         try:
             answer = await self._reader.query(document, operation, variables, read)
+        except GraphQLError as error:  # null in a variable where the argument's type does not take it
+            return _json(
+                {"data": None, "errors": graphql_error_answers([error], _VALIDATION)}, 200, media_type
+            )
         except Exception as error:
             entries = error_answers(error)
             return _json({"data": None, "errors": entries}, 200, media_type)

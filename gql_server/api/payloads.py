@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import strawberry
 
-from gql_server.api.fields import column, joined
+from gql_server.api.fields import LINK, column
 from gql_server.api.types.batch import BatchRun, SavedFilter
 from gql_server.api.types.common import UserError
 from gql_server.api.types.people import Household, Person
@@ -23,7 +23,8 @@ def _ref(args: Args, context: ReadContext) -> dict[str, object]:
 
 def shown(table: str, description: str) -> Any:
     """A field of a payload that shows the row of a graph file that the payload's `ref` names; null without it."""
-    return joined(Link(table, f"{{child}}.{table}_id = :{REF}::bigint", params=_ref), description)
+    link = Link(table, f"{{child}}.{table}_id = :{REF}::bigint", params=_ref)
+    return strawberry.field(description=description, metadata={LINK: link}, default=None)
 
 
 class Payload:

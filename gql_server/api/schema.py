@@ -6,11 +6,17 @@ from typing import Any
 
 import strawberry
 from graphql import (
+    FieldNode,
     GraphQLField,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
+    NameNode,
+    SelectionSetNode,
+    get_named_type,
     is_enum_type,
+    is_interface_type,
+    is_object_type,
     print_schema,
 )
 from strawberry.schema.config import StrawberryConfig
@@ -25,6 +31,14 @@ from gql_server.api.types.people import OptOut
 from gql_server.reads.links import AnyLink, Links
 
 _STRAWBERRY_FIELD = "strawberry-definition"
+_TYPE_OF = "__typeOf"
+# Merged with what is asked of an interface, so that the answer tells graphql-core which type it is.
+_ASK_TYPE = FieldNode(
+    name=NameNode(value="node"),
+    selection_set=SelectionSetNode(
+        selections=(FieldNode(alias=NameNode(value=_TYPE_OF), name=NameNode(value="__typename")),)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,11 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
     """
     mutation, query = schema.mutation_type, schema.query_type
     payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
+    for named in schema.type_map.values():
+        if is_interface_type(named):
+            named.resolve_type = _type_of
+        elif is_object_type(named):
+            named.is_type_of = None  # a row is a plain mapping
     for type_, name, field in _fields(schema):
         if type_ is query or (type_.name in payloads and (type_.name, name) in links):
             field.resolve = _read_link
@@ -90,17 +109,24 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
             field.resolve = _by_response_key
 
 
-async def _read_link(source: Any, info: GraphQLResolveInfo[Any]) -> Any:
+async def _read_link(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
     extra = {}
     if info.parent_type is not info.schema.query_type:
         if source.ref is None:
             return None
         extra = {REF: source.ref}
     context = info.context
+    nodes = list(info.field_nodes)
+    if is_interface_type(get_named_type(info.return_type)):
+        nodes.append(_ASK_TYPE)
     return await context.reader.field(
-        info.parent_type, info.field_nodes, info.fragments, info.variable_values, context.read, extra=extra
+        info.parent_type, nodes, info.fragments, info.variable_values, context.read, extra=extra
     )
 
 
-def _by_response_key(source: Any, info: GraphQLResolveInfo[Any]) -> Any:
+def _by_response_key(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
     return source[info.path.key]
+
+
+def _type_of(source: Any, info: GraphQLResolveInfo[Any], interface: object) -> str:
+    return str(source[_TYPE_OF])

@@ -1,0 +1,182 @@
+"""`python -m tests.bench.reads`: a portal's query, answered by the product, by a bare handler, and by DataLoaders.
+
+One person, their household, its four members and everyone's preferences; 16 connections, one process a server, the
+same database. The three take turns, so that a machine whose speed drifts drifts for all.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+from graphql.execution.values import VariableValues, get_variable_values
+from rich.console import Console
+from rich.table import Table
+
+from gql_server.api.auth import Tokens
+from gql_server.api.limits import validation_rules
+from gql_server.api.schema import build_schema
+from gql_server.db.embedded import embedded_postgres
+from gql_server.db.migrations import migrate
+from gql_server.db.pool import connect
+from gql_server.db.statements import resource_folder
+from gql_server.domain.sql import numbered
+from gql_server.domain.viewer import Role
+from gql_server.hooks.host import PluginHost
+from gql_server.reads.compiler import Compiler
+from gql_server.reads.documents import DocumentCache
+from gql_server.services.sample import make_sample
+from tests.bench.load import Load, fetch_once, http_request, run_load
+
+KEY = secrets.token_urlsafe(32)
+QUERY = (Path(__file__).parent.parent / "golden" / "portal.graphql").read_text(encoding="utf-8")
+SERVERS = ("bare handler", "gql-server", "DataLoaders")
+PEOPLE = """
+select p.person_id from person p
+join household_member m on m.district_id = p.district_id and m.person_id = p.person_id
+where exists (select from relationship r where r.district_id = p.district_id and r.contact_id = p.person_id)
+group by p.district_id, p.person_id
+having count(*) = 1 and (select count(*) from household_member o
+  where o.district_id = p.district_id and o.household_id = min(m.household_id)) = 4
+order by p.person_id limit 500
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a server until the end of the block."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", *command], env={**os.environ, **env}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def compiled_portal() -> tuple[str, list[str]]:
+    """Return the statement of the query as asyncpg takes it, and its parameters' names."""
+    schema = build_schema()
+    document = DocumentCache(schema.graphql, validation_rules(10, 15), max_tokens=1000).get(QUERY)
+    operation = document.operation(None)
+    variables = get_variable_values(
+        schema.graphql, operation.node.variable_definitions or (), {"id": "person_1"}
+    )
+    assert isinstance(variables, VariableValues)
+    assert schema.graphql.query_type is not None
+    compiler = Compiler(schema.graphql, schema.links, Role.ADMIN, document.fragments, variables)
+    text, names = numbered(compiler.operation(schema.graphql.query_type, operation.node.selection_set).text)
+    return text, [name.split("__")[-1] for name in names]
+
+
+async def prepare(dsn: str, students: int) -> dict[str, Any]:
+    """Make the sample and return what the compared servers are given, and the people to ask for."""
+    async with connect(dsn) as conn:
+        await migrate(conn)
+        await make_sample(conn, PluginHost([resource_folder("plugins")]), code="bench", students=students, seed=1)
+        people = [row["person_id"] for row in await conn.fetch(PEOPLE)]
+        bits = {r["code"]: r["bit"] for r in await conn.fetch("select code, bit from contact_reason order by bit")}
+        district = await conn.fetchval("select district_id from district")
+    statement, names = compiled_portal()
+    fixed = {"district_id": district, "viewer_source_id": None, "active_only": True}
+    return {"people": people, "bits": bits, "statement": statement, "names": names, "fixed": fixed}
+
+
+async def wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+async def measure(
+    ports: dict[str, int], people: list[int], rounds: int, seconds: float
+) -> dict[str, list[Load]]:
+    """Load the servers in turn, after a warm-up and a look whether they answer the same."""
+    token = Tokens(KEY).issue("bench", Role.ADMIN, None, timedelta(hours=1))
+    headers = {"Authorization": f"Bearer {token}"}
+    bodies = [orjson.dumps({"query": QUERY, "variables": {"id": f"person_{n}"}}) for n in people]
+    loads: dict[str, list[Load]] = {name: [] for name in SERVERS}
+    requests = {
+        name: [http_request(port, "/graphql", body, headers) for body in bodies] for name, port in ports.items()
+    }
+    for name, port in ports.items():
+        await wait_for(port)
+        await run_load(port, requests[name], connections=16, seconds=2)
+    answers = [orjson.loads(await fetch_once(ports[name], requests[name][0])) for name in SERVERS]
+    if answers[0] != answers[1] or len(str(answers[2])) < 0.8 * len(str(answers[1])):
+        raise RuntimeError("the servers do not answer the same")
+    for _ in range(rounds):
+        for name, port in ports.items():
+            loads[name].append(await run_load(port, requests[name], connections=16, seconds=seconds))
+    return loads
+
+
+def report(loads: dict[str, list[Load]]) -> Table:
+    medians = {name: statistics.median(load.rate for load in each) for name, each in loads.items()}
+    table = Table(title=f"The portal query, 16 connections, median of {len(loads['gql-server'])} rounds, {date.today()}")
+    for heading in ("", "requests/s", "p50 ms", "p99 ms", "of the bare handler", "times DataLoaders"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, each in loads.items():
+        table.add_row(
+            name,
+            f"{medians[name]:,.0f}",
+            f"{statistics.median(load.p50 for load in each):.1f}",
+            f"{statistics.median(load.p99 for load in each):.1f}",
+            f"{medians[name] / medians['bare handler']:.2f}",
+            f"{medians[name] / medians['DataLoaders']:.2f}",
+        )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--students", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="length of a round")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gql-server-bench-"))
+        dsn = stack.enter_context(embedded_postgres(Path(folder), delete=True))
+        given = uvloop.run(prepare(dsn, options.students))
+        people = given.pop("people")
+        ports = {name: free_port() for name in SERVERS}
+        env = {"BENCH_GIVEN": orjson.dumps(given).decode()}
+        for kind, name in (("bare", "bare handler"), ("dataloaders", "DataLoaders")):
+            stack.enter_context(process(["tests.bench.portal_servers", kind, dsn, str(ports[name])], env))
+        settings = {
+            "GQL_SERVER_DATABASE_URL": dsn,
+            "GQL_SERVER_SIGNING_KEY": KEY,
+            "GQL_SERVER_PORT": str(ports["gql-server"]),
+        }
+        stack.enter_context(process(["gql_server", "serve"], settings))
+        loads = uvloop.run(measure(ports, people, options.rounds, options.seconds))
+    Console().print(report(loads))
+
+
+if __name__ == "__main__":
+    main()
