@@ -1,0 +1,1 @@
+"""Imports: what another system knows of a district, brought in whole or not at all (D30)."""

@@ -1,0 +1,255 @@
+"""From Ed-Fi records to staged rows: what each element becomes here, and what is left out.
+
+A person's source id is the role and the unique id, `student-604821`, `contact-778393`, `staff-207288`: Ed-Fi
+numbers the three apart, so one number may stand for three people. Preferred names, addresses of houses and
+everything that this product has no place for are passed over in silence; numbers and emails that are left out
+are counted.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import date
+
+from gql_server.domain.channels import ContactPointKind
+from gql_server.errors import ImportFailed
+from gql_server.services.imports.edfi.words import grade, is_guardian, phone_kind, words
+from gql_server.services.imports.edfi.xml import Element
+from gql_server.services.imports.staging import Stage
+from gql_server.services.imports.values import email_address, phone_number
+
+MESSENGERS: Mapping[str, tuple[str, ...]] = {
+    "primary": ("PrimaryContactStatus",),
+    "emergency": ("EmergencyContactStatus",),
+    "all": (),
+}
+"""Which flags make a relationship a messenger's (D8), by the name of the choice; `all` asks for none."""
+
+_KEYS = {
+    "student": ("StudentReference", "StudentIdentity", "StudentUniqueId"),
+    "contact": ("ContactReference", "ContactIdentity", "ContactUniqueId"),
+    "staff": ("StaffReference", "StaffIdentity", "StaffUniqueId"),
+    "school": ("SchoolReference", "SchoolIdentity", "SchoolId"),
+    "organization": (
+        "EducationOrganizationReference", "EducationOrganizationIdentity", "EducationOrganizationId",
+    ),
+}  # fmt: skip
+_PEOPLE = frozenset({"student", "contact", "staff"})
+_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|[+-]\d{2}:\d{2})?", re.ASCII)
+_SCHOOL_YEAR = re.compile(r"(?:(\d{4})-)?(\d{4})", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_LAST_PRIORITY = 9_999
+
+
+class Mapper:
+    """Stages records, one at a time, and counts what it leaves out."""
+
+    def __init__(self, stage: Stage, messenger: str) -> None:
+        self._stage, self._messenger_flags = stage, MESSENGERS[messenger]
+        self.left_out: Counter[str] = Counter()
+        self.district_name: str | None = None
+
+    def organization(self, record: Element) -> None:
+        """Stage a school or another organization of staff; the first agency names the district."""
+        key, name = record.required(f"{record.tag}Id"), record.required("NameOfInstitution")
+        school = record.tag == "School"
+        if record.tag == "LocalEducationAgency":
+            self.district_name = self.district_name or name
+        self._stage.add("import_organization", key, name, school, record.file, record.line)
+        for kind in ("organization", "school") if school else ("organization",):
+            self._identify(record, kind, key)
+
+    def session(self, record: Element) -> None:
+        """Stage a session: a part of a school's year, with its days."""
+        dates = _date(record, "BeginDate", required=True), _date(record, "EndDate", required=True)
+        self._stage.add("import_session", self._refer(record, "school"), _school_year(record), *dates)
+
+    def calendar(self, record: Element) -> None:
+        """Stage a school's year, and what references to its calendar stand for."""
+        year = _school_year(record)
+        self._stage.add("import_session", self._refer(record, "school"), year, None, None)
+        if name := record.attributes.get("id"):
+            self._stage.add("import_id", "calendar", f"calendar#{name}", str(year), record.file, record.line)
+
+    def person(self, record: Element) -> None:
+        """Stage a student, a contact or a member of staff, with their numbers and emails."""
+        role = record.tag.lower()
+        key = record.required(_KEYS[role][2])
+        names = record.required("Name", "FirstName"), record.required("Name", "LastSurname")
+        self._identify(record, role, key)
+        addresses = self._addresses(record, f"{role}={key}")
+        content = hashlib.sha256(repr((names, addresses)).encode()).hexdigest()
+        self._stage.add("import_person", role, f"{role}-{key}", *names, content, record.file, record.line)
+
+    def student_details(self, record: Element) -> None:
+        """Stage the contact points that a StudentEducationOrganizationAssociation gives a student."""
+        self._addresses(record, self._refer(record, "student"))
+
+    def relationship(self, record: Element) -> None:
+        """Stage a relationship. LivesWith counts as no where missing; LegalGuardian outweighs the words."""
+        student, contact = self._refer(record, "student"), self._refer(record, "contact")
+        kind = words(record.text("Relation") or "") or "Contact"
+        lives_with, legal = _flag(record, "LivesWith"), _flag(record, "LegalGuardian")
+        if lives_with is None:
+            self.left_out["relationships without LivesWith, taken as living apart"] += 1
+        if record.text("ContactRestrictions"):
+            self.left_out["contact restrictions in free text: look at these relationships by hand"] += 1
+        self._stage.add(
+            "import_relationship", student, contact, kind,
+            is_guardian(kind) if legal is None else legal,
+            all(_flag(record, flag) for flag in self._messenger_flags),
+            bool(_flag(record, "PrimaryContactStatus")), bool(lives_with), record.file, record.line,
+        )  # fmt: skip
+
+    def enrollment(self, record: Element) -> None:
+        """Stage an enrollment, with its school year where the record tells it."""
+        student, school = self._refer(record, "student"), self._refer(record, "school")
+        calendar, year = self._calendar_of(record)
+        if record.text("SchoolYear"):
+            year = _school_year(record)
+        dates = _date(record, "EntryDate", required=True), _date(record, "ExitWithdrawDate")
+        self._stage.add(
+            "import_enrollment", student, school, calendar, year,
+            grade(record.required("EntryGradeLevel")), *dates, record.file, record.line,
+        )  # fmt: skip
+
+    def assignment(self, record: Element) -> None:
+        """Stage an assignment. Its title is the position's, else the words of the classification."""
+        staff, organization = self._refer(record, "staff"), self._refer(record, "organization")
+        title = record.text("PositionTitle") or words(record.text("StaffClassification") or "") or None
+        dates = _date(record, "BeginDate"), _date(record, "EndDate")
+        self._stage.add("import_assignment", staff, organization, title, *dates, record.file, record.line)
+
+    def _addresses(self, record: Element, person: str) -> list[tuple[str, str]]:
+        """Stage the numbers and emails of a record and return them."""
+        staged = []
+        for position, element in enumerate(record.children):
+            found = self._phone(element) if element.tag == "Telephone" else self._email(element)
+            if found:
+                kind, value = found
+                order = element.text("OrderOfPriority") or ""
+                priority = int(order) if order.isdecimal() and len(order) < 5 else _LAST_PRIORITY
+                place = element.file, element.line, position
+                self._stage.add("import_address", person, kind.value, value, priority, *place)
+                staged.append((kind.value, value))
+        return staged
+
+    def _phone(self, element: Element) -> tuple[ContactPointKind, str] | None:
+        described = element.text("TelephoneNumberType") or ""
+        kind, number = phone_kind(described), phone_number(element.text("TelephoneNumber") or "")
+        if kind and number:
+            return kind, number
+        if kind:
+            self.left_out["phone numbers without digits"] += 1
+        else:
+            self.left_out[f"phone numbers of type {words(described) or 'unknown'}"] += 1
+        return None
+
+    def _email(self, element: Element) -> tuple[ContactPointKind, str] | None:
+        if element.tag != "ElectronicMail":
+            return None
+        if address := email_address(element.text("ElectronicMailAddress") or ""):
+            return ContactPointKind.EMAIL, address
+        self.left_out["emails that are no address"] += 1
+        return None
+
+    def _calendar_of(self, record: Element) -> tuple[str | None, int | None]:
+        """Return the calendar's token, or the school year where the reference spells it out."""
+        reference = record.find("CalendarReference")
+        if reference is None:
+            return None, None
+        if identity := reference.find("CalendarIdentity"):
+            return None, _school_year(identity)
+        token = f"calendar#{_ref(reference)}"
+        self._stage.add("import_use", token, reference.file, reference.line)
+        return token, None
+
+    def _refer(self, record: Element, kind: str) -> str:
+        """Stage the use of a reference, in either form, and return its token."""
+        tag, identity, key_tag = _KEYS[kind]
+        reference = record.find(tag)
+        if reference is None:
+            raise record.failed(f"the {record.tag} lacks its {tag}.")
+        if key := reference.text(identity, key_tag):
+            token = f"{kind}={key}"
+            if "id" in reference.attributes:
+                self._identify(reference, kind, key)
+        else:
+            token = f"{kind}#{_ref(reference)}"
+        self._stage.add("import_use", token, reference.file, reference.line)
+        return token
+
+    def _identify(self, element: Element, kind: str, key: str) -> None:
+        """Stage what a record's identity, and the id that others may refer to it by, stand for."""
+        stands_for = f"{kind}-{key}" if kind in _PEOPLE else key
+        place = element.file, element.line
+        if not element.tag.endswith("Reference"):  # a reference may not vouch for what it refers to
+            self._stage.add("import_id", kind, f"{kind}={key}", stands_for, *place)
+        if name := element.attributes.get("id"):
+            self._stage.add("import_id", kind, f"{kind}#{name}", stands_for, *place)
+
+
+Handler = Callable[[Mapper, Element], None]
+FILES: Mapping[str, Mapping[str, Handler]] = {
+    "EducationOrganization.xml": dict.fromkeys(
+        (
+            "School", "LocalEducationAgency", "EducationServiceCenter", "StateEducationAgency",
+            "OrganizationDepartment", "PostSecondaryInstitution", "EducationOrganizationNetwork",
+            "CommunityOrganization", "CommunityProvider",
+        ),
+        Mapper.organization,
+    ),
+    "EducationOrgCalendar.xml": {"Session": Mapper.session, "Calendar": Mapper.calendar},
+    "Student.xml": {
+        "Student": Mapper.person,
+        "StudentEducationOrganizationAssociation": Mapper.student_details,
+    },
+    "Contact.xml": {"Contact": Mapper.person, "StudentContactAssociation": Mapper.relationship},
+    "StaffAssociation.xml": {
+        "Staff": Mapper.person,
+        "StaffEducationOrganizationAssignmentAssociation": Mapper.assignment,
+    },
+    "StudentEnrollment.xml": {
+        "StudentSchoolAssociation": Mapper.enrollment,
+        "StudentEducationOrganizationAssociation": Mapper.student_details,
+    },
+}  # fmt: skip
+"""The files of an import, all required, and what becomes of the records in each."""
+
+
+def _ref(reference: Element) -> str:
+    if ref := reference.attributes.get("ref"):
+        return ref
+    raise reference.failed(f"the {reference.tag} has neither a `ref` nor an identity.")
+
+
+def _date(record: Element, tag: str, required: bool = False) -> date | None:
+    text = record.required(tag) if required else record.text(tag)
+    if text is None:
+        return None
+    match = _DATE.fullmatch(text)
+    try:
+        return date.fromisoformat(match[1] if match else text)
+    except ValueError:
+        raise _unreadable(record, tag, "a date such as 2021-08-23") from None
+
+
+def _school_year(record: Element) -> int:
+    """Return the year that a school year ends in: 2022 for 2021-2022."""
+    match = _SCHOOL_YEAR.fullmatch(record.required("SchoolYear"))
+    if match is None or (match[1] and int(match[1]) + 1 != int(match[2])):
+        raise _unreadable(record, "SchoolYear", "a school year such as 2021-2022")
+    return int(match[2])
+
+
+def _flag(record: Element, tag: str) -> bool | None:
+    text = record.text(tag)
+    if text is not None and text not in _BOOLEANS:
+        raise _unreadable(record, tag, "true or false")
+    return None if text is None else _BOOLEANS[text]
+
+
+def _unreadable(record: Element, tag: str, wanted: str) -> ImportFailed:
+    element = record.find(tag) or record
+    return element.failed(f"the {tag} {element.content.strip()[:40]!r} is not {wanted}.")

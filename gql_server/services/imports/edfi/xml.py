@@ -1,0 +1,124 @@
+"""Reads interchange files a record at a time, in memory that does not grow with the file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.parsers import expat
+
+from gql_server.errors import ImportFailed
+
+_CHUNK = 1 << 16
+_MAX_ELEMENTS = 20_000
+"""Elements in one record. Real ones have a hundred; one without end must not fill the memory."""
+
+
+@dataclass(slots=True)
+class Element:
+    """An element without its namespace, and the line it begins on. `file` is the file's name."""
+
+    tag: str
+    file: str
+    line: int
+    attributes: dict[str, str]
+    children: list["Element"] = field(default_factory=list)
+    content: str = ""
+
+    def all(self, tag: str) -> list["Element"]:
+        """Return the children of that tag, in the file's order."""
+        return [child for child in self.children if child.tag == tag]
+
+    def find(self, *path: str) -> "Element | None":
+        """Return the first element that the tags lead to, or None."""
+        found: Element | None = self
+        for tag in path:
+            found = next((child for child in found.children if child.tag == tag), None) if found else None
+        return found
+
+    def text(self, *path: str) -> str | None:
+        """Return the trimmed text that the tags lead to; None where it is missing or blank."""
+        found = self.find(*path)
+        return (found.content.strip() or None) if found else None
+
+    def required(self, *path: str) -> str:
+        """Return the text that the tags lead to. Raises ImportFailed where the record lacks it."""
+        value = self.text(*path)
+        if value is None:
+            raise self.failed(f"the {self.tag} lacks its {'/'.join(path)}.")
+        return value
+
+    def failed(self, problem: str) -> ImportFailed:
+        """Return the error that names this element's file and line."""
+        return ImportFailed(self.file, self.line, problem)
+
+
+def read_records(path: Path, tags: frozenset[str]) -> Iterator[Element]:
+    """Yield the top-level records of those tags, in the file's order; others are passed over.
+
+    Raises ImportFailed, with the line, for what is not XML, for an interchange of another kind, for an entity
+    declaration (none is ever expanded or fetched) and for a record beyond all measure.
+    """
+    reader = _Reader(path, tags)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                reader.parser.Parse(chunk, False)
+                yield from reader.taken()
+            reader.parser.Parse(b"", True)
+            yield from reader.taken()
+    except expat.ExpatError as error:
+        problem = f"the XML is broken: {expat.ErrorString(error.code)}."
+        raise ImportFailed(path.name, error.lineno, problem) from None
+    except (OSError, ValueError, LookupError) as error:  # unreadable, or in an encoding that nobody knows
+        raise ImportFailed(path.name, None, f"the file cannot be read: {type(error).__name__}.") from None
+
+
+class _Reader:
+    """The state of one file's parse: the record being built and those done."""
+
+    def __init__(self, path: Path, tags: frozenset[str]) -> None:
+        self._file, self._tags, self._root = path.name, tags, f"Interchange{path.stem}"
+        self._open: list[Element] = []
+        self._depth = 0
+        self._elements = 0
+        self._text: list[str] = []
+        self._done: list[Element] = []
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text.append
+        self.parser.EntityDeclHandler = self._entity
+
+    def taken(self) -> list[Element]:
+        """Return the records that are complete, and forget them."""
+        done, self._done = self._done, []
+        return done
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        tag = name.rpartition(":")[2]
+        self._depth += 1
+        self._text.clear()
+        if self._depth == 1 and tag != self._root:
+            raise self._failed(f"the file holds <{tag}>, not <{self._root}>.")
+        if self._open or (self._depth == 2 and tag in self._tags):
+            self._elements = self._elements + 1 if self._open else 1
+            if self._elements > _MAX_ELEMENTS:
+                raise self._failed(f"a record has more than {_MAX_ELEMENTS} elements.")
+            self._open.append(Element(tag, self._file, self.parser.CurrentLineNumber, attributes))
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        if self._open:
+            element = self._open.pop()
+            if not element.children:
+                element.content = "".join(self._text)
+            (self._open[-1].children if self._open else self._done).append(element)
+        self._text.clear()
+
+    def _entity(self, name: str, *_: object) -> None:
+        raise self._failed(
+            "the file declares an entity. Declarations of entities are refused; write the text out."
+        )
+
+    def _failed(self, problem: str) -> ImportFailed:
+        return ImportFailed(self._file, self.parser.CurrentLineNumber, problem)
