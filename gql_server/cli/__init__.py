@@ -1,0 +1,22 @@
+"""The command `gql-server`."""
+
+import sys
+
+from gql_server.cli.app import app
+from gql_server.cli.common import complain
+from gql_server.errors import GqlServerError, Rejected
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. What people can put right is one clear line on stderr and exit code 1."""
+    try:
+        app()
+    except Rejected as rejected:
+        for error in rejected.errors:
+            complain(error.message)
+        sys.exit(1)
+    except GqlServerError as error:
+        complain(str(error))
+        sys.exit(1)

@@ -1,0 +1,156 @@
+"""The commands, thin: read the arguments, call what does the work, print what came of it."""
+
+import re
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from os import environ
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from gql_server import __version__
+from gql_server.cli import common, demo, server
+from gql_server.domain.viewer import Role
+from gql_server.settings import describe, load_settings, unknown_variables
+
+app = typer.Typer(
+    name="gql-server",
+    help="A GraphQL API with plug-in contact rules for school districts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+imports = typer.Typer(help="Bring in what another system knows of a district.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=3650)
+
+
+class Messenger(StrEnum):
+    """Which relationships of an import become messenger contacts (D8)."""
+
+    PRIMARY = "primary"
+    EMERGENCY = "emergency"
+    ALL = "all"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        common.say(f"gql-server {__version__}")
+        raise typer.Exit
+
+
+def duration(text: str | timedelta) -> timedelta:
+    """Return a length of time such as 90s, 15m, 1h or 7d. Raises BadParameter."""
+    if isinstance(text, timedelta):
+        return text
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", text.strip())
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+    if length is None or length > _LONGEST:
+        raise typer.BadParameter("write a number with s, m, h or d, such as 15m, 1h or 7d, of 3650d at most.")
+    return length
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    common.leave_tidily()
+
+
+@app.command()
+def serve() -> None:
+    """Serve the API. Settings come from GQL_SERVER_… variables; `gql-server settings` lists them."""
+    server.serve(load_settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to date, and give districts the reasons of new plug-ins."""
+    server.migrate_database(load_settings())
+
+
+@app.command("demo")
+def demo_(
+    students: Annotated[
+        int, typer.Option(min=1, max=5_000_000, help="Students in the sample district.")
+    ] = 2_000,
+    seed: Annotated[int, typer.Option(help="The same size and seed make the same district.")] = 1,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run one sample batch, print its result, and end.")
+    ] = False,
+) -> None:
+    """Serve a sample district from an embedded PostgreSQL, with tokens to try it with. Nothing is kept."""
+    demo.run_demo(load_settings(), students=students, seed=seed, once=once)
+
+
+@imports.command("edfi")
+def import_edfi(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the Ed-Fi bulk XML files.")],
+    district: Annotated[str, typer.Option(help="Code of the district; made where it does not exist.")],
+    messenger: Annotated[
+        Messenger, typer.Option(help="Which contacts of a student get messages for student contacts.")
+    ] = Messenger.PRIMARY,
+    time_zone: Annotated[
+        str, typer.Option(help="Time zone of a district that does not exist yet, such as America/Chicago.")
+    ] = "UTC",
+) -> None:
+    """Import Ed-Fi bulk XML: all of it, or nothing where a file is at fault."""
+    server.import_edfi(load_settings(), folder, code=district, messenger=messenger.value, time_zone=time_zone)
+
+
+@app.command()
+def token(
+    district: Annotated[str, typer.Option(help="Code of the district.")],
+    role: Annotated[Role, typer.Option(case_sensitive=False, help="What the bearer may do.")],
+    person: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE_ID", help="The person: needed for staff, guardian and student."),
+    ] = None,
+    expires: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", help="How long it holds, such as 15m, 1h, 7d."),
+    ] = timedelta(hours=1),
+) -> None:
+    """Print a token alone, signed with GQL_SERVER_SIGNING_KEY."""
+    tokens = server.tokens(load_settings())
+    common.say(tokens.issue(district, role, person, expires))
+
+
+@app.command("export-schema")
+def export_schema() -> None:
+    """Print the GraphQL schema as SDL."""
+    from gql_server.api.schema import print_sdl
+
+    sys.stdout.write(f"{print_sdl().rstrip()}\n")
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its value; secrets are masked."""
+    table = Table(Column("Variable", no_wrap=True), "Value", "What it is", box=None, pad_edge=False)
+    for setting in describe(load_settings()):
+        style = "dim" if setting.is_default else "bold"
+        table.add_row(setting.variable, escape(setting.value), escape(setting.description), style=style)
+    common.stdout.print(table)
+    for name in unknown_variables(environ):
+        common.complain(f"There is no setting {name}. Is it misspelt?")
+
+
+@app.command()
+def plugins() -> None:
+    """List the plug-ins with their hooks, in the order in which they are asked."""
+    from gql_server.app import make_host
+
+    table = Table("Name", "Version", "Distribution", "Enabled", "Hooks", box=None, pad_edge=False)
+    for plugin in make_host(load_settings()).plugins:
+        enabled = "yes" if plugin.enabled else "no"
+        where = plugin.distribution or "-"
+        table.add_row(escape(plugin.name), plugin.version or "-", where, enabled, ", ".join(plugin.hooks))
+    common.stdout.print(table)

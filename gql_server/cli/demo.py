@@ -1,0 +1,149 @@
+"""`gql-server demo`: a sample district on an embedded PostgreSQL, served, with tokens to try it with."""
+
+import asyncio
+import secrets
+import shlex
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from gql_server.api.auth import Tokens
+from gql_server.cli import batch, common, server
+from gql_server.db.embedded import create_database, embedded_postgres
+from gql_server.db.migrations import migrate
+from gql_server.db.pool import connect
+from gql_server.domain.viewer import Role
+from gql_server.errors import ConfigurationError
+from gql_server.services.sample import SamplePeople, make_sample
+from gql_server.settings import Settings
+
+DISTRICT = "demo"
+_EXPIRES = timedelta(days=1)
+_QUERY = (
+    "{ people(first: 3) { edges { node { firstName lastName preferences { contactPoint method on } } } } }"
+)
+
+
+def run_demo(settings: Settings, *, students: int, seed: int, once: bool) -> None:
+    """Serve a sample district until interrupted, or with `once` run a sample batch through HTTP and end.
+
+    PostgreSQL's data live in a temporary folder for as long as the demo runs: demos do not meet each other,
+    and nothing is left behind. Raises ConfigurationError where the port is taken.
+    """
+    key = secrets.token_urlsafe(32)
+    fixed = {"database_url": None, "signing_key": SecretStr(key), "graphiql": True, "log_level": "WARNING"}
+    settings = settings.model_copy(update={**fixed, "port": 0 if once else settings.port})
+    _require_port(settings)
+    common.stderr.print("Starting PostgreSQL.", style="dim")
+    with (
+        tempfile.TemporaryDirectory(prefix="gql-server-", ignore_cleanup_errors=True) as folder,
+        embedded_postgres(Path(folder), delete=True) as dsn,
+    ):
+        common.run(_demo(settings, dsn, students=students, seed=seed, once=once))
+
+
+async def _demo(settings: Settings, server_dsn: str, *, students: int, seed: int, once: bool) -> None:
+    from gql_server.app import serve
+
+    tokens = server.tokens(settings)
+    dsn = await create_database(server_dsn, DISTRICT)
+    people = await _sample(settings, dsn, students, seed)
+    if once:
+        admin = tokens.issue(DISTRICT, Role.ADMIN, None, _EXPIRES)
+        await _while_serving(settings, dsn, lambda url: batch.run_sample_batch(url, admin))
+    else:
+        await serve(settings, dsn, ready=lambda url: _welcome(url, tokens, people))
+
+
+async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> SamplePeople:
+    from gql_server.app import make_host
+
+    host = make_host(settings)
+    with common.stderr.status("Making the database") as status:
+        async with connect(dsn) as conn:
+            await migrate(conn)
+            people = await make_sample(
+                conn, host, code=DISTRICT, students=students, seed=seed,
+                progress=lambda words: status.update(f"Making a sample district: {words}"),
+            )  # fmt: skip
+    rows = people.counts
+    common.say(
+        f"A sample district: {students:,} students, {rows['person']:,} people,"
+        f" {rows['household']:,} households, {rows['change']:,} preference rows (seed {seed})."
+    )
+    return people
+
+
+async def _while_serving(settings: Settings, dsn: str, work: Callable[[str], Awaitable[None]]) -> None:
+    """Do some work with a server that runs for its length. Raises what either of them does."""
+    from gql_server.app import serve
+
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(settings, dsn, ready=listening.set_result))
+    # Whatever ends the server also ends the wait for it.
+    serving.add_done_callback(lambda _: listening.cancel())
+    try:
+        await work(await listening)
+    except asyncio.CancelledError:
+        if not serving.done():
+            raise
+    finally:
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+
+
+def _require_port(settings: Settings) -> None:
+    """Raise ConfigurationError where the port cannot be had, before anything is made."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on port {settings.port} of {settings.host}: {error.strerror}. Stop the"
+                " program that has it, or choose another port in GQL_SERVER_PORT."
+            ) from error
+
+
+def _welcome(url: str, tokens: Tokens, people: SamplePeople) -> None:
+    """Print who may try what, and a command that works. Tokens stay whole, to be copied."""
+    bearers = {
+        "administrator": (Role.ADMIN, None),
+        "guardian": (Role.GUARDIAN, people.guardian),
+        "student": (Role.STUDENT, people.student),
+        "staff member": (Role.STAFF, people.staff),
+        "vendor": (Role.VENDOR, None),
+    }
+    table = Table("Role", "Person", "Token (holds for a day)", box=None, pad_edge=False)
+    issued = {who: tokens.issue(DISTRICT, role, person, _EXPIRES) for who, (role, person) in bearers.items()}
+    for who, token in issued.items():
+        table.add_row(who, bearers[who][1] or "-", token)
+    wide = Console(width=40 + max(map(len, issued.values())), highlight=False)
+    wide.print(table)
+    common.say(f"\nGraphiQL: {url}/graphql")
+    common.say('Give it the header {"Authorization": "Bearer <token>"}.\nOr try:\n')
+    common.say(_curl(f"{url}/graphql", issued["administrator"]))
+    common.say("\nPress Ctrl+C to stop; nothing is kept.")
+
+
+def _curl(url: str, token: str) -> str:
+    words = [
+        "curl",
+        "-s",
+        url,
+        "-H",
+        f"Authorization: Bearer {token}",
+        "-H",
+        "Content-Type: application/json",
+    ]
+    return shlex.join([*words, "-d", orjson.dumps({"query": _QUERY}).decode()])

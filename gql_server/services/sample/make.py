@@ -1,0 +1,162 @@
+"""Makes a sample district: generated in chunks, sent by COPY, logged as one change set (D28)."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gql_server.db.protocols import Connection
+from gql_server.db.statements import execute, fetch, fetchval
+from gql_server.domain.changes import Source
+from gql_server.domain.viewer import District
+from gql_server.errors import rejected
+from gql_server.hooks.host import PluginHost
+from gql_server.services.changes import take_revision
+from gql_server.services.districts import create_district, reason_bits
+from gql_server.services.sample import words
+from gql_server.services.sample.families import SCHOOL_YEAR, Families
+from gql_server.services.sample.people import People
+from gql_server.services.sample.reasons import Masks
+from gql_server.services.sample.rows import Rows
+
+ACTOR = "SAMPLE"
+_CHUNK = 2_000  # students; a chunk's rows take about 25 MB
+_STUDENTS_A_STAFF_MEMBER = 15
+_STUDENTS_A_SCHOOL = 3_000
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePeople:
+    """Source ids of people to try things with, and how many rows each table got.
+
+    guardian: with two students and a household of four, everything on record. student: one of the two.
+    staff: with an active assignment.
+    """
+
+    guardian: str
+    student: str
+    staff: str
+    counts: Mapping[str, int]
+
+
+class Ids:
+    """Ids from a sequence, reserved many at a time: in order, though others may draw from it too."""
+
+    def __init__(self, conn: Connection, query: str) -> None:
+        self._conn, self._query = conn, query
+        self._reserved: list[int] = []
+
+    def __iter__(self) -> "Ids":
+        return self
+
+    def __next__(self) -> int:
+        return self._reserved.pop()
+
+    async def reserve(self, count: int) -> None:
+        """Make sure that so many can be drawn."""
+        missing = count - len(self._reserved)
+        if missing > 0:
+            rows = await fetch(self._conn, self._query, count=missing)
+            self._reserved = [row["id"] for row in reversed(rows)] + self._reserved
+
+
+async def make_sample(
+    conn: Connection,
+    host: PluginHost,
+    *,
+    code: str,
+    students: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> SamplePeople:
+    """Fill a new district with students, their contacts and staff. Memory does not grow with their number.
+
+    Killed in the middle it leaves an empty district, which the next call fills. Raises Rejected:
+    INVALID_STUDENTS, DISTRICT_NOT_EMPTY.
+    """
+    if students < 1:
+        raise rejected("INVALID_STUDENTS", "A sample district has at least one student.", "students")
+    async with conn.transaction():
+        district = await create_district(conn, code, f"{code.title()} School District", "UTC", host.reasons)
+    async with conn.transaction():
+        sample = await _fill(conn, district, students, seed, progress or (lambda _: None))
+    await execute(conn, "sample/analyze")
+    return sample
+
+
+async def _fill(
+    conn: Connection, district: District, students: int, seed: int, progress: Progress
+) -> SamplePeople:
+    await execute(conn, "sample/lock", district_id=district.district_id)
+    if await fetchval(conn, "sample/occupied", district_id=district.district_id):
+        raise rejected(
+            "DISTRICT_NOT_EMPTY",
+            f"The district {district.code!r} has people already. Name a new one.",
+            "code",
+        )
+    counts: Counter[str] = Counter()
+    schools = await _schools(conn, district.district_id, students, counts)
+    person_ids, household_ids = Ids(conn, "sample/person_ids"), Ids(conn, "sample/household_ids")
+    masks = Masks.of(await reason_bits(conn, district.district_id))
+    people = People(district.district_id, random.Random(seed), masks, person_ids, household_ids)  # noqa: S311 a sample, not a secret
+    families = Families(people, schools)
+    done = 0
+    while done < students:
+        chunk = min(_CHUNK, students - done)
+        # A family of one child has five people and four households at most; staff come on top.
+        await person_ids.reserve(chunk * 6 + 10)
+        await household_ids.reserve(chunk * 4)
+        _add_people(families, chunk)
+        await people.rows.copy(conn)
+        counts.update({table: len(rows) for table, rows in people.rows.tables()})
+        people.rows = Rows()
+        done += chunk
+        progress(f"{done:,} of {students:,} students")
+    counts["change"] = await _log(conn, district.district_id)
+    return SamplePeople(families.guardian, families.student, families.staff, dict(counts))
+
+
+def _add_people(families: Families, students: int) -> None:
+    """Add staff for that many students, at least three, and then the students' families."""
+    for _ in range(max(3, students // _STUDENTS_A_STAFF_MEMBER)):
+        families.staff_member()
+    while students > 0:
+        students -= families.family(students)
+
+
+async def _schools(
+    conn: Connection, district_id: int, students: int, counts: Counter[str]
+) -> dict[str, Sequence[int]]:
+    """Add two or more schools of each level with two school years; return their ids by level.
+
+    In the second school of each level portal users may not change their own contact information (D23).
+    """
+    each = 2 + students // (len(words.LEVELS) * _STUDENTS_A_SCHOOL)
+    names = [(level, f"{_tree(n)} {level} School", n % 4 != 1) for level in words.LEVELS for n in range(each)]
+    rows = await fetch(
+        conn,
+        "sample/schools",
+        district_id=district_id,
+        names=[name for _, name, _ in names],
+        portals=[portal for _, _, portal in names],
+        school_year=SCHOOL_YEAR,
+    )
+    ids = {row["name"]: row["school_id"] for row in rows}
+    counts.update(school=len(names), calendar=2 * len(names))
+    return {level: [ids[name] for of, name, _ in names if of == level] for level in words.LEVELS}
+
+
+def _tree(n: int) -> str:
+    again, tree = divmod(n, len(words.TREES))
+    return f"{words.TREES[tree]} {again + 1}" if again else words.TREES[tree]
+
+
+async def _log(conn: Connection, district_id: int) -> int:
+    """Log every preference as turned on at the district's next revision (D28) and return how many."""
+    revision = await take_revision(conn, district_id, Source.IMPORT, ACTOR)
+    persons = await execute(conn, "sample/log_preferences", district_id=district_id, revision=revision)
+    homes = await execute(
+        conn, "sample/log_household_preferences", district_id=district_id, revision=revision
+    )
+    return persons + homes

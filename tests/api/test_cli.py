@@ -1,0 +1,214 @@
+"""The command line, as processes: what it prints, what it refuses, and with which words and exit code."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from gql_server import __version__
+from gql_server.api.auth import Tokens
+from gql_server.db.migrations import migrations, pending
+from gql_server.db.pool import connect
+from gql_server.domain.viewer import Role
+from tests.support.builder import DistrictBuilder
+from tests.support.command import COMMAND, environment, gql_server, refusal
+
+KEY = "a key for tests only, long enough to be one"
+PLUGIN = """
+from gql_server.hooks import ContactReason, hookimpl
+
+@hookimpl
+def contact_reasons():
+    return [ContactReason("SNOW_DAY", "Snow day", "School is closed because of the weather.")]
+"""
+
+
+@pytest.fixture
+async def empty_dsn(server_dsn: str) -> str:
+    """A database without anything."""
+    async with connect(server_dsn.format(database="postgres")) as conn:
+        await conn.execute("drop database if exists empty")
+        await conn.execute("create database empty")
+    return server_dsn.format(database="empty")
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL, which may not run as root: pytest's own folders close to other users."""
+    with tempfile.TemporaryDirectory(prefix="gql-server-tests-") as folder:
+        yield Path(folder) / "data"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """`--version` prints the version alone and ends well."""
+    result = gql_server("--version")
+    assert (result.returncode, result.stdout) == (0, f"gql-server {__version__}\n")
+
+
+def test_settings_are_listed_without_secrets() -> None:
+    """`settings` shows every variable, masks the secrets, and points out a misspelt one."""
+    url = "postgresql://ann:sesame@db.example.org/maple"
+    result = gql_server("settings", settings={"DATABASE_URL": url, "SIGNING_KEY": KEY, "PROT": "1"})
+    assert result.returncode == 0
+    assert "postgresql://ann:********@db.example.org/maple" in result.stdout
+    assert "GQL_SERVER_MAX_VENDOR_PAGE_SIZE" in result.stdout
+    assert "GQL_SERVER_PROT" in result.stderr
+    assert not {"sesame", KEY} & set(result.stdout.split())
+
+
+def test_plugins_are_listed(tmp_path: Path) -> None:
+    """`plugins` names the built-in plug-ins and a district's own, with their hooks, and says which are off."""
+    (tmp_path / "snow.py").write_text(PLUGIN)
+    result = gql_server("plugins", settings={"PLUGINS_DIR": str(tmp_path), "DISABLED_PLUGINS": "opt_outs"})
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+    assert rows["standard_reasons"] == ["-", "-", "yes", "contact_reasons"]
+    assert rows["snow"] == ["-", "-", "yes", "contact_reasons"]
+    assert rows["opt_outs"] == ["-", "-", "no"]
+
+
+def test_a_plugin_at_fault_stops_the_start(tmp_path: Path) -> None:
+    """A plug-in that cannot be loaded is named in one line."""
+    (tmp_path / "snow.py").write_text("1 / 0")
+    message = refusal(gql_server("plugins", settings={"PLUGINS_DIR": str(tmp_path)}))
+    assert "'snow'" in message
+    assert "ZeroDivisionError" in message
+
+
+def test_a_setting_that_cannot_be_used_stops_the_start() -> None:
+    """A bad value is answered with the variable's name."""
+    assert "GQL_SERVER_PORT" in refusal(gql_server("serve", settings={"PORT": "eighty"}))
+
+
+def test_a_token_is_printed_alone() -> None:
+    """`token` prints a token and nothing else; it says what was asked for and holds for as long."""
+    result = gql_server(
+        *("token", "--district", "maple", "--role", "guardian", "--person", "P1", "--expires", "15m"),
+        settings={"SIGNING_KEY": KEY},
+    )
+    token = result.stdout.removesuffix("\n")
+    claims = Tokens(KEY).verify(token)
+    assert (claims.district, claims.role, claims.person) == ("maple", Role.GUARDIAN, "P1")
+    assert abs(claims.expires - datetime.now(UTC) - timedelta(minutes=15)) < timedelta(minutes=1)
+    assert result.stderr == ""
+
+
+def test_a_token_needs_a_key_and_a_person() -> None:
+    """Without a signing key, or a person where the role needs one, no token is made."""
+    command = ("token", "--district", "maple", "--role", "student")
+    assert "token_urlsafe" in refusal(gql_server(*command))
+    assert "must name a person" in refusal(gql_server(*command, settings={"SIGNING_KEY": KEY}))
+
+
+@pytest.mark.parametrize("expires", ["", "1", "h", "0h", "-1h", "1w", "1.5h", "99999999d", "999999999999d"])
+def test_a_length_of_time_must_be_one(expires: str) -> None:
+    """What is not a length of time is answered with an example of one."""
+    result = gql_server(
+        *("token", "--district", "maple", "--role", "admin", f"--expires={expires}"),
+        settings={"SIGNING_KEY": KEY},
+    )
+    assert result.returncode == 2
+    assert "15m" in result.stderr
+
+
+def test_serve_needs_a_signing_key(data_dir: Path) -> None:
+    """`serve` without a signing key says how to make one, and starts no database."""
+    assert "token_urlsafe" in refusal(gql_server("serve", settings={"DATA_DIR": str(data_dir)}))
+    assert not data_dir.exists()
+
+
+async def test_serve_applies_nothing(empty_dsn: str) -> None:
+    """Against a database that is not migrated `serve` stops, says what to run, and changes nothing."""
+    settings = {"DATABASE_URL": empty_dsn, "SIGNING_KEY": KEY}
+    message = refusal(await asyncio.to_thread(gql_server, "serve", settings=settings))
+    assert "gql-server migrate" in message
+    async with connect(empty_dsn) as conn:
+        assert await conn.fetchval("select count(*) from pg_class where relname = 'migration'") == 0
+
+
+async def test_migrate_applies_all_once(empty_dsn: str) -> None:
+    """`migrate` brings an empty database up to date; a second time it finds nothing to do."""
+    settings = {"DATABASE_URL": empty_dsn}
+    first = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+    assert first.returncode == 0
+    assert all(f"Applied {migration.name}." in first.stdout for migration in migrations())
+    async with connect(empty_dsn) as conn:
+        assert await pending(conn) == []
+    second = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+    assert "up to date" in second.stdout
+
+
+async def test_a_new_reason_needs_migrate(district: DistrictBuilder, dsn: str, tmp_path: Path) -> None:
+    """`serve` stops where a district has no bit for a plug-in's reason; `migrate` gives it one (D3)."""
+    (tmp_path / "snow.py").write_text(PLUGIN)
+    settings = {"DATABASE_URL": dsn, "SIGNING_KEY": KEY, "PLUGINS_DIR": str(tmp_path), "PORT": "0"}
+    message = refusal(await asyncio.to_thread(gql_server, "serve", settings=settings))
+    assert "SNOW_DAY" in message
+    assert "gql-server migrate" in message
+    migrated = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+    assert "Registered reasons with districts: 1." in migrated.stdout
+    bits = await district.conn.fetchval("select bit from contact_reason where code = 'SNOW_DAY'")
+    assert bits == 8
+
+
+def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
+    """A server that does not answer is one line on stderr, with no secret in it."""
+    settings = {"DATABASE_URL": "postgresql://ann:sesame@127.0.0.1:1/maple", "SIGNING_KEY": KEY}
+    for command in ("serve", "migrate"):
+        message = refusal(gql_server(command, settings=settings))
+        assert "cannot be reached" in message
+        assert "sesame" not in message
+
+
+async def test_serve_serves_until_it_is_told_to_stop(dsn: str) -> None:
+    """`serve` says where it listens, answers there, and ends well on SIGTERM."""
+    settings = {"DATABASE_URL": dsn, "SIGNING_KEY": KEY, "PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        str(COMMAND), "serve",
+        env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+        url = line.split()[-1].removesuffix("/graphql")
+        for path in ("/healthz", "/readyz"):
+            answer = await asyncio.to_thread(urlopen, f"{url}{path}")
+            with answer:
+                assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0
+
+
+def test_the_embedded_server_stops_with_the_command(data_dir: Path) -> None:
+    """Without a database's address the commands use an embedded one, keep its data, and leave no process behind."""
+    settings = {"DATA_DIR": str(data_dir)}
+    first, second = (gql_server("migrate", settings=settings) for _ in range(2))
+    assert "Applied" in first.stdout
+    assert "up to date" in second.stdout
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+def test_an_import_needs_a_migrated_database(data_dir: Path) -> None:
+    """`import edfi` on a new database says what to run first; a folder that is not there is named."""
+    settings = {"DATA_DIR": str(data_dir)}
+    command = ("import", "edfi", str(data_dir / "nowhere"), "--district", "maple")
+    assert "gql-server migrate" in refusal(gql_server(*command, settings=settings))
+    gql_server("migrate", settings=settings)
+    assert "nowhere" in refusal(gql_server(*command, settings=settings))
+
+
+def test_the_schema_is_printed() -> None:
+    """`export-schema` prints SDL alone."""
+    result = gql_server("export-schema")
+    assert result.returncode == 0
+    assert "type Query {" in result.stdout
+    assert result.stderr == ""
+    assert os.linesep * 2 + os.linesep not in result.stdout

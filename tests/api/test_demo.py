@@ -1,0 +1,127 @@
+"""The demo: one command, from nothing to a served district or to the result of a batch."""
+
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gql_server.cli.batch import matrix
+from tests.support.command import COMMAND, environment, gql_server, refusal
+
+
+@pytest.fixture
+def temporary() -> Iterator[dict[str, str]]:
+    """Settings for a demo with a folder of its own for temporary files, which must be empty at the end.
+
+    The folder's name is short: a Unix socket's path may have a hundred characters.
+    """
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        yield {"TMPDIR": folder, "XDG_RUNTIME_DIR": folder}
+        left = [path.name for path in Path(folder).iterdir() if path.name != "python_PostgresServer"]
+        assert left == []  # but for the folder of the lock that all embedded servers of a user share
+
+
+def test_once_prints_the_result_of_a_batch(temporary: dict[str, str], tmp_path: Path) -> None:
+    """`demo --once` runs a batch through HTTP, prints the matrix (D20) and who shares the household phones (D17),
+    ends well, and leaves nothing behind."""
+    result = subprocess.run(
+        [str(COMMAND), "demo", "--once", "--students", "60"],
+        env={**environment(), **temporary}, cwd=tmp_path, timeout=120,
+        text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    [header] = [line for line in lines if line.split()[:3] == ["EMERGENCY", "ATTENDANCE", "BEHAVIOR"]]
+    rows = lines[lines.index(header) + 1 :]
+    numbers = re.fullmatch(r"Household phone +(\d+) +(\d+) +(\d+)( +No Change){5} *", rows[0])
+    assert numbers, rows[0]
+    assert all(int(number) > 0 for number in numbers.groups()[:3])
+    for name, row in zip(
+        ("Home phone", "Work phone", "Cell phone", "Email", "Secondary email"), rows[1:6], strict=True
+    ):
+        assert re.fullmatch(rf"{name}( +No Change){{8}} *", row)
+    assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.$", result.stdout)
+
+
+def test_once_is_the_same_every_time() -> None:
+    """Two runs with one seed print the same."""
+    first, second = (gql_server("demo", "--once", "--students", "30", "--seed", "5").stdout for _ in range(2))
+    assert first == second != ""
+
+
+def test_the_demo_serves_what_it_prints(temporary: dict[str, str], tmp_path: Path) -> None:
+    """`demo` prints a token for every role and a command that works as it stands, and ends well on SIGINT."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [str(COMMAND), "demo", "--students", "60"],
+        env={**environment({"PORT": str(port)}), **temporary}, cwd=tmp_path, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if "Ctrl+C" in line:
+                break
+        [command] = [line for line in printed if line.startswith("curl ")]
+        answer = subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=60)
+        assert len(json.loads(answer.stdout)["data"]["people"]["edges"]) == 3
+        roles = ["administrator", "guardian", "student", "staff", "vendor"]
+        assert [line.split()[0] for line in printed if re.search(r"  ey\S+ *$", line)] == roles
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in complaints
+
+
+def test_a_port_that_is_taken_is_said_at_once() -> None:
+    """A taken port stops the demo before it makes anything, in one line that says what to change."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        message = refusal(gql_server("demo", settings={"PORT": str(taken.getsockname()[1])}))
+    assert "GQL_SERVER_PORT" in message
+
+
+def test_a_terminated_demo_leaves_nothing_behind(temporary: dict[str, str], tmp_path: Path) -> None:
+    """SIGTERM while the district is made stops PostgreSQL and removes its folder."""
+    process = subprocess.Popen(
+        [str(COMMAND), "demo", "--students", "200000"],
+        env={**environment({"PORT": "0"}), **temporary}, cwd=tmp_path, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    folder = Path(temporary["TMPDIR"])
+    while process.poll() is None and not list(folder.glob("*/postgres/postmaster.pid")):
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_the_matrix_shows_numbers_and_no_change() -> None:
+    """A cell shows how many were updated, also none, and No Change where nothing was asked (D20)."""
+    results = [
+        {"contactPoint": kind, "reason": reason, "updated": updated}
+        for kind, reason, updated in [
+            ("HOUSEHOLD_PHONE", "EMERGENCY", 1234),
+            ("HOUSEHOLD_PHONE", "FOOD_SERVICE", None),
+            ("EMAIL", "EMERGENCY", None),
+            ("EMAIL", "FOOD_SERVICE", 0),
+        ]
+    ]
+    table = matrix(results)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells == [["Household phone", "Email"], ["1,234", "No Change"], ["No Change", "0"]]
+    assert [column.header for column in table.columns] == ["", "EMERGENCY", "FOOD SERVICE"]
