@@ -1,12 +1,10 @@
-"""Finds, loads and validates plug-ins, and calls their hooks. Fails closed: a plug-in at fault stops the start."""
+"""Loads and validates plug-ins, and calls their hooks. Fails closed: a plug-in at fault stops the start."""
 
-import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
@@ -14,6 +12,8 @@ import pluggy
 from gql_server.domain.batch import FilterKind
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
+from gql_server.hooks.checks import MAX_REASONS, problem
+from gql_server.hooks.find import Found, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
     ContactReason,
@@ -26,10 +26,8 @@ from gql_server.hooks.types import (
     Scope,
 )
 
-ENTRY_POINTS = "gql_server.plugins"
-_MODULE_PREFIX = "gql_server_plugin_"
 T = TypeVar("T")
-V = TypeVar("V")
+_HOOKS = frozenset(name for name, value in vars(spec).items() if hasattr(value, f"{spec.PROJECT}_spec"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +71,31 @@ class LoadedPlugin:
     hooks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    name: str
-    version: str | None
-    distribution: str | None
-    load: Callable[[], Any]
-
-
 class PluginHost:
     """The loaded plug-ins. Made once, by the composition root.
 
-    Hooks are called in the order in which `gql-server plugins` lists the plug-ins: folder by folder, the built-in one
-    first, then installed distributions, by name within each.
+    Hooks are called plug-in by plug-in, in the order in which `gql-server plugins` lists them: folder by
+    folder, the built-in one first, then installed distributions, by name within each.
     """
 
-    def __init__(self, folders: Iterable[Path], disabled: Iterable[str] = ()) -> None:
-        """Load the plug-ins of the folders and of installed distributions. Raises PluginError."""
+    def __init__(
+        self,
+        folders: Iterable[Path],
+        disabled: Iterable[str] = (),
+        given: Mapping[str, object] | None = None,
+    ) -> None:
+        """Load the plug-ins of the folders, of installed distributions, and those given as objects by name.
+
+        A disabled plug-in is listed, but its code is not imported. Raises PluginError.
+        """
         self._manager = pluggy.PluginManager(spec.PROJECT)
         self._manager.add_hookspecs(spec)
         self._listed: list[LoadedPlugin] = []
         off = set(disabled)
-        for found in _find(folders):
+        objects = [
+            Found(name, None, None, partial(_itself, plugin)) for name, plugin in (given or {}).items()
+        ]
+        for found in [*find_plugins(folders), *objects]:
             self._register(found, enabled=found.name not in off)
         if unknown := off - {plugin.name for plugin in self._listed}:
             raise PluginError(min(unknown), "it is disabled in the settings, but there is no such plug-in.")
@@ -112,8 +113,6 @@ class PluginHost:
         seen: set[str] = set()
         owned = []
         for plugin, rule in self._collect("eligibility_rules", Rule, request=request):
-            if (rule.denies is None) == (rule.check is None):
-                raise PluginError(plugin, f"rule {rule.name!r} must have either `denies` or `check`.")
             stamped = OwnedRule(rule, plugin)
             _once(seen, stamped.full_name, plugin, "rule")
             owned.append(stamped)
@@ -124,7 +123,8 @@ class PluginHost:
         plugin = self.modes[mode].plugin
         result = self._call("select_population", plugin, mode=mode, scope=scope)
         if not isinstance(result, Population):
-            raise PluginError(plugin, f"it lists the mode {mode!r} but selects nobody for it.")
+            raise PluginError(plugin, f"it lists the mode {mode!r} but gives no `Population` for it.")
+        _hold(plugin, "select_population", result)
         return result
 
     def tell_run_finished(self, run: RunSummary) -> list[PluginError]:
@@ -135,40 +135,50 @@ class PluginHost:
         """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
         return self._tell("preferences_changed", changes=changes)
 
-    def _register(self, found: _Found, *, enabled: bool) -> None:
+    def _register(self, found: Found, *, enabled: bool) -> None:
         if any(found.name == other.name for other in self._listed):
-            raise PluginError(found.name, "two plug-ins have this name. Rename or disable one.")
-        hooks: tuple[str, ...] = ()
-        if enabled:
-            try:
-                plugin = found.load()
-                self._manager.register(plugin, name=found.name)
-                self._manager.check_pending()
-            except pluggy.PluginValidationError as error:
-                raise PluginError(found.name, f"a hook does not fit its specification: {error}") from error
-            except Exception as error:
-                raise PluginError(found.name, f"it cannot be loaded: {type(error).__name__}: {error}") from error
-            callers = self._manager.get_hookcallers(plugin) or []
-            hooks = tuple(sorted(caller.name for caller in callers))
-            if not hooks:
-                raise PluginError(found.name, "it implements no hook. Mark its functions with `hookimpl`.")
+            raise PluginError(found.name, "two plug-ins have this name. Rename or remove one.")
+        hooks = self._load(found) if enabled else ()
         self._listed.append(LoadedPlugin(found.name, found.version, found.distribution, enabled, hooks))
+
+    def _load(self, found: Found) -> tuple[str, ...]:
+        """Load a plug-in and return the names of the hooks that it implements."""
+        try:
+            plugin = found.load()
+            self._manager.register(plugin, name=found.name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(found.name, f"a hook does not fit its specification: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(found.name, f"it cannot be loaded: {type(error).__name__}: {error}") from error
+        callers = self._manager.get_hookcallers(plugin) or []
+        for implementation in (impl for caller in callers for impl in caller.get_hookimpls()):
+            if implementation.plugin is plugin and (wrong := _misfit(implementation)):
+                raise PluginError(found.name, f"{implementation.function.__name__} {wrong}")
+        hooks = {caller.name for caller in callers}
+        if unmarked := [name for name in _HOOKS - hooks if inspect.isfunction(getattr(plugin, name, None))]:
+            raise PluginError(found.name, f"{min(unmarked)} is not marked with `hookimpl`.")
+        if not hooks:
+            raise PluginError(found.name, "it implements no hook. Mark its functions with `hookimpl`.")
+        return tuple(sorted(hooks))
 
     def _call(self, hook: str, plugin: str, **args: object) -> Any:
         """Call a hook of one plug-in, so that its result is known to be that plug-in's own."""
         others = [p for name, p in self._manager.list_name_plugin() if name != plugin and p is not None]
         try:
             return self._manager.subset_hook_caller(hook, others)(**args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(plugin, f"{hook} failed: {type(error).__name__}") from error
 
     def _collect(self, hook: str, kind: type[T], **args: object) -> list[tuple[str, T]]:
         collected: list[tuple[str, T]] = []
         for plugin in self._names:
             for result in self._call(hook, plugin, **args):
-                for value in result or ():
+                for value in _listed(plugin, hook, result):
                     if not isinstance(value, kind):
-                        raise PluginError(plugin, f"{hook} must give {kind.__name__} values, not {type(value).__name__}.")
+                        words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
+                        raise PluginError(plugin, words)
+                    _hold(plugin, hook, value)
                     collected.append((plugin, value))
         return collected
 
@@ -186,6 +196,8 @@ class PluginHost:
         reasons = []
         for plugin, reason in self._collect("contact_reasons", ContactReason):
             _once(seen, reason.code, plugin, "reason")
+            if len(seen) > MAX_REASONS:
+                raise PluginError(plugin, f"there are more than {MAX_REASONS} contact reasons with its own.")
             reasons.append(OwnedReason(reason.code, reason.label, reason.description, plugin))
         return reasons
 
@@ -212,33 +224,34 @@ def _once(seen: set[str], name: str, plugin: str, what: str) -> None:
     seen.add(name)
 
 
-def _find(folders: Iterable[Path]) -> list[_Found]:
-    found = [_in_folder(path) for folder in folders for path in sorted(_plugin_paths(folder))]
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
-        dist = point.dist
-        found.append(_Found(point.name, dist and dist.version, dist and dist.name, point.load))
-    return found
+def _itself(plugin: object) -> object:
+    return plugin
 
 
-def _plugin_paths(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PluginError(folder.name, f"there is no folder {folder}.")
-    packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
-    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-    return packages + modules
+def _listed(plugin: str, hook: str, result: object) -> list[object]:
+    if not isinstance(result, Iterable) or isinstance(result, str | bytes | Mapping):
+        raise PluginError(plugin, f"{hook} must give a list, not {type(result).__name__}.")
+    try:
+        return list(result)
+    except (Exception, SystemExit) as error:
+        raise PluginError(plugin, f"{hook} failed: {type(error).__name__}") from error
 
 
-def _in_folder(path: Path) -> _Found:
-    name = path.parent.name if path.name == "__init__.py" else path.stem
-    return _Found(name, None, None, lambda: _load_file(name, path))
+def _hold(plugin: str, hook: str, value: object) -> None:
+    if wrong := problem(value):
+        raise PluginError(plugin, f"{hook} gives {wrong}.")
 
 
-def _load_file(name: str, path: Path) -> ModuleType:
-    module_name = _MODULE_PREFIX + name
-    spec_ = importlib.util.spec_from_file_location(module_name, path)
-    if spec_ is None or spec_.loader is None:
-        raise ImportError(f"{path} is not a Python module")
-    module = importlib.util.module_from_spec(spec_)
-    sys.modules[module_name] = module
-    spec_.loader.exec_module(module)
-    return module
+def _misfit(implementation: pluggy.HookImpl) -> str | None:
+    """Return why a hook that pluggy takes would not do what its author means, or None."""
+    if implementation.wrapper or implementation.hookwrapper:
+        return "is a wrapper, and there is nothing to wrap: a plug-in speaks for itself alone."
+    if implementation.tryfirst or implementation.trylast:
+        return "asks for a place in the order, which is that of the plug-ins' names."
+    if implementation.optionalhook:
+        return "is an optional hook, which would hide a misspelt name."
+    if inspect.iscoroutinefunction(implementation.function):
+        return "is a coroutine. Hooks are plain functions; put what needs I/O into the value."
+    if implementation.kwargnames:
+        return f"has a default for {implementation.kwargnames[0]!r}, so it would never be given it."
+    return None

@@ -48,8 +48,8 @@ class BatchMode:
 class Scope:
     """What the caller narrowed the mode to, after validation (D12). None: not given, no narrowing.
 
-    `school_year` is already the current one where the caller gave none. `filter` is a predicate over `person_id`
-    of a row named `p` (such as `p.person_id in (...)`), made from the saved filter.
+    Without `school_year` the mode finds the current one itself: the newest with an enrollment active today. `filter`
+    is a predicate over a row `p` of `person`, made from the saved filter.
     """
 
     school_ids: tuple[int, ...] | None = None
@@ -138,7 +138,7 @@ class Rule:
         settings: frozenset[Setting] = frozenset({Setting.ON}),
         reasons: Sequence[str] | None = None,
     ) -> "Rule":
-        """Return the rule that denies the candidates `c` for which the predicate holds, for all reasons or those given."""
+        """Return the rule that denies the candidates `c` that fit the predicate, for all reasons or those given."""
         if reasons is None:
             mask, args = "-1::bigint", dict(predicate.args)
         else:
@@ -167,8 +167,10 @@ class FieldType(StrEnum):
 class FilterField:
     """A field of saved filters. `predicate` is SQL over the row `p` of `person` that holds where the field fits.
 
-    It may use `:value`: an array of text, integer or bigint (ids) for TEXT, INTEGER and ID; for BOOLEAN it takes no
-    value, and the product negates it for false. `id_prefix` names the kind of global ids an ID field takes.
+    It uses `:value`, an array of text, integer or bigint (ids), for TEXT, INTEGER and ID; for BOOLEAN it takes no
+    value, and the product negates it for false. `name` is written as in JSON: lower case first, letters and digits.
+    `id_prefix` names the kind of global ids that an ID field takes, such as "school"; an id that is malformed or
+    unknown fits nobody. `values`: the only values that a TEXT field takes, where there are few.
     """
 
     name: str
@@ -177,6 +179,7 @@ class FilterField:
     predicate: str
     kinds: frozenset[FilterKind] = frozenset(FilterKind)
     id_prefix: str | None = None
+    values: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,12 @@ async def test_a_new_district_has_the_reasons_of_the_plugins(district: DistrictB
 async def test_a_new_district_offers_no_teacher_calls(district: DistrictBuilder) -> None:
     """TEACHER is switched off on every phone, and on nothing else (D15)."""
     rows = await district.conn.fetch("select contact_point, reason from disabled_cell order by 1")
-    assert [row["contact_point"] for row in rows] == ["HOUSEHOLD_PHONE", "HOME_PHONE", "WORK_PHONE", "CELL_PHONE"]
+    assert [row["contact_point"] for row in rows] == [
+        "HOUSEHOLD_PHONE",
+        "HOME_PHONE",
+        "WORK_PHONE",
+        "CELL_PHONE",
+    ]
     assert {row["reason"] for row in rows} == {"TEACHER"}
 
 

@@ -1,0 +1,82 @@
+"""Finds plug-ins in folders and in installed distributions. Nothing is imported before `Found.load`."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gql_server.errors import PluginError
+
+ENTRY_POINTS = "gql_server.plugins"
+_MODULE_PREFIX = "gql_server_plugin_"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A plug-in that is there, not yet loaded."""
+
+    name: str
+    version: str | None
+    distribution: str | None
+    load: Callable[[], Any]
+
+
+def find_plugins(folders: Iterable[Path]) -> list[Found]:
+    """Return the plug-ins of each folder, then those of installed distributions, by name within each.
+
+    In a folder, a package and a module are plug-ins; a name that begins with `_` or `.` is not looked at.
+    Raises PluginError for a folder that does not exist and for a name that cannot be one.
+    """
+    found = [plugin for folder in folders for plugin in sorted(_in_folder(folder), key=lambda f: f.name)]
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
+        version, distribution = (point.dist.version, point.dist.name) if point.dist else (None, None)
+        found.append(Found(point.name, version, distribution, point.load))
+    for plugin in found:
+        if not _NAME.fullmatch(plugin.name):
+            raise PluginError(
+                plugin.name, "a name is letters, digits, `_` and `-`, a letter first. Rename it."
+            )
+    return found
+
+
+def _in_folder(folder: Path) -> list[Found]:
+    if not folder.is_dir():
+        raise PluginError(folder.name, f"there is no folder {folder}.")
+    packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    found = [_at(path.parent.name, path) for path in packages] + [_at(path.stem, path) for path in modules]
+    return [plugin for plugin in found if not plugin.name.startswith(("_", "."))]
+
+
+def _at(name: str, path: Path) -> Found:
+    return Found(name, None, None, lambda: load_file(name, path))
+
+
+def load_file(name: str, path: Path) -> ModuleType:
+    """Import a file under a name of its own. A package's modules import each other relatively."""
+    module_name = _MODULE_PREFIX + name
+    _forget(module_name)
+    package = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(module_name, path, submodule_search_locations=package)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        _forget(module_name)
+        raise
+    return module
+
+
+def _forget(module_name: str) -> None:
+    """Drop a module and its submodules, which may be those of another folder's plug-in of the same name."""
+    for name in [n for n in sys.modules if n == module_name or n.startswith(module_name + ".")]:
+        del sys.modules[name]

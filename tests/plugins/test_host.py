@@ -1,0 +1,336 @@
+"""The plug-in host finds, orders and attributes plug-ins, and refuses to start with one that is at fault."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from gql_server.domain.batch import FilterKind
+from gql_server.domain.sql import Sql
+from gql_server.errors import PluginError
+from gql_server.hooks import Context, PreferenceChanges, Request, RunSummary, Scope
+from gql_server.hooks.host import PluginHost
+
+HEADER = "from gql_server.hooks import *\nfrom gql_server.hooks import hookimpl\n"
+REASONS = (
+    "@hookimpl\ndef contact_reasons():\n    return [ContactReason({code!r}, 'A label', 'A description.')]\n"
+)
+BATCH = Request(Context.BATCH, "STUDENTS", ())
+
+
+def write(folder: Path, name: str, body: str) -> Path:
+    """Write a plug-in module, or a package where the name ends in a slash."""
+    file = folder / (f"{name}__init__.py" if name.endswith("/") else f"{name}.py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(HEADER + textwrap.dedent(body), encoding="utf-8")
+    return file
+
+
+def reason(code: str) -> str:
+    return REASONS.format(code=code)
+
+
+def hook(signature: str, result: str, mark: str = "@hookimpl") -> str:
+    return f"{mark}\ndef {signature}:\n    return {result}\n"
+
+
+def rules(result: str) -> str:
+    return hook("eligibility_rules(request)", result)
+
+
+def test_plugins_are_listed_and_called_in_the_order_of_folders_and_names(tmp_path: Path) -> None:
+    """Reasons come folder by folder and by name within each; each knows its plug-in."""
+    first, second = tmp_path / "one", tmp_path / "two"
+    write(first, "b", reason("B"))
+    write(first, "a_b/", reason("A_B"))
+    write(first, "a", reason("A"))
+    write(second, "aa", reason("AA"))
+    host = PluginHost([first, second])
+    assert [(r.code, r.plugin) for r in host.reasons] == [
+        ("A", "a"),
+        ("A_B", "a_b"),
+        ("B", "b"),
+        ("AA", "aa"),
+    ]
+    assert [plugin.name for plugin in host.plugins] == ["a", "a_b", "b", "aa"]
+
+
+def test_a_package_imports_its_own_modules_relatively(tmp_path: Path) -> None:
+    """Helper modules work, and those of another folder's plug-in of one name are not mixed up with them."""
+    for code in ("FIRST", "SECOND"):
+        write(tmp_path / code, "mine/", f"from .helper import CODE\n{REASONS.replace('{code!r}', 'CODE')}")
+        (tmp_path / code / "mine" / "helper.py").write_text(f"CODE = {code!r}\n", encoding="utf-8")
+        assert [r.code for r in PluginHost([tmp_path / code]).reasons] == [code]
+
+
+def test_an_installed_distribution_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dist-info folder is enough, and the list says which distribution and version it is."""
+    write(tmp_path, "maple_rules", reason("MAPLE"))
+    info = tmp_path / "maple_rules-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: maple-rules\nVersion: 1.2\n", encoding="utf-8"
+    )
+    (info / "entry_points.txt").write_text("[gql_server.plugins]\nmaple = maple_rules\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (plugin,) = PluginHost([]).plugins
+    assert (plugin.name, plugin.distribution, plugin.version) == ("maple", "maple-rules", "1.2")
+    assert plugin.hooks == ("contact_reasons",)
+
+
+def test_an_entry_point_that_leads_nowhere_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed plug-in that cannot be imported is an error that names it, not a warning."""
+    info = tmp_path / "gone-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[gql_server.plugins]\ngone = no_such_module\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginError, match="'gone': it cannot be loaded: ModuleNotFoundError"):
+        PluginHost([])
+
+
+def test_a_disabled_plugin_is_listed_and_its_code_is_not_run(tmp_path: Path) -> None:
+    """Disabling a broken plug-in lets the server start without importing it."""
+    write(tmp_path, "broken", "raise RuntimeError\n")
+    (plugin,) = PluginHost([tmp_path], disabled=["broken"]).plugins
+    assert (plugin.enabled, plugin.hooks) == (False, ())
+    assert "gql_server_plugin_broken" not in sys.modules
+
+
+def test_a_plugin_that_fails_leaves_no_half_of_itself(tmp_path: Path) -> None:
+    """A module whose import fails is not left where a later import would find it."""
+    write(tmp_path, "halfway", "raise RuntimeError\n")
+    with pytest.raises(PluginError):
+        PluginHost([tmp_path])
+    assert "gql_server_plugin_halfway" not in sys.modules
+
+
+def test_names_that_begin_with_an_underscore_or_a_dot_are_no_plugins(tmp_path: Path) -> None:
+    """Caches and private modules beside plug-ins are not loaded."""
+    write(tmp_path, "_private", "raise RuntimeError\n")
+    write(tmp_path, ".hidden/", "raise RuntimeError\n")
+    assert not PluginHost([tmp_path]).plugins
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    {
+        "syntax": ("def (", "cannot be loaded: SyntaxError"),
+        "import": ("import no_such_module", "cannot be loaded: ModuleNotFoundError"),
+        "exit": ("raise SystemExit(0)", "cannot be loaded: SystemExit"),
+        "no hook": ("x = 1", "implements no hook"),
+        "unmarked": (reason("A") + hook("filter_fields()", "[]", mark=""), "filter_fields is not marked"),
+        "misspelt": (hook("contact_reason()", "[]"), "unknown hook 'contact_reason'"),
+        "misspelt, optional": (
+            reason("A") + hook("contact_reason()", "[]", "@hookimpl(optionalhook=True)"), "optional hook",
+        ),
+        "argument": (hook("eligibility_rules(asked)", "[]"), "does not fit its specification"),
+        "default": (hook("eligibility_rules(request=None)", "[]"), "has a default for 'request'"),
+        "wrapper": (
+            "@hookimpl(wrapper=True)\ndef contact_reasons():\n    return (yield)\n", "is a wrapper",
+        ),
+        "old wrapper": (
+            "@hookimpl(hookwrapper=True)\ndef contact_reasons():\n    yield\n", "is a wrapper",
+        ),
+        "tryfirst": (hook("contact_reasons()", "[]", "@hookimpl(tryfirst=True)"), "place in the order"),
+        "trylast": (hook("contact_reasons()", "[]", "@hookimpl(trylast=True)"), "place in the order"),
+        "coroutine": ("@hookimpl\nasync def contact_reasons():\n    return []\n", "is a coroutine"),
+        "raises": (hook("contact_reasons()", "1 / 0"), "contact_reasons failed: ZeroDivisionError"),
+        "raises late": (
+            "@hookimpl\ndef contact_reasons():\n    yield 1 / 0\n", "failed: ZeroDivisionError",
+        ),
+        "exits": (hook("contact_reasons()", "exit()"), "contact_reasons failed: SystemExit"),
+        "no list": (hook("contact_reasons()", "3"), "must give a list, not int"),
+        "text": (hook("contact_reasons()", "'EMERGENCY'"), "must give a list, not str"),
+        "wrong type": (hook("contact_reasons()", "['EMERGENCY']"), "ContactReason values, not str"),
+        "lower case": (reason("emergency"), "reason code 'emergency'"),
+        "empty code": (reason(""), "reason code ''"),
+        "no label": (hook("contact_reasons()", "[ContactReason('A', '', 'B')]"), "without a label"),
+        "twice": (hook("contact_reasons()", "[ContactReason('A', 'A', 'A')] * 2"), "'A' is given twice"),
+        "63 reasons": (
+            hook("contact_reasons()", "[ContactReason(f'A{n}', 'A', 'A') for n in range(63)]"),
+            "more than 62",
+        ),
+        "mode code": (
+            hook("batch_modes()", "[BatchMode('all people', 'A', 'A', FilterKind.CENSUS)]"),
+            "mode code 'all people'",
+        ),
+        "filter kind": (hook("batch_modes()", "[BatchMode('ALL', 'A', 'A', 'CENSUS')]"), "a FilterKind"),
+        "field name": (
+            hook("filter_fields()", "[FilterField('Last name', 'A', FieldType.TEXT, 'true')]"),
+            "name 'Last name'",
+        ),
+        "field value": (
+            hook("filter_fields()", "[FilterField('a', 'A', FieldType.TEXT, 'true')]"), "must use :value",
+        ),
+        "boolean value": (
+            hook("filter_fields()", "[FilterField('a', 'A', FieldType.BOOLEAN, 'p.x = :value')]"),
+            "must not use",
+        ),
+        "unknown parameter": (
+            hook("filter_fields()", "[FilterField('a', 'A', FieldType.TEXT, ':value = :other')]"),
+            "value for :other",
+        ),
+        "id prefix": (
+            hook("filter_fields()", "[FilterField('a', 'A', FieldType.ID, 'p.x = any(:value)')]"),
+            "id_prefix",
+        ),
+        "no kinds": (
+            hook("filter_fields()", "[FilterField('a', 'A', FieldType.BOOLEAN, 'true', frozenset())]"),
+            "kinds",
+        ),
+    }.values(),
+)  # fmt: skip
+def test_a_plugin_at_fault_stops_the_start(body: str, words: str, tmp_path: Path) -> None:
+    """Whatever is wrong with a plug-in, the host is not made, and the error names the plug-in."""
+    write(tmp_path, "faulty", body)
+    with pytest.raises(PluginError, match="Plug-in 'faulty': ") as caught:
+        PluginHost([tmp_path])
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        reason("A"),
+        hook("batch_modes()", "[BatchMode('A', 'A', 'A', FilterKind.CENSUS)]"),
+        hook("filter_fields()", "[FilterField('a', 'A', FieldType.BOOLEAN, 'true')]"),
+    ],
+)
+def test_what_two_plugins_give_stops_the_start(body: str, tmp_path: Path) -> None:
+    """A reason, mode or field has one owner; the second to give it is named (D3, D11)."""
+    write(tmp_path, "first", body)
+    write(tmp_path, "second", body)
+    with pytest.raises(PluginError, match=r"'second'.* is given twice"):
+        PluginHost([tmp_path])
+
+
+def test_a_name_given_twice_stops_the_start(tmp_path: Path) -> None:
+    """Two folders with a plug-in of one name cannot both be meant."""
+    write(tmp_path / "one", "mine", reason("A"))
+    write(tmp_path / "two", "mine", reason("B"))
+    with pytest.raises(PluginError, match="'mine': two plug-ins have this name"):
+        PluginHost([tmp_path / "one", tmp_path / "two"])
+
+
+def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    """A misspelt plug-in folder is an error, not an empty one."""
+    with pytest.raises(PluginError, match="there is no folder"):
+        PluginHost([tmp_path / "nowhere"])
+
+
+def test_disabling_what_is_not_there_stops_the_start() -> None:
+    """A misspelt name in the settings is an error: the rule meant would stay on."""
+    with pytest.raises(PluginError, match=r"'on_recrod'.*no such plug-in"):
+        PluginHost([], disabled=["on_recrod"])
+
+
+def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
+    """A plug-in's name stands in answers and logs, so it is a plain word."""
+    write(tmp_path, "two words", reason("A"))
+    with pytest.raises(PluginError, match="Rename it"):
+        PluginHost([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("[Rule('Loud', 'Why.', denies=Sql('select 1'))]", "rule name 'Loud'"),
+        ("[Rule('loud', '', denies=Sql('select 1'))]", "without words"),
+        ("[Rule('loud', 'Why.')]", "either `denies` or `check`"),
+        ("[Rule('loud', 'Why.', denies=Sql('select 1'), check=print)]", "either `denies` or `check`"),
+        ("[Rule('loud', 'Why.', check=3)]", "cannot be called"),
+        ("[Rule('loud', 'Why.', denies='select 1')]", "not an `Sql`"),
+        ("[Rule('loud', 'Why.', denies=Sql('select :who'))]", "without a value for :who"),
+        ("[Rule('loud', 'Why.', denies=Sql('select {who}'))]", "unfilled slot {who}"),
+        ("[Rule('loud', 'Why.', denies=Sql('select :today', {'today': 1}))]", "sets :today"),
+        ("[Rule('loud', 'Why.', denies=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
+        ("[Rule('loud', 'Why.', denies=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
+        ("[None]", "Rule values, not NoneType"),
+        ("1 / 0", "eligibility_rules failed: ZeroDivisionError"),
+    ],
+)
+def test_a_rule_at_fault_is_refused_with_the_plugins_name(result: str, words: str, tmp_path: Path) -> None:
+    """A faulty rule stops the request and names its plug-in, whenever it is given (D10)."""
+    write(tmp_path, "wary", rules(result))
+    host = PluginHost([tmp_path])
+    with pytest.raises(PluginError) as caught:
+        host.rules(BATCH)
+    assert caught.value.plugin == "wary"
+    assert words in str(caught.value)
+
+
+def test_rules_carry_the_name_of_their_plugin(tmp_path: Path) -> None:
+    """The host stamps each rule, in the plug-ins' order; a plug-in that gives None gives no rule."""
+    body = "[Rule.where('quiet', 'Why.', Sql('c.address is null'))]"
+    write(tmp_path, "b", rules(body))
+    write(tmp_path, "a", rules(body))
+    write(tmp_path, "c", rules("None"))
+    assert [rule.full_name for rule in PluginHost([tmp_path]).rules(BATCH)] == ["a.quiet", "b.quiet"]
+
+
+MODE = hook("batch_modes()", "[BatchMode('MINE', 'A', 'A', FilterKind.CENSUS)]")
+
+
+def test_a_mode_is_selected_by_the_plugin_that_lists_it(tmp_path: Path) -> None:
+    """Another plug-in that answers for a mode of this one is not asked (D11)."""
+    population = "Population(Sql('select person_id from person where {}'))"
+    write(tmp_path, "owner", MODE + hook("select_population(mode, scope)", population.format("true")))
+    write(tmp_path, "thief", hook("select_population(mode, scope)", population.format("false")))
+    host = PluginHost([tmp_path])
+    assert host.modes["MINE"].plugin == "owner"
+    assert host.population("MINE", Scope()).sql.text.endswith("where true")
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("None", "gives no `Population`"),
+        ("'select 1'", "gives no `Population`"),
+        ("Population('select 1')", "not an `Sql`"),
+        ("Population(Sql('select :who'))", "without a value for :who"),
+        ("1 / 0", "select_population failed: ZeroDivisionError"),
+    ],
+)
+def test_a_population_at_fault_is_refused(result: str, words: str, tmp_path: Path) -> None:
+    """A mode that selects nothing sound stops the run and names its plug-in (D11)."""
+    write(tmp_path, "owner", MODE + hook("select_population(mode, scope)", result))
+    host = PluginHost([tmp_path])
+    with pytest.raises(PluginError) as caught:
+        host.population("MINE", Scope(filter=Sql("true")))
+    assert caught.value.plugin == "owner"
+    assert words in str(caught.value)
+
+
+def test_a_listener_that_fails_is_reported_and_the_others_are_told(tmp_path: Path) -> None:
+    """What plug-ins do with the news undoes nothing and silences nobody."""
+    write(tmp_path, "bad", hook("run_finished(run)", "1 / 0") + hook("preferences_changed(changes)", "1 / 0"))
+    write(tmp_path, "good", "HEARD = []\n" + hook("run_finished(run)", "HEARD.append(run.run_id)"))
+    host = PluginHost([tmp_path])
+    failed = host.tell_run_finished(RunSummary("run_1", "STUDENTS", "DONE", 3))
+    assert [error.plugin for error in failed] == ["bad"]
+    assert sys.modules["gql_server_plugin_good"].HEARD == ["run_1"]
+    changes = PreferenceChanges("maple", 1, "BATCH", 3)
+    assert [error.plugin for error in host.tell_preferences_changed(changes)] == ["bad"]
+
+
+def test_the_error_of_a_hook_tells_its_type_and_not_its_words(tmp_path: Path) -> None:
+    """The words of a plug-in's exception may hold a person's data and stay out of the answer."""
+    body = "@hookimpl\ndef eligibility_rules(request):\n    raise ValueError('555-0100')\n"
+    write(tmp_path, "chatty", body)
+    host = PluginHost([tmp_path])
+    with pytest.raises(PluginError) as caught:
+        host.rules(BATCH)
+    assert "555" not in str(caught.value)
+
+
+def test_fields_are_known_by_the_kinds_they_are_for(host: PluginHost) -> None:
+    """A student filter cannot ask for an assignment, nor a census filter for a grade."""
+    assert "grade" in host.fields[FilterKind.STUDENT]
+    assert "grade" not in host.fields[FilterKind.CENSUS]
+    assert "assignmentTitle" in host.fields[FilterKind.CENSUS]
