@@ -34,7 +34,9 @@ async def pending(conn: Connection) -> Sequence[Migration]:
     """Return the migrations that the database lacks. Raises ConfigurationError where an applied one has changed."""
     if await conn.fetchval("select to_regclass('migration')") is None:
         return migrations()
-    applied = {row["name"]: row["checksum"] for row in await conn.fetch("select name, checksum from migration")}
+    applied = {
+        row["name"]: row["checksum"] for row in await conn.fetch("select name, checksum from migration")
+    }
     for migration in migrations():
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise ConfigurationError(

@@ -9,10 +9,16 @@ import asyncpg
 from gql_server.db.protocols import Connection
 from gql_server.errors import Unavailable
 
-_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError)
+_LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+)
 
 
-class _LeanConnection(asyncpg.Connection):  # type: ignore[type-arg]
+class _LeanConnection(asyncpg.Connection):
     """A connection that is not reset at release, which saves a round trip a request.
 
     Therefore nothing may leave session state behind: settings are `set local`, temporary tables `on commit drop`.
@@ -54,9 +60,7 @@ class Pool:
 
 async def _prepare(conn: Any) -> None:
     # A compiled read's answer goes to the client as the bytes that PostgreSQL sent.
-    await conn.set_type_codec(
-        "json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
-    )
+    await conn.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
 async def open_pool(
@@ -77,6 +81,9 @@ async def open_pool(
             connection_class=_LeanConnection,
             init=_prepare,
             command_timeout=None,
+            statement_cache_size=200,
+            max_cacheable_statement_size=256
+            * 1024,  # a deep read is a long text; the driver's default is 15 KiB
             server_settings={
                 "application_name": application_name,
                 "statement_timeout": str(int(statement_timeout * 1000)),

@@ -60,7 +60,8 @@ def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], li
             errors.append(
                 UserError(
                     "CONFLICTING_CELLS",
-                    f"The cell {cell.contact_point} × {cell.reason} is named twice with different settings. Name it once.",
+                    f"The cell {cell.contact_point} × {cell.reason} is named twice with different settings. "
+                    "Name it once.",
                     path,
                 )
             )

@@ -120,7 +120,7 @@ class Compiler:
         self, type_: GraphQLObjectType, nodes: list[FieldNode], link: AnyLink | None, extra: Args
     ) -> Compiled:
         """Return the statement for one field alone; `extra` are arguments beside those in the document."""
-        return self._finish(self._field(type_, nodes, None, link, extra))
+        return self._finish(f"to_json({self._field(type_, nodes, None, link, extra)})")
 
     def _finish(self, expression: str) -> Compiled:
         text = f"{_body('read/viewer')}\nselect {expression}"

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
+from gql_server.domain.channels import ContactPointKind
 from gql_server.errors import InvalidArgument
 from gql_server.reads.links import Key
 
 _PYTHON_TYPES: Mapping[str, type] = {"bigint": int, "smallint": int, "integer": int, "boolean": bool}
+_ENUMS: Mapping[str, frozenset[str]] = {"contact_point_kind": frozenset(ContactPointKind)}
 
 
 def cursor_sql(alias: str, keys: Sequence[Key]) -> str:
@@ -37,7 +39,8 @@ def _fits(value: object, key: Key) -> bool:
     if type(value) is not expected:
         return False
     if isinstance(value, str):
-        return "\0" not in value
+        known = _ENUMS.get(key.type)
+        return "\0" not in value if known is None else value in known
     bits = {"smallint": 15, "integer": 31}.get(key.type, 63)
     return -(1 << bits) <= int(value) < 1 << bits  # type: ignore[call-overload, no-any-return]
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from graphql import (
@@ -20,7 +21,9 @@ from graphql.execution.values import VariableValues
 from gql_server.domain.viewer import Role
 from gql_server.reads.compiler import Compiled
 
-_MAX_VARIANTS = 64
+_MAX_VARIANTS = 16
+_MAX_KEPT_CHARACTERS = 20_000
+"""A longer document is admitted anew each time: what is kept must have a bound."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,10 @@ class DocumentCache:
         if document is not None:
             self._documents.move_to_end(text)
             return document
-        document = self._documents[text] = self._admit(text)
+        document = self._admit(text)
+        if len(text) > _MAX_KEPT_CHARACTERS:
+            return document
+        self._documents[text] = document
         if len(self._documents) > self._size:
             self._documents.popitem(last=False)
         return document
@@ -113,6 +119,8 @@ def variable_shape(variables: VariableValues) -> object:
 def _shape(value: object) -> object:
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, Enum):  # Strawberry marks enums as it marks input objects
+        return "given"
     if isinstance(value, dict):
         return tuple((key, _shape(part)) for key, part in sorted(value.items()))
     if hasattr(value, "__strawberry_definition__"):

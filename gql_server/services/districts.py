@@ -35,6 +35,7 @@ async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> 
     is new to a district is switched off on every phone (D15). Call it in a transaction.
     """
     owned = list(reasons)
+    await fetch(conn, "district/lock_lacking", codes=[reason.code for reason in owned])
     return int(
         await fetchval(
             conn,

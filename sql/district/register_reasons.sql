@@ -1,11 +1,8 @@
 -- Gives every district a bit, the next free one, for each reason that it lacks, keeps the words up to date,
--- and switches a new TEACHER off on every phone (D3, D15). Two at once wait on the districts' rows.
+-- and switches a new TEACHER off on every phone (D3, D15). Run after district/lock_lacking, which makes two at once wait.
 -- Parameters: codes, labels, descriptions, plugins (arrays of one length)
--- Columns: the number of reasons added
-with district_row as materialized (
-  select district_id from district order by district_id for update
-),
-wanted as (
+-- Columns: count (of the reasons added)
+with wanted as (
   select * from unnest(:codes::text[], :labels::text[], :descriptions::text[], :plugins::text[])
     with ordinality as w (code, label, description, plugin, position)
 ),
@@ -13,7 +10,7 @@ lacking as (
   select d.district_id, w.*,
     row_number() over (partition by d.district_id order by w.position) as n,
     (select coalesce(max(bit), -1) from contact_reason r where r.district_id = d.district_id) as last_bit
-  from district_row d cross join wanted w
+  from district d cross join wanted w
   where not exists (
     select from contact_reason r where r.district_id = d.district_id and r.code = w.code)
 ),
@@ -24,8 +21,8 @@ added as (
 ),
 reworded as (
   update contact_reason r set label = w.label, description = w.description, plugin = w.plugin
-  from wanted w, district_row d
-  where r.district_id = d.district_id and r.code = w.code
+  from wanted w
+  where r.code = w.code
     and (r.label, r.description, r.plugin) is distinct from (w.label, w.description, w.plugin)
 ),
 switched_off as (

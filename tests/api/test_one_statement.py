@@ -55,13 +55,13 @@ async def test_a_query_is_one_statement(
     assert len(counting.statements) == 1
 
 
-async def test_matches_need_the_criteria_first(
-    db: Pool, host: PluginHost, district: DistrictBuilder
-) -> None:
+async def test_matches_need_the_criteria_first(db: Pool, host: PluginHost, district: DistrictBuilder) -> None:
     """`matches` reads the filters' criteria beforehand: two statements, however many filters there are."""
     for n in range(5):
         criteria = f'{{"field": "grade", "is": "{n:02}"}}'
-        await district.insert("saved_filter", "saved_filter_id", name=f"{n}", kind="STUDENT", criteria=criteria)
+        await district.insert(
+            "saved_filter", "saved_filter_id", name=f"{n}", kind="STUDENT", criteria=criteria
+        )
     counting = CountingDatabase(db)
     client = GraphClient(counting, host)
     await client.query(client.context(district.district), "{ savedFilters { name matches } }")

@@ -120,14 +120,16 @@ class Loaders:
 
     async def people(self, keys: list[int]) -> list[Any]:
         rows = await self.rows(
-            "select person_id, first_name, last_name from person where district_id = $1 and person_id = any($2)", keys
+            "select person_id, first_name, last_name from person where district_id = $1 and person_id = any($2)",
+            keys,
         )
         found = {r["person_id"]: Person(key=r[0], first_name=r[1], last_name=r[2]) for r in rows}
         return [found.get(key) for key in keys]
 
     async def households(self, keys: list[int]) -> list[Any]:
         rows = await self.rows(
-            "select household_id, name, phone from household where district_id = $1 and household_id = any($2)", keys
+            "select household_id, name, phone from household where district_id = $1 and household_id = any($2)",
+            keys,
         )
         found = {r["household_id"]: Household(key=r[0], name=r[1], phone=r[2]) for r in rows}
         return [found.get(key) for key in keys]
@@ -152,7 +154,8 @@ class Loaders:
 
     async def preferences(self, keys: list[int]) -> list[Any]:
         values = await self.rows(
-            "select person_id, kind, value from contact_point where district_id = $1 and person_id = any($2)", keys
+            "select person_id, kind, value from contact_point where district_id = $1 and person_id = any($2)",
+            keys,
         )
         masks = await self.rows(
             "select person_id, contact_point, method, reasons_on, reasons_chosen from preference"

@@ -92,9 +92,13 @@ async def prepare(dsn: str, students: int) -> dict[str, Any]:
     """Make the sample and return what the compared servers are given, and the people to ask for."""
     async with connect(dsn) as conn:
         await migrate(conn)
-        await make_sample(conn, PluginHost([resource_folder("plugins")]), code="bench", students=students, seed=1)
+        await make_sample(
+            conn, PluginHost([resource_folder("plugins")]), code="bench", students=students, seed=1
+        )
         people = [row["person_id"] for row in await conn.fetch(PEOPLE)]
-        bits = {r["code"]: r["bit"] for r in await conn.fetch("select code, bit from contact_reason order by bit")}
+        bits = {
+            r["code"]: r["bit"] for r in await conn.fetch("select code, bit from contact_reason order by bit")
+        }
         district = await conn.fetchval("select district_id from district")
     statement, names = compiled_portal()
     fixed = {"district_id": district, "viewer_source_id": None, "active_only": True}
@@ -122,7 +126,8 @@ async def measure(
     bodies = [orjson.dumps({"query": QUERY, "variables": {"id": f"person_{n}"}}) for n in people]
     loads: dict[str, list[Load]] = {name: [] for name in SERVERS}
     requests = {
-        name: [http_request(port, "/graphql", body, headers) for body in bodies] for name, port in ports.items()
+        name: [http_request(port, "/graphql", body, headers) for body in bodies]
+        for name, port in ports.items()
     }
     for name, port in ports.items():
         await wait_for(port)
@@ -138,7 +143,9 @@ async def measure(
 
 def report(loads: dict[str, list[Load]]) -> Table:
     medians = {name: statistics.median(load.rate for load in each) for name, each in loads.items()}
-    table = Table(title=f"The portal query, 16 connections, median of {len(loads['gql-server'])} rounds, {date.today()}")
+    table = Table(
+        title=f"The portal query, 16 connections, median of {len(loads['gql-server'])} rounds, {date.today()}"
+    )
     for heading in ("", "requests/s", "p50 ms", "p99 ms", "of the bare handler", "times DataLoaders"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, each in loads.items():
@@ -154,7 +161,9 @@ def report(loads: dict[str, list[Load]]) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--students", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="length of a round")

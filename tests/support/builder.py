@@ -129,7 +129,9 @@ class DistrictBuilder:
             reasons=None if reasons is None else self.bits.mask(reasons),
         )  # fmt: skip
 
-    async def on(self, person_id: int, contact_point: ContactPointKind, method: Method | None = None) -> list[str]:
+    async def on(
+        self, person_id: int, contact_point: ContactPointKind, method: Method | None = None
+    ) -> list[str]:
         """Return the reasons that are on for a person's channel, in the matrix's order."""
         mask = await self.conn.fetchval(
             "select reasons_on from preference where district_id = $1 and person_id = $2"

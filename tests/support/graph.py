@@ -28,7 +28,11 @@ class GraphClient:
         return ReadContext(Viewer(district, role, person), self.db, self.host, 100)
 
     async def query(
-        self, context: ReadContext, text: str, variables: dict[str, Any] | None = None, name: str | None = None
+        self,
+        context: ReadContext,
+        text: str,
+        variables: dict[str, Any] | None = None,
+        name: str | None = None,
     ) -> Any:
         """Return the data of a query. Raises what the reader raises; fails on an invalid document."""
         document = self.documents.get(text)

@@ -59,7 +59,9 @@ class TestServer:
 
 
 @asynccontextmanager
-async def serving(db: Database, host: PluginHost, district: str, **settings: Any) -> AsyncIterator[TestServer]:
+async def serving(
+    db: Database, host: PluginHost, district: str, **settings: Any
+) -> AsyncIterator[TestServer]:
     """Run a server for the length of the block."""
     app = make_app(Settings(signing_key=SecretStr(KEY), batch_poll_seconds=0.2, **settings), db, host)
     runner = web.AppRunner(app, access_log=None)
