@@ -1,0 +1,22 @@
+"""Whose fault an error of the database is, told by its SQLSTATE."""
+
+from gql_server.errors import Unavailable
+
+_STATEMENT = ("21", "22", "23", "25006", "42", "57014", "P0")
+_PASSING = ("08", "40", "53", "55P03", "57")
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of an error of the database, or an empty text for any other error."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def lies_in_statement(error: BaseException) -> bool:
+    """Return whether the SQL is at fault: it is wrong, it met bad data, or it took too long."""
+    return sqlstate(error).startswith(_STATEMENT)
+
+
+def passes(error: BaseException) -> bool:
+    """Return whether the same work may succeed later: a deadlock, a lost connection, a restart."""
+    return isinstance(error, Unavailable | OSError) or sqlstate(error).startswith(_PASSING)

@@ -1,0 +1,25 @@
+"""What a caller asks of a batch, as the caller gave it."""
+
+from dataclasses import dataclass
+
+from gql_server.domain.batch import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeInput:
+    """What to narrow the mode to (D12). Ids are global ids. None: not given; an empty tuple: nobody fits."""
+
+    school_ids: tuple[str, ...] | None = None
+    school_year: int | None = None
+    grades: tuple[str, ...] | None = None
+    filter_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """One press of the wizard's button. `cells` may name NO_CHANGE and name a cell twice (D13)."""
+
+    mode: str
+    scope: ScopeInput
+    cells: tuple[Cell, ...]
+    keep_chosen: bool = False

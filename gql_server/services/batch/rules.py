@@ -1,0 +1,86 @@
+"""Asks the plug-ins' rules. Fails closed: a rule that errs, stalls or leaves out an answer stops all."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from gql_server.db.protocols import Connection
+from gql_server.db.statements import fetch
+from gql_server.domain.batch import ChannelMasks, Setting
+from gql_server.domain.reasons import ALL_REASONS, ReasonBits
+from gql_server.domain.sql import Sql
+from gql_server.errors import PluginError
+from gql_server.hooks import Candidate, Deny, Rule, Verdict
+from gql_server.hooks.host import OwnedRule
+from gql_server.services.batch.faults import lies_in_statement, sqlstate
+
+CHECK_SECONDS = 30.0
+"""How long a check may take over one chunk of candidates."""
+CHECK_CHUNK = 1_000
+"""How many candidates a check is given at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistrictReader:
+    """The `Reader` of a rule, on a connection inside a read-only transaction."""
+
+    conn: Connection
+    district_id: int
+    today: date
+
+    async def fetch(self, sql: str, **args: object) -> Sequence[Mapping[str, object]]:
+        rows = await fetch(self.conn, Sql(sql, args), district_id=self.district_id, today=self.today)
+        return [dict(row.items()) for row in rows]
+
+
+@contextmanager
+def blaming(plugin: str, what: str) -> Iterator[None]:
+    """Turn an error that lies in a plug-in's SQL into a PluginError. Its words hold no SQL and no data."""
+    try:
+        yield
+    except Exception as error:
+        if lies_in_statement(error):
+            cause = sqlstate(error) or type(error).__name__
+            raise PluginError(plugin, f"{what} failed in the database ({cause}).") from error
+        raise
+
+
+def spoken_of(rule: Rule, masks: ChannelMasks) -> int:
+    """Return the bits of one contact point that a rule speaks of, by its settings."""
+    on = masks.on_mask if Setting.ON in rule.settings else 0
+    off = masks.off_mask if Setting.OFF in rule.settings else 0
+    return on | off
+
+
+async def ask_check(
+    owned: OwnedRule, candidates: Sequence[Candidate], reader: DistrictReader
+) -> list[Verdict | Deny]:
+    """Return a check's verdicts, one for each candidate, in their order. Raises PluginError."""
+    check, name = owned.rule.check, f"rule {owned.rule.name!r}"
+    assert check is not None
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            verdicts = await check(candidates, reader)
+    except TimeoutError as error:
+        raise PluginError(owned.plugin, f"{name} took longer than {CHECK_SECONDS:g} s.") from error
+    except Exception as error:
+        raise PluginError(owned.plugin, f"{name} failed: {type(error).__name__}.") from error
+    if not isinstance(verdicts, Sequence) or len(verdicts) != len(candidates):
+        raise PluginError(owned.plugin, f"{name} must give one verdict for each candidate, in their order.")
+    for verdict in verdicts:
+        if not isinstance(verdict, Verdict | Deny):
+            raise PluginError(owned.plugin, f"{name} gave {type(verdict).__name__}, not a verdict.")
+    return list(verdicts)
+
+
+def denied_mask(owned: OwnedRule, deny: Deny, bits: ReasonBits) -> int:
+    """Return the bits that a check's no is for. Raises PluginError for a reason that the district lacks."""
+    if deny.reasons is None:
+        return ALL_REASONS
+    try:
+        return bits.mask(deny.reasons)
+    except KeyError as error:
+        words = f"rule {owned.rule.name!r} denies a contact reason that there is not."
+        raise PluginError(owned.plugin, words) from error

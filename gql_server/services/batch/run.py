@@ -1,0 +1,53 @@
+"""A run that a worker holds."""
+
+from dataclasses import dataclass
+
+from gql_server.db.protocols import Row
+from gql_server.domain.ids import IdKind, encode_id
+from gql_server.domain.viewer import District
+from gql_server.services.batch.request import ScopeInput
+from gql_server.services.batch.scope import load_scope
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the run over; this one must write no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it was when it was claimed, and the lease that it is held by."""
+
+    district: District
+    batch_run_id: int
+    mode: str
+    scope: ScopeInput
+    keep_chosen: bool
+    status: str
+    requested_by: str
+    lease_owner: str
+
+    @classmethod
+    def from_row(cls, row: Row, lease_owner: str) -> "Run":
+        return cls(
+            District(row["district_id"], row["code"], row["time_zone"]),
+            row["batch_run_id"],
+            row["mode"],
+            load_scope(row["scope"]),
+            row["keep_chosen"],
+            row["status"],
+            row["requested_by"],
+            lease_owner,
+        )
+
+    @property
+    def key(self) -> dict[str, int]:
+        return {"district_id": self.district.district_id, "batch_run_id": self.batch_run_id}
+
+    @property
+    def held(self) -> dict[str, object]:
+        """The key and the lease: what a statement compares that only the run's worker may run."""
+        return {**self.key, "lease_owner": self.lease_owner}
+
+    @property
+    def run_id(self) -> str:
+        return encode_id(IdKind.BATCH_RUN, self.batch_run_id)

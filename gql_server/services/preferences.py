@@ -1,0 +1,172 @@
+"""Sets one person's or one household's preferences, by an administrator (D22)."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gql_server.db.protocols import Connection, Database
+from gql_server.db.statements import fetch, fetchval, statement
+from gql_server.domain.changes import Source
+from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.preferences import PreferenceCell, cell_errors, cell_masks
+from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.viewer import Role, Viewer
+from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.hooks.host import PluginHost
+from gql_server.services.changes import (
+    ChangeSet,
+    Raced,
+    Written,
+    table_slots,
+    tell_changed,
+    write_preferences,
+)
+from gql_server.services.districts import reason_bits
+from gql_server.services.write_rules import WriteRules
+
+__all__ = ["PreferenceCell", "PreferenceService"]
+
+_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Whose preferences are set, by number. None, as from a malformed id, is nobody."""
+
+    district_id: int
+    household: bool
+    number: int | None
+
+    @property
+    def noun(self) -> str:
+        return "household" if self.household else "person"
+
+    @property
+    def key(self) -> dict[str, int | None]:
+        return {"district_id": self.district_id, "subject_id": self.number}
+
+
+class PreferenceService:
+    def __init__(self, db: Database, host: PluginHost) -> None:
+        self._db = db
+        self._host = host
+
+    async def set_person(
+        self, viewer: Viewer, person_id: str, cells: Sequence[PreferenceCell], if_revision: int | None = None
+    ) -> int:
+        """Set a person's own channels, TEXT too (D22), and return the person's number.
+
+        Raises Forbidden to all but administrators, PluginError, and Rejected: NOT_FOUND, NO_CELLS,
+        UNKNOWN_REASON, INVALID_CHANNEL, CONFLICTING_CELLS, RULE_DENIES (D3, D19), and STALE_REVISION where
+        the person was changed after `if_revision`.
+        """
+        number = parse_id(IdKind.PERSON, person_id)
+        return await self._set(viewer, household=False, number=number, cells=cells, if_revision=if_revision)
+
+    async def set_household(
+        self,
+        viewer: Viewer,
+        household_id: str,
+        cells: Sequence[PreferenceCell],
+        if_revision: int | None = None,
+    ) -> int:
+        """Set a household's phone, for all of its active members (D5), and return the household's number.
+
+        Raises as `set_person` does.
+        """
+        number = parse_id(IdKind.HOUSEHOLD, household_id)
+        return await self._set(viewer, household=True, number=number, cells=cells, if_revision=if_revision)
+
+    async def _set(
+        self,
+        viewer: Viewer,
+        *,
+        household: bool,
+        number: int | None,
+        cells: Sequence[PreferenceCell],
+        if_revision: int | None,
+    ) -> int:
+        if viewer.role is not Role.ADMIN:
+            raise Forbidden("Only an administrator may set these preferences.")
+        subject = _Subject(viewer.district.district_id, household, number)
+        for _ in range(_RETRIES):
+            with suppress(Raced):
+                return await self._try(viewer, subject, cells, if_revision)
+        return await self._try(viewer, subject, cells, if_revision)
+
+    async def _try(
+        self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
+    ) -> int:
+        async with self._db.transaction() as conn:
+            bits = await reason_bits(conn, subject.district_id)
+            subject_id = await self._check(conn, viewer, subject, cells, bits)
+            change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
+            written = await _write(conn, change_set, subject, cells, bits)
+            await _hold_revision(conn, subject, if_revision, written)
+        tell_changed(self._host, viewer.district.code, Source.ADMIN, written)
+        return subject_id
+
+    async def _check(
+        self,
+        conn: Connection,
+        viewer: Viewer,
+        subject: _Subject,
+        cells: Sequence[PreferenceCell],
+        bits: ReasonBits,
+    ) -> int:
+        """Return the number of the subject. Raises Rejected."""
+        errors = cell_errors(cells, bits, household=subject.household)
+        rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
+        if subject.number is None or not rows:
+            words = f"There is no such {subject.noun}. Use an id that this API gave."
+            errors.append(UserError("NOT_FOUND", words, (f"{subject.noun}Id",)))
+            raise Rejected(errors)
+        if errors:
+            raise Rejected(errors)
+        rules = WriteRules(
+            db=self._db,
+            conn=conn,
+            host=self._host,
+            district_id=subject.district_id,
+            today=viewer.district.today(),
+            bits=bits,
+            household=subject.household,
+            subject_id=subject.number,
+            addresses={row["contact_point"]: row["address"] for row in rows},
+        )
+        if denied := await rules.errors(cells):
+            raise Rejected(denied)
+        return subject.number
+
+
+async def _write(
+    conn: Connection,
+    change_set: ChangeSet,
+    subject: _Subject,
+    cells: Sequence[PreferenceCell],
+    bits: ReasonBits,
+) -> Written:
+    masks = cell_masks(cells, bits)
+    target = statement("preference/cells").having(
+        subject_id=subject.number,
+        contact_points=[channel.contact_point for channel in masks],
+        methods=[channel.method for channel in masks],
+        on_masks=[m.on_mask for m in masks.values()],
+        off_masks=[m.off_mask for m in masks.values()],
+    )
+    return await write_preferences(conn, change_set, target, household=subject.household)
+
+
+async def _hold_revision(
+    conn: Connection, subject: _Subject, if_revision: int | None, written: Written
+) -> None:
+    """Raise Rejected where the subject was changed after `if_revision`.
+
+    Asked after the write, under the district's row lock: what has an earlier revision is committed and seen.
+    """
+    if if_revision is None:
+        return
+    query = statement("preference/changed_since").fill(subject=table_slots(subject.household)["subject"])
+    if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
+        words = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."
+        raise rejected("STALE_REVISION", words, "ifRevision")

@@ -1,0 +1,37 @@
+-- Counts the people whom the run's changes concern: of a household phone all distinct active members of the changed
+-- households, by the log (D17); else as many as were updated.
+-- Parameters: district_id, batch_run_id
+with run as materialized (
+  select today from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
+),
+changed as (
+  select c.household_id, c.turned_on | c.turned_off as reasons
+  from change c
+  where c.district_id = :district_id and c.household_id is not null
+    and c.revision = any (array(
+      select s.revision from change_set s
+      where s.district_id = :district_id and s.batch_run_id = :batch_run_id))
+),
+person_reasons as (
+  select m.person_id, bit_or(changed.reasons) as reasons
+  from changed
+  cross join run
+  join household_member m on m.district_id = :district_id and m.household_id = changed.household_id
+    and (m.start_date is null or m.start_date <= run.today) and (m.end_date is null or m.end_date >= run.today)
+  group by m.person_id
+),
+counted as (
+  select reasons, count(*) as people from person_reasons group by reasons
+),
+by_reason as (
+  select r.code as reason, sum(counted.people) as people
+  from counted
+  join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
+  group by r.code
+)
+update batch_cell cell
+set people_affected = case
+  when cell.contact_point = 'HOUSEHOLD_PHONE'
+    then coalesce((select people from by_reason where by_reason.reason = cell.reason), 0)
+  else cell.updated end
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id

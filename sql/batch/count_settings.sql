@@ -1,0 +1,3 @@
+-- Keeps the planner from loops over rows that are too new for its statistics, for one transaction.
+-- Columns: enable_nestloop, work_mem
+select set_config('enable_nestloop', 'off', true) as enable_nestloop, set_config('work_mem', '64MB', true) as work_mem

@@ -1,0 +1,10 @@
+-- What rules are asked about, for the length of the plan: a row for each person or household and channel (D16, D17).
+create temp table candidate (
+  household boolean not null,
+  subject_id bigint not null,
+  contact_point contact_point_kind not null,
+  method method not null,
+  address text,
+  on_mask bigint not null,
+  off_mask bigint not null
+) on commit drop

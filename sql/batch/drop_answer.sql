@@ -1,0 +1,2 @@
+-- Makes room for the answers of the next rule.
+drop table answer

@@ -1,0 +1,5 @@
+-- A household's phone, null where there is none; no row for a household that does not exist.
+-- Parameters: district_id, subject_id
+-- Columns: contact_point, address
+select 'HOUSEHOLD_PHONE' as contact_point, phone as address
+from household where district_id = :district_id and household_id = :subject_id

@@ -1,0 +1,86 @@
+-- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
+-- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once; {table} is `preference`
+-- with the {subject} `person_id`, or `household_preference` with `household_id`.
+-- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
+-- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
+-- rolled back and done again.
+-- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
+-- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
+-- Columns: contact_point, asked, flipped, overwrote, kept, rows, revision, raced
+with target as materialized (
+  {target}
+),
+locked as materialized (
+  select t.*, held.reasons_on is not null as found, coalesce(held.reasons_on, 0) as reasons_on, coalesce(held.reasons_chosen, 0) as reasons_chosen
+  from (select * from target order by subject_id, contact_point, method) t
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from {table} p
+    where p.district_id = :district_id and p.{subject} = t.subject_id
+      and p.contact_point = t.contact_point and p.method = t.method
+    for update
+  ) held on true
+),
+differing as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+  from locked l
+),
+kept as (
+  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen else 0 end as kept
+  from differing d
+),
+decided as materialized (
+  select k.found, k.subject_id, k.contact_point, k.method, k.asked, k.kept,
+    k.differs & ~k.kept as flipped,
+    k.differs & ~k.kept & k.reasons_chosen as overwrote,
+    k.differs & ~k.kept & k.on_mask as turned_on,
+    k.differs & ~k.kept & k.off_mask as turned_off,
+    case when :mark_chosen then k.asked & ~k.reasons_chosen else 0 end as chosen,
+    case when :mark_chosen then 0 else k.differs & ~k.kept & k.reasons_chosen end as unchosen
+  from kept k
+),
+written as (
+  update {table} p
+  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
+  from decided d
+  where p.district_id = :district_id and p.{subject} = d.subject_id
+    and p.contact_point = d.contact_point and p.method = d.method
+    and d.found and d.flipped | d.chosen <> 0
+  returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+added as (
+  insert into {table} (district_id, {subject}, contact_point, method, reasons_on, reasons_chosen)
+  select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
+  from decided d
+  where not d.found and (select count(*) from written) >= 0
+  order by d.subject_id, d.contact_point, d.method
+  on conflict do nothing
+  returning {subject} as subject_id, contact_point, method, reasons_on, reasons_chosen
+),
+changed as (
+  select * from written
+  union all
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
+  from added where reasons_on | reasons_chosen <> 0
+),
+taken as (
+  update district set revision = revision + 1
+  where district_id = :district_id and (select count(*) from changed) > 0
+  returning district_id, revision
+),
+change_set_row as (
+  insert into change_set (district_id, revision, source, actor, batch_run_id)
+  select district_id, revision, :source, :actor, :batch_run_id from taken
+),
+logged as (
+  insert into change (district_id, revision, kind, {subject}, contact_point, method,
+    turned_on, turned_off, chosen, unchosen)
+  select taken.district_id, taken.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+    c.turned_on, c.turned_off, c.chosen, c.unchosen
+  from changed c cross join taken
+)
+select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, count(*) as rows,
+  (select revision from taken) as revision,
+  (select count(*) from added) < (select count(*) from decided where not found) as raced
+from decided d
+group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept

@@ -1,0 +1,204 @@
+"""One person's or household's preferences, set by an administrator (D2, D3, D5, D19, D22)."""
+
+import pytest
+
+from gql_server.db.pool import Pool
+from gql_server.domain.channels import Method
+from gql_server.domain.ids import IdKind, encode_id
+from gql_server.domain.viewer import Role, Viewer
+from gql_server.errors import Forbidden, Rejected
+from gql_server.hooks.host import PluginHost
+from gql_server.services.preferences import PreferenceCell, PreferenceService
+from tests.support.batch import CELL, EMAIL, HOUSEHOLD, WORK, admin
+from tests.support.builder import ENDED, DistrictBuilder
+
+VOICE, TEXT = Method.VOICE, Method.TEXT
+CALL = PreferenceCell(CELL, VOICE, "EMERGENCY", True)
+
+
+@pytest.fixture
+def service(db: Pool, host: PluginHost) -> PreferenceService:
+    return PreferenceService(db, host)
+
+
+def person(number: int) -> str:
+    return encode_id(IdKind.PERSON, number)
+
+
+def household(number: int) -> str:
+    return encode_id(IdKind.HOUSEHOLD, number)
+
+
+async def codes(
+    service: PreferenceService, district: DistrictBuilder, target: str, *cells: PreferenceCell
+) -> list[str]:
+    """Return the codes of a refused write, which must leave nothing."""
+    write = service.set_person if target.startswith("person") else service.set_household
+    with pytest.raises(Rejected) as caught:
+        await write(admin(district), target, cells)
+    assert await district.conn.fetchval("select count(*) from change_set") == 0
+    return [error.code for error in caught.value.errors]
+
+
+async def test_an_administrator_sets_any_channel(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """TEXT too, on and off, with or without a value on record, in one change set (D22, D28)."""
+    ada = await district.person(cell_phone="1")
+    await district.prefer(ada, EMAIL, on=("GENERAL",))
+    cells = [
+        CALL,
+        PreferenceCell(CELL, TEXT, "FOOD_SERVICE", True),
+        PreferenceCell(WORK, VOICE, "GENERAL", True),
+        PreferenceCell(EMAIL, Method.EMAIL, "GENERAL", False),
+        PreferenceCell(EMAIL, Method.EMAIL, "TEACHER", True),
+    ]
+    assert await service.set_person(admin(district), person(ada), cells) == ada
+    assert await district.on(ada, CELL) == ["EMERGENCY"]
+    assert await district.on(ada, CELL, TEXT) == ["FOOD_SERVICE"]
+    assert await district.on(ada, WORK) == ["GENERAL"]
+    assert await district.on(ada, EMAIL) == ["TEACHER"]
+    assert await district.conn.fetchrow("select revision, source, actor from change_set") == (
+        1,
+        "ADMIN",
+        "ADMIN",
+    )
+
+
+async def test_a_household_phone_is_set_for_all(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """The household phone is the household's, by VOICE and TEXT (D5, D22)."""
+    home = await district.household(await district.person(), phone="1")
+    cells = [PreferenceCell(HOUSEHOLD, method, "EMERGENCY", True) for method in (VOICE, TEXT)]
+    assert await service.set_household(admin(district), household(home), cells) == home
+    rows = await district.conn.fetch("select method, reasons_on from household_preference order by method")
+    assert [tuple(row.values()) for row in rows] == [("VOICE", 1), ("TEXT", 1)]
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.ADMIN])
+async def test_others_may_not(service: PreferenceService, district: DistrictBuilder, role: Role) -> None:
+    """Only an administrator sets other people's preferences (D22)."""
+    with pytest.raises(Forbidden):
+        await service.set_person(Viewer(district.district, role), person(1), [CALL])
+
+
+async def test_ids_do_not_tell_who_exists(
+    service: PreferenceService, db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """Malformed ids, another district's and unknown ones get the same answer."""
+    async with db.acquire() as conn:
+        other = await DistrictBuilder.create(conn, host, "birch")
+        foreign = await other.person()
+        home = await other.household(foreign)
+    for target in (person(foreign), person(999), "person_x", "person_"):
+        assert await codes(service, district, target, CALL) == ["NOT_FOUND"]
+    ring = PreferenceCell(HOUSEHOLD, VOICE, "EMERGENCY", True)
+    for target in (household(home), household(999), "household_x", "x"):
+        assert await codes(service, district, target, ring) == ["NOT_FOUND"]
+
+
+async def test_bad_cells_have_codes(service: PreferenceService, district: DistrictBuilder) -> None:
+    """Every fault of the list is named at once; a person has no household phone, a household nothing else
+    (D2, D5)."""
+    ada = await district.person(cell_phone="1")
+    assert await codes(service, district, person(ada)) == ["NO_CELLS"]
+    faults = [
+        PreferenceCell(HOUSEHOLD, VOICE, "EMERGENCY", True),
+        PreferenceCell(EMAIL, TEXT, "EMERGENCY", True),
+        PreferenceCell(CELL, Method.EMAIL, "EMERGENCY", True),
+        PreferenceCell(CELL, VOICE, "NOPE", True),
+        CALL,
+        PreferenceCell(CELL, VOICE, "EMERGENCY", False),
+    ]
+    assert await codes(service, district, person(ada), *faults) == [
+        "INVALID_CHANNEL", "INVALID_CHANNEL", "INVALID_CHANNEL", "UNKNOWN_REASON", "CONFLICTING_CELLS",
+    ]  # fmt: skip
+    home = await district.household(ada, phone="1")
+    assert await codes(service, district, household(home), CALL) == ["INVALID_CHANNEL"]
+
+
+async def test_an_opt_out_holds_by_method(service: PreferenceService, district: DistrictBuilder) -> None:
+    """ON is refused where the address is opted out for that method and reason; OFF and the other method pass
+    (D19)."""
+    ada = await district.person(cell_phone="1")
+    await district.opt_out("1", TEXT, ("EMERGENCY",))
+    text = PreferenceCell(CELL, TEXT, "EMERGENCY", True)
+    assert await codes(service, district, person(ada), CALL, text) == ["RULE_DENIES"]
+    for cell in (
+        CALL,
+        PreferenceCell(CELL, TEXT, "GENERAL", True),
+        PreferenceCell(CELL, TEXT, "EMERGENCY", False),
+    ):
+        await service.set_person(admin(district), person(ada), [cell])
+    assert await district.on(ada, CELL) == ["EMERGENCY"]
+    assert await district.on(ada, CELL, TEXT) == ["GENERAL"]
+
+
+async def test_an_opt_out_holds_for_the_household(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """The household's phone may be opted out (D19); the answer leads to the cell."""
+    home = await district.household(await district.person(), phone="1")
+    await district.opt_out("1", VOICE)
+    with pytest.raises(Rejected) as caught:
+        await service.set_household(
+            admin(district), household(home), [PreferenceCell(HOUSEHOLD, VOICE, "GENERAL", True)]
+        )
+    (error,) = caught.value.errors
+    assert (error.code, error.path) == ("RULE_DENIES", ("cells", "0"))
+    assert error.message == "A legal stop is on record for this address."
+
+
+async def test_staff_needs_an_assignment(service: PreferenceService, district: DistrictBuilder) -> None:
+    """STAFF is refused to people and households without an active assignment (D3)."""
+    teacher, parent = await district.person(cell_phone="1"), await district.person(cell_phone="2")
+    await district.assign(teacher)
+    await district.assign(parent, dates=ENDED)
+    staff = PreferenceCell(CELL, VOICE, "STAFF", True)
+    assert await codes(service, district, person(parent), staff) == ["RULE_DENIES"]
+    ring = PreferenceCell(HOUSEHOLD, VOICE, "STAFF", True)
+    assert await codes(service, district, household(await district.household(parent)), ring) == [
+        "RULE_DENIES"
+    ]
+    await service.set_person(admin(district), person(teacher), [staff])
+    await service.set_household(admin(district), household(await district.household(teacher)), [ring])
+    assert await district.on(teacher, CELL) == ["STAFF"]
+
+
+async def test_an_administrators_change_is_no_choice(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """A changed bit ceases to be chosen; one that is as asked stays chosen (D18)."""
+    ada = await district.person(cell_phone="1")
+    await district.prefer(ada, CELL, on=("GENERAL",), chosen=("EMERGENCY", "GENERAL"))
+    await service.set_person(
+        admin(district), person(ada), [CALL, PreferenceCell(CELL, VOICE, "GENERAL", True)]
+    )
+    mask = await district.conn.fetchval("select reasons_chosen from preference")
+    assert district.bits.codes(mask) == ["GENERAL"]
+
+
+async def test_a_stale_revision_is_refused(service: PreferenceService, district: DistrictBuilder) -> None:
+    """With if_revision, a write is refused if this person was changed since, and only then."""
+    ada, bea = await district.person(cell_phone="1"), await district.person(cell_phone="2")
+    quiet = PreferenceCell(CELL, VOICE, "EMERGENCY", False)
+    await service.set_person(admin(district), person(ada), [CALL], if_revision=0)
+    await service.set_person(admin(district), person(bea), [CALL])
+    await service.set_person(admin(district), person(ada), [quiet], if_revision=1)
+    for cells in ([CALL], [quiet]):
+        with pytest.raises(Rejected) as caught:
+            await service.set_person(admin(district), person(ada), cells, if_revision=2)
+        assert [error.code for error in caught.value.errors] == ["STALE_REVISION"]
+    assert await district.on(ada, CELL) == []
+    assert await district.conn.fetchval("select revision from district") == 3
+
+
+async def test_what_changes_nothing_takes_no_revision(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """A write that finds all as asked is no change set (D28)."""
+    ada = await district.person(cell_phone="1")
+    await service.set_person(admin(district), person(ada), [CALL])
+    await service.set_person(admin(district), person(ada), [CALL])
+    assert await district.conn.fetchval("select count(*) from change_set") == 1
