@@ -112,6 +112,11 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
     return app
 
 
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return what serves the application. A read ends when its client leaves; mutations shield themselves from that."""
+    return web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
+
+
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM, SIGINT or cancellation. `ready` is called with the base URL once it listens.
 
@@ -128,7 +133,7 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         acquire_timeout=settings.acquire_timeout,
         statement_timeout=settings.statement_timeout,
     )
-    runner = web.AppRunner(make_app(settings, db, host), access_log=None, handle_signals=False)
+    runner = make_runner(make_app(settings, db, host))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

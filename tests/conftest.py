@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test: the embedded server, one migrated template database, a copy where a test commits."""
+"""A real PostgreSQL for every test: the embedded server, a migrated template database, a copy of it for each test."""
 
 import itertools
 import os

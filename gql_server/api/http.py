@@ -1,7 +1,7 @@
 """GraphQL over HTTP: POST /graphql with JSON; GraphiQL for browsers; /healthz and /readyz."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class GraphQLHandler:
         self._schema, self._documents, self._tokens = schema, documents, tokens
         self._districts, self._db, self._host, self._services = districts, db, host, services
         self._pages = pages
+        self._mutations: set[asyncio.Task[ExecutionResult]] = set()
         self._reader = Reader(schema.graphql, schema.links)
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
 
@@ -127,7 +128,7 @@ class GraphQLHandler:
         context = RequestContext(viewer, self._services, self._reader, read)
         work = self._execute(document, operation, request, context)
         if operation.node.operation is OperationType.MUTATION:
-            work = _finish_anyway(work)
+            work = self._finish_anyway(work)
         result = await work
         body: dict[str, Any] = {"data": result.data}
         if result.errors:
@@ -161,6 +162,13 @@ class GraphQLHandler:
             self._schema.graphql, definitions, given, max_errors=20, hide_suggestions=True
         )
 
+    async def _finish_anyway(self, work: Coroutine[Any, Any, ExecutionResult]) -> ExecutionResult:
+        """Carry a mutation to its end even when the client goes away in the middle."""
+        task = asyncio.create_task(work)
+        self._mutations.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._mutations.discard)
+        return await asyncio.shield(task)
+
     async def _execute(
         self, document: Document, operation: Operation, request: GraphQLRequest, context: RequestContext
     ) -> ExecutionResult:
@@ -175,11 +183,6 @@ class GraphQLHandler:
             hide_suggestions=True,
         )
         return await result if isinstance(result, Awaitable) else result
-
-
-async def _finish_anyway(work: Awaitable[ExecutionResult]) -> ExecutionResult:
-    """Carry a mutation to its end even when the client goes away in the middle."""
-    return await asyncio.shield(asyncio.ensure_future(work))
 
 
 async def _read_body(request: web.Request) -> GraphQLRequest | web.Response:

@@ -1,5 +1,6 @@
 """GraphQL over HTTP, against a real server."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,11 +10,15 @@ import pytest
 
 from gql_server.api.auth import Tokens
 from gql_server.db.pool import Pool
+from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import Role
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.server import KEY, TestServer, serving
 
+WAITING = """
+select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
+"""
 VIEWER = {"query": "{ viewer { role } }"}
 
 
@@ -111,7 +116,11 @@ async def test_other_media_types_are_refused(server: TestServer) -> None:
         ("{ " + " ".join(f"a{n}: viewer {{ role }}" for n in range(16)) + " }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ viewer { role " + "role " * 1000 + "} }", "GRAPHQL_VALIDATION_FAILED"),
         (
-            "{ viewer { person " + "{ households { household { members { person " * 3 + "{ id }" + " } } } }" * 3 + "} }",
+            "{ viewer { person "
+            + "{ households { household { members { person " * 3
+            + "{ id }"
+            + " } } } }" * 3
+            + "} }",
             "GRAPHQL_VALIDATION_FAILED",
         ),
     ],
@@ -170,3 +179,34 @@ async def test_not_ready_without_migrations(db: Pool, server: TestServer) -> Non
     async with server.session.get(f"{server.url}/readyz") as response:
         assert response.status == 503
         assert "gql-server migrate" in (await response.json())["because"]
+
+
+async def test_a_mutation_ends_without_its_client(
+    db: Pool, host: PluginHost, district: DistrictBuilder, server: TestServer
+) -> None:
+    """A client that leaves in the middle of a mutation does not leave it half done."""
+    person = await district.person()
+    cells = '{contactPoint: EMAIL, method: EMAIL, reason: "GENERAL", on: true}'
+    given = f'{{personId: "person_{person}", cells: [{cells}]}}'
+    query = f"mutation {{ setPreferences(input: {given}) {{ userErrors {{ code }} }} }}"
+    # Held up by the lock that it takes last, it is in the middle for as long as we like.
+    async with db.transaction() as conn:
+        await conn.execute("select 1 from district for update")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await server.post({"query": query}, token=server.token())
+    async with asyncio.timeout(5):
+        while await district.on(person, ContactPointKind.EMAIL) != ["GENERAL"]:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_read_ends_with_its_client(db: Pool, server: TestServer) -> None:
+    """A client that leaves in the middle of a read frees its connection."""
+    async with db.transaction() as conn:
+        await conn.execute("lock table household in access exclusive mode")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await server.post({"query": "{ households { edges { cursor } } }"}, token=server.token())
+        async with asyncio.timeout(5):
+            while await conn.fetchval(WAITING):
+                await asyncio.sleep(0.05)

@@ -218,7 +218,7 @@ async def test_an_import_that_is_killed_at_its_end_writes_nothing(
     async with db.transaction() as holder:
         await holder.execute("select from district for no key update")
         task = asyncio.create_task(doomed())
-        while not await conn.fetchval(  # noqa: ASYNC110 - the event is in another process
+        while not await conn.fetchval(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
             " and wait_event_type = 'Lock' and query like '%update district set revision%'"
         ):

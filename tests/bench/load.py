@@ -27,7 +27,10 @@ def http_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> 
 
 
 async def run_load(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Load:
-    """Send the requests in turn over so many connections for so long. Raises RuntimeError for an answer that is not 200."""
+    """Send the requests in turn over so many connections for so long.
+
+    Raises RuntimeError for an answer that is not 200.
+    """
     latencies: list[float] = []
     end = time.perf_counter() + seconds
 

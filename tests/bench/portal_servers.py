@@ -1,4 +1,4 @@
-"""The two servers that the product is compared with, each its own process: `python -m tests.bench.portal_servers KIND DSN PORT`.
+"""The two servers that the product is compared with: `python -m tests.bench.portal_servers KIND DSN PORT`.
 
 bare: aiohttp and asyncpg, and the very statement that the product compiles, with no GraphQL in between.
 dataloaders: Strawberry as its documentation shows it, with a DataLoader for each kind of row.

@@ -235,5 +235,5 @@ async def test_leftovers_of_ended_runs_are_removed(
         method="EMAIL", on_mask=1, off_mask=0, subjects=1, subject_ids=[1],
     )  # fmt: skip
     async with working(BatchWorker(db, host, poll_seconds=0.05)), asyncio.timeout(10):
-        while await district.conn.fetchval("select count(*) from batch_target"):  # noqa: ASYNC110
+        while await district.conn.fetchval("select count(*) from batch_target"):
             await asyncio.sleep(0.02)

@@ -81,7 +81,7 @@ class Batches:
     async def ended(self, batch_run_id: int) -> dict[str, Any]:
         """Wait until a run has ended and return its row."""
         async with asyncio.timeout(30):
-            while (row := await self.row(batch_run_id))["status"] not in ("DONE", "FAILED"):  # noqa: ASYNC110
+            while (row := await self.row(batch_run_id))["status"] not in ("DONE", "FAILED"):
                 await asyncio.sleep(0.02)
         return row
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from gql_server.api.auth import Tokens
-from gql_server.app import make_app
+from gql_server.app import make_app, make_runner
 from gql_server.db.protocols import Database
 from gql_server.domain.viewer import Role
 from gql_server.hooks.host import PluginHost
@@ -64,7 +64,7 @@ async def serving(
 ) -> AsyncIterator[TestServer]:
     """Run a server for the length of the block."""
     app = make_app(Settings(signing_key=SecretStr(KEY), batch_poll_seconds=0.2, **settings), db, host)
-    runner = web.AppRunner(app, access_log=None)
+    runner = make_runner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
