@@ -76,6 +76,8 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         poll_seconds=settings.batch_poll_seconds,
         chunk_size=settings.batch_chunk_size,
         workers=settings.batch_workers,
+        check_seconds=settings.batch_check_timeout,
+        plan_max_age=settings.batch_plan_max_age,
     )
     handler = GraphQLHandler(
         schema=schema,

@@ -83,3 +83,11 @@ class ImportFailed(GqlServerError):
         where = file if line is None else f"{file}:{line}"
         super().__init__(f"{where}: {problem}")
         self.file, self.line, self.problem = file, line, problem
+
+
+def place(error: BaseException) -> str:
+    """Return the file and line that an error comes from: what a log may hold, where its words may be data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

@@ -51,14 +51,24 @@ class BatchSetPreferencesInput:
     keep_chosen: bool = strawberry.field(
         description="Leave alone what people chose for themselves.", default=False
     )
+    dry_run: bool = strawberry.field(
+        description="Plan only: everything is counted, nothing is set; `applyBatch` then applies exactly that plan.",
+        default=False,
+    )
     wait_seconds: int = strawberry.field(
         description="How long to wait for the run to finish before answering with it still running; 0 to 60.",
         default=10,
     )
+    idempotency_key: str | None = strawberry.field(
+        description="The same key with the same input answers the same run for 24 hours, however often it is sent.",
+        default=None,
+    )
 
     def value(self) -> BatchRequest:
         cells = tuple(Cell(cell.contact_point, cell.reason, cell.set) for cell in self.cells)
-        return BatchRequest(self.mode, self.scope.value(), cells, self.keep_chosen)
+        return BatchRequest(
+            self.mode, self.scope.value(), cells, self.keep_chosen, self.dry_run, self.idempotency_key
+        )
 
 
 @strawberry.input(description="One preference to set: a channel and a reason.")

@@ -13,6 +13,7 @@ from gql_server.api.inputs import (
     SetPreferencesInput,
 )
 from gql_server.api.payloads import (
+    BatchRunPayload,
     BatchSetPreferencesPayload,
     DeletedPayload,
     SavedFilterPayload,
@@ -44,6 +45,34 @@ class Mutation:
         context = info.context
         work = context.services.batch.submit(context.viewer, input.value(), input.wait_seconds)
         return await BatchSetPreferencesPayload.of(work)
+
+    @mutation
+    async def apply_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
+        """Apply a plan, exactly as it was shown; what has ceased to fit is left out and counted. For administrators.
+
+        It waits its turn like any run. The answer comes after at most ten seconds, with the run still going if need be.
+        """
+        context = info.context
+        return await BatchRunPayload.of(context.services.batch.apply(context.viewer, id))
+
+    @mutation
+    async def cancel_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
+        """Cancel a run. For administrators.
+
+        One that has not begun to set preferences ends at once; one that has stops, and is undone by a run of its own.
+        """
+        context = info.context
+        return await BatchRunPayload.of(context.services.batch.cancel(context.viewer, id))
+
+    @mutation
+    async def revert_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
+        """Undo what a run did, by a run of its own, which is the answer's `run`. For administrators.
+
+        Cells that still are as the run left them return to what they were, choices among them; cells that were
+        changed since stay. A revert is not undone: submit the batch again.
+        """
+        context = info.context
+        return await BatchRunPayload.of(context.services.batch.revert(context.viewer, id))
 
     @mutation
     async def set_preferences(

@@ -50,8 +50,15 @@ def user_errors(refusal: Rejected) -> list[UserError]:
     ]
 
 
-@strawberry.type(description="The run that a mutation started or changed.")
+@strawberry.type(description="The run that a mutation started.")
 class BatchSetPreferencesPayload(Payload):
+    ref: strawberry.Private[int | None]
+    run: BatchRun | None = shown("batch_run", "The run; null where the input was refused.")
+    user_errors: list[UserError] = column(USER_ERRORS)
+
+
+@strawberry.type(description="The run that a mutation applied, cancelled, or started to undo another.")
+class BatchRunPayload(Payload):
     ref: strawberry.Private[int | None]
     run: BatchRun | None = shown("batch_run", "The run; null where the input was refused.")
     user_errors: list[UserError] = column(USER_ERRORS)

@@ -1,6 +1,6 @@
 """The small part of asyncpg that the rest of the product sees."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -15,6 +15,19 @@ class Row(Protocol):
     def items(self) -> Iterable[tuple[str, Any]]: ...
 
 
+class Cursor(Protocol):
+    """A cursor inside a transaction, from which rows are fetched many at a time."""
+
+    async def fetch(self, n: int, /) -> Sequence[Row]: ...
+
+
+class Cursors(Protocol):
+    """A query that can be iterated row by row, or awaited to have its cursor."""
+
+    def __aiter__(self) -> AsyncIterator[Row]: ...
+    def __await__(self) -> Generator[Any, None, Cursor]: ...
+
+
 class Connection(Protocol):
     """A connection, outside or inside a transaction."""
 
@@ -25,7 +38,7 @@ class Connection(Protocol):
     async def copy_records_to_table(
         self, table_name: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
     ) -> str: ...
-    def cursor(self, query: str, *args: object, prefetch: int | None = None) -> AsyncIterator[Row]: ...
+    def cursor(self, query: str, *args: object, prefetch: int | None = None) -> Cursors: ...
     def transaction(
         self, *, isolation: Any = None, readonly: bool = False
     ) -> AbstractAsyncContextManager[Any]: ...

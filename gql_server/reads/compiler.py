@@ -320,7 +320,8 @@ def _transport(type_: str) -> str:
 def _page_params(link: ConnectionLink) -> Params:
     def params(args: Args, context: ReadContext) -> Mapping[str, object]:
         values = dict(link.params(args, context))
-        values["first"] = page_size(args.get("first"), link.default_first, context.max_first)
+        longest = link.max_first or context.max_first
+        values["first"] = page_size(args.get("first"), link.default_first, longest)
         after = args.get("after")
         if after is not None:
             keys = parse_cursor(str(after), link.keys)

@@ -70,7 +70,7 @@ class Key:
 class ConnectionLink:
     """A Relay connection over the rows of a graph file, paged by keys.
 
-    The field has the arguments `first` and `after`.
+    The field has the arguments `first` and `after`. `max_first`: where the bound of `first` is not the server's own.
     """
 
     table: str
@@ -79,6 +79,7 @@ class ConnectionLink:
     descending: bool = False
     params: Params = no_params
     default_first: int = 50
+    max_first: int | None = None
     roles: frozenset[Role] | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gql_server.db.protocols import Connection
+from gql_server.db.protocols import Connection, Row
 from gql_server.db.statements import fetch, fetchval, statement
 from gql_server.domain.changes import Source
 from gql_server.domain.channels import ContactPointKind
@@ -22,14 +22,21 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How many rows of one contact point went the same way. The masks say which bits were asked for, flipped,
-    had been chosen before they flipped, and were kept because they are chosen."""
+    had been chosen before they flipped, were kept because they are chosen, and stayed because they were chosen since
+    the target was made."""
 
     contact_point: ContactPointKind
     asked: int
     flipped: int
     overwrote: int
     kept: int
+    yielded: int
     rows: int
+
+    @classmethod
+    def from_row(cls, row: Row) -> "Tally":
+        masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["yielded"])
+        return cls(ContactPointKind(row["contact_point"]), *masks, row["rows"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +104,10 @@ async def write_preferences(
 ) -> Written:
     """Turn the target's bits on and off in one table, log what changed, and take a revision if anything did.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask and off_mask, each channel once. Call
-    it once in a transaction and lock nothing after it. A changed bit ceases to be chosen (D18); with
-    `keep_chosen` chosen bits stay as they are; with `mark_chosen` all bits asked for become chosen (D23).
+    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, yield_mask and choose_mask,
+    each channel once. Call it once in a transaction and lock nothing after it. A changed bit ceases to be
+    chosen (D18), but one of choose_mask becomes so (D29); a chosen bit of yield_mask stays as it is; with
+    `keep_chosen` so do all chosen bits; with `mark_chosen` all bits asked for become chosen (D23).
     Raises Raced: the transaction is to be rolled back and tried again.
     """
     slots = {**table_slots(household), "target": target}
@@ -115,13 +123,7 @@ async def write_preferences(
     )
     if any(row["raced"] for row in rows):
         raise Raced("These preferences were set for the first time by another request just now. Try again.")
-    tallies = tuple(
-        Tally(
-            ContactPointKind(row["contact_point"]),
-            row["asked"], row["flipped"], row["overwrote"], row["kept"], row["rows"],
-        )
-        for row in rows
-    )  # fmt: skip
+    tallies = tuple(Tally.from_row(row) for row in rows)
     return Written(rows[0]["revision"] if rows else None, tallies)
 
 

@@ -93,9 +93,8 @@ class WriteRules:
             )
             for channel in channels
         ]
-        async with self.db.acquire() as reading, reading.transaction(readonly=True):
-            reader = DistrictReader(reading, self.district_id, self.today)
-            verdicts = await ask_check(owned, candidates, reader)
+        reader = DistrictReader(self.db, self.district_id, self.today)
+        verdicts = await ask_check(owned, candidates, reader)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)

@@ -1,33 +1,23 @@
--- Writes the plan: the channels that remain after the rules, in chunks of :size people, then of :size households, in
+-- Writes the plan: the channels of {weighed} with anything to do, in chunks of :size people, then of :size households, in
 -- key order.
 -- Parameters: district_id, batch_run_id, size
 -- Columns: total (people and households to do), strays (denials of what is no candidate)
-with denial as (
-  select household, subject_id, contact_point, bit_or(reasons) as reasons
-  from denied group by household, subject_id, contact_point
-),
-weighed as (
-  select c.household, c.subject_id, c.contact_point, c.method,
-    c.on_mask & ~coalesce(d.reasons, 0) as on_mask, c.off_mask & ~coalesce(d.reasons, 0) as off_mask
-  from candidate c
-  full join denial d using (household, subject_id, contact_point)
-),
-placed as (
+with placed as (
   select w.*, dense_rank() over (partition by household order by subject_id) - 1 as place
-  from weighed w
+  from ({weighed}) w
   where on_mask | off_mask <> 0 or on_mask is null -- null: a stray
 ),
 grouped as materialized (
-  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask,
+  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask, yield_mask, choose_mask,
     max(place) % :size::integer + 1 as last_place, array_agg(subject_id) as subject_ids, count(*) as rows
   from placed
-  group by household, place / :size::integer, contact_point, method, on_mask, off_mask
+  group by household, place / :size::integer, contact_point, method, on_mask, off_mask, yield_mask, choose_mask
 ),
 aimed as (
-  insert into batch_target
-    (district_id, batch_run_id, chunk, household, contact_point, method, on_mask, off_mask, subjects, subject_ids)
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
+    on_mask, off_mask, yield_mask, choose_mask, subjects, subject_ids)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
-    household, contact_point, method, on_mask, off_mask,
+    household, contact_point, method, on_mask, off_mask, yield_mask, choose_mask,
     max(last_place) over (partition by household, part), subject_ids
   from grouped
   where on_mask is not null

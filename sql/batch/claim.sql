@@ -1,19 +1,21 @@
--- Gives a worker the oldest run, of any district, that nobody works and before which no other stands in its district
--- (D21): one that is new, one whose lease has expired, or the worker's own.
+-- Gives a worker a run, of any district, that nobody works: one whose turn it is (D21), the longest in the queue first,
+-- or a plan, which waits for no turn; or one whose lease has expired or is the worker's own.
 -- Parameters: lease_owner, lease_seconds
--- Columns: district_id, code, time_zone, batch_run_id, mode, scope, keep_chosen, status, requested_by
+-- Columns: district_id, code, time_zone, batch_run_id, mode, scope, keep_chosen, status, requested_by, plan_only, planned_at, reverts_run_id
 with next as (
   select r.district_id, r.batch_run_id
   from batch_run r
   where r.status in ('QUEUED', 'PLANNING', 'APPLYING')
     and (r.lease_owner is null or r.lease_owner = :lease_owner or r.lease_expires_at < now())
-    and not exists (
-      select from batch_run before
-      where before.district_id = r.district_id and before.batch_run_id < r.batch_run_id
-        and before.status in ('QUEUED', 'PLANNING', 'APPLYING', 'REVERTING'))
-  order by r.requested_at
+    and (r.status <> 'QUEUED' or r.plan_only or not exists (
+      select from batch_run other
+      where other.district_id = r.district_id and other.batch_run_id <> r.batch_run_id
+        and other.status in ('QUEUED', 'PLANNING', 'APPLYING') and not other.plan_only
+        and (other.status <> 'QUEUED'
+          or (other.queued_at, other.batch_run_id) < (r.queued_at, r.batch_run_id))))
+  order by r.queued_at, r.batch_run_id
   limit 1
-  for update skip locked
+  for no key update skip locked -- rows that refer to the run do not hide it
 )
 update batch_run r
 set status = case when r.status = 'QUEUED' then 'PLANNING' else r.status end,
@@ -21,4 +23,5 @@ set status = case when r.status = 'QUEUED' then 'PLANNING' else r.status end,
 from next
 join district d on d.district_id = next.district_id
 where r.district_id = next.district_id and r.batch_run_id = next.batch_run_id
-returning r.district_id, d.code, d.time_zone, r.batch_run_id, r.mode, r.scope, r.keep_chosen, r.status, r.requested_by
+returning r.district_id, d.code, d.time_zone, r.batch_run_id, r.mode, r.scope, r.keep_chosen, r.status, r.requested_by,
+  r.plan_only, r.planned_at, r.reverts_run_id

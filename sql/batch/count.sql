@@ -1,10 +1,11 @@
--- Adds a chunk's counts to the cells of its run. The rows are locked since the chunk was opened.
--- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept (arrays of one length)
+-- Adds to the counts of the cells of a run. The rows are locked since the chunk was opened.
+-- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept, left (arrays of one length)
 update batch_cell cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
-  overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept
+  overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
+  left_alone = cell.left_alone + n.left_alone
 from unnest(:contact_points::contact_point_kind[], :reasons::text[],
-  :updated::bigint[], :unchanged::bigint[], :overwrote::bigint[], :kept::bigint[])
-  as n (contact_point, reason, updated, unchanged, overwrote, kept)
+  :updated::bigint[], :unchanged::bigint[], :overwrote::bigint[], :kept::bigint[], :left::bigint[])
+  as n (contact_point, reason, updated, unchanged, overwrote, kept, left_alone)
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = n.contact_point and cell.reason = n.reason

@@ -1,20 +1,12 @@
--- Counts the people whom the run's changes concern: of a household phone all distinct active members of the changed
--- households, by the log (D17); else as many as were updated.
+-- Counts the people whom a run concerns: of a household phone all distinct active members of the households of {changed},
+-- which gives household_id and the bits (D17); else as many as were updated.
 -- Parameters: district_id, batch_run_id
 with run as materialized (
   select today from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
 ),
-changed as (
-  select c.household_id, c.turned_on | c.turned_off as reasons
-  from change c
-  where c.district_id = :district_id and c.household_id is not null
-    and c.revision = any (array(
-      select s.revision from change_set s
-      where s.district_id = :district_id and s.batch_run_id = :batch_run_id))
-),
 person_reasons as (
   select m.person_id, bit_or(changed.reasons) as reasons
-  from changed
+  from ({changed}) changed
   cross join run
   join household_member m on m.district_id = :district_id and m.household_id = changed.household_id
     and (m.start_date is null or m.start_date <= run.today) and (m.end_date is null or m.end_date >= run.today)

@@ -1,5 +1,5 @@
--- Writes down whom the rules kept out of which cells, and counts them.
--- Parameters: district_id, batch_run_id
+-- Writes down whom the rules kept out of which cells, and counts them; with :since beside those of an older plan.
+-- Parameters: district_id, batch_run_id, since
 with kept_out as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
@@ -16,7 +16,9 @@ by_cell as (
   join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
   group by counted.contact_point, r.code
 )
-update batch_cell cell set excluded = by_cell.rows
+update batch_cell cell
+set excluded = cell.excluded + by_cell.rows,
+  excluded_since = cell.excluded_since + case when :since then by_cell.rows else 0 end
 from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason

@@ -7,4 +7,5 @@ cross join unnest(:contact_points::contact_point_kind[], :methods::method[], :on
   as k (contact_point, method, on_mask, off_mask)
 left join contact_point c
   on c.district_id = :district_id and c.person_id = s.person_id and c.kind = k.contact_point
+  and c.kind = any (:contact_points::contact_point_kind[]) -- before the join: most rows are of other kinds
 where k.contact_point <> 'HOUSEHOLD_PHONE'

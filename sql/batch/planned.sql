@@ -1,6 +1,12 @@
--- Ends the plan of a run, unless another worker has taken the run over.
+-- Ends the plan of a run, unless it was cancelled or another worker has taken it over. A plan that is not to be applied
+-- yet is given up by its worker; one that is applied keeps its population.
 -- Parameters: district_id, batch_run_id, lease_owner, today, population, total
 -- Columns: batch_run_id
-update batch_run set status = 'APPLYING', today = :today, population = :population, total = :total
+update batch_run
+set status = case when plan_only then 'PLANNED'::batch_status else 'APPLYING' end,
+  today = :today, population = case when planned_at is null then :population else population end, total = :total,
+  planned_at = case when plan_only then now() else planned_at end,
+  lease_owner = case when not plan_only then lease_owner end,
+  lease_expires_at = case when not plan_only then lease_expires_at end
 where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner and status = 'PLANNING'
 returning batch_run_id

@@ -1,6 +1,7 @@
 -- The target of a write to one person or household: a row for each channel that is named (see write.sql).
 -- Parameters: subject_id, contact_points, methods, on_masks, off_masks (arrays of one length)
--- Columns: subject_id, contact_point, method, on_mask, off_mask
-select :subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask
+-- Columns: subject_id, contact_point, method, on_mask, off_mask, yield_mask, choose_mask
+select :subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
+  0::bigint as yield_mask, 0::bigint as choose_mask
 from unnest(:contact_points::contact_point_kind[], :methods::method[], :on_masks::bigint[], :off_masks::bigint[])
   as c (contact_point, method, on_mask, off_mask)

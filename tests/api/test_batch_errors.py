@@ -16,7 +16,6 @@ from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected
 from gql_server.hooks import Candidate, Deny, Population, Reader, Rule, RunSummary, Sql, Verdict, hookimpl
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch import rules
 from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, OFF, ON, WORK, Batches, admin, cells, working
@@ -225,8 +224,8 @@ class Plugin:
 async def run_with(
     db: Pool, district: DistrictBuilder, host: PluginHost, *named: Cell, mode: str = "STUDENTS"
 ) -> dict[str, Any]:
-    """Run a batch under a host of its own and return the run's row."""
-    async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
+    """Run a batch under a host of its own and return the run's row. A check has little time."""
+    async with working(BatchWorker(db, host, poll_seconds=0.05, check_seconds=0.5)) as worker:
         batches = Batches(db, host, district, worker)
         return await batches.row(await batches.run(*named, mode=mode))
 
@@ -287,10 +286,9 @@ STRAY = (
     ],
 )
 async def test_a_rule_at_fault_fails_the_run(
-    db: Pool, host: PluginHost, district: DistrictBuilder, monkeypatch: pytest.MonkeyPatch, rule: Rule
+    db: Pool, host: PluginHost, district: DistrictBuilder, rule: Rule
 ) -> None:
     """The run ends FAILED and names the plug-in; no word of the fault's inside, and nothing is written."""
-    monkeypatch.setattr(rules, "CHECK_SECONDS", 0.2)
     student = await district.student(await district.school(), cell_phone="1")
     plugin = Plugin(rule)
     row = await run_with(db, district, host_with(host, plugin), EMERGENCY)

@@ -21,16 +21,23 @@ TEXTS = {name: (FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in 
 DENIALS = "select household, subject_id, contact_point, -1::bigint as reasons, null::text as because from candidate c"
 TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
-    " 1::bigint as on_mask, 0::bigint as off_mask"
+    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as yield_mask, 0::bigint as choose_mask"
+)
+WEIGHED = f"select false as household, t.* from ({TARGET}) t"
+DECIDED = (
+    f"select w.*, 0::bigint as reasons_chosen, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"
 )
 FRAGMENTS = {
     "because": "null::text",
+    "changed": "select 1::bigint as household_id, 1::bigint as reasons",
+    "decided": DECIDED,
     "denies": DENIALS,
     "population": "select p.person_id from person p where p.district_id = :district_id",
     "subject": "person_id",
     "table": "preference",
     "target": TARGET,
     "parent": "parent",
+    "weighed": WEIGHED,
 }
 """What stands in for each slot; a new slot needs a line here."""
 
@@ -44,6 +51,8 @@ PARENTS = {
 EVERY_DISTRICT = {
     "batch/claim": "a worker takes the next run of any district",
     "batch/sweep": "a worker tidies up after runs of any district",
+    "batch/sweep_keys": "a worker tidies up after calls to any district",
+    "batch/sweep_plans": "a worker tidies up after plans of any district",
     "district/create": "there is no district yet",
     "district/find": "a token names the district by its code",
     "district/lock_lacking": "a server looks after all districts",

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gql_server.db.pool import Pool
+from gql_server.db.statements import statement
 from gql_server.domain.batch import Cell, Setting
-from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.changes import Source
+from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Rejected
@@ -15,6 +17,7 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.service import BatchService
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.changes import ChangeSet, write_preferences
 from tests.support.builder import DistrictBuilder
 
 HOUSEHOLD, CELL, WORK, EMAIL = (
@@ -32,6 +35,10 @@ def admin(district: DistrictBuilder) -> Viewer:
 
 def cells(kind: ContactPointKind, *reasons: str, to: Setting = ON) -> tuple[Cell, ...]:
     return tuple(Cell(kind, reason, to) for reason in reasons)
+
+
+def run_id(batch_run_id: int) -> str:
+    return encode_id(IdKind.BATCH_RUN, batch_run_id)
 
 
 @asynccontextmanager
@@ -54,11 +61,22 @@ class Batches:
 
     async def run(
         self, *named: Cell, mode: str = "STUDENTS", scope: ScopeInput | None = None,
-        keep_chosen: bool = False, wait: int = 30,
+        keep_chosen: bool = False, wait: int = 30, dry_run: bool = False, key: str | None = None,
     ) -> int:  # fmt: skip
-        """Submit a batch, wait for its end and return its number."""
-        request = BatchRequest(mode, scope or ScopeInput(), named, keep_chosen)
+        """Submit a batch, wait for its end (or its plan) and return its number."""
+        request = BatchRequest(mode, scope or ScopeInput(), named, keep_chosen, dry_run, key)
         return await self.service.submit(admin(self.district), request, wait)
+
+    async def apply(self, batch_run_id: int, wait: int = 30) -> int:
+        """Apply a plan, wait for its end and return its number."""
+        return await self.service.apply(admin(self.district), run_id(batch_run_id), wait)
+
+    async def revert(self, batch_run_id: int, wait: int = 30) -> int:
+        """Revert a run, wait for the end of that and return the number of the new run."""
+        return await self.service.revert(admin(self.district), run_id(batch_run_id), wait)
+
+    async def cancel(self, batch_run_id: int) -> int:
+        return await self.service.cancel(admin(self.district), run_id(batch_run_id))
 
     async def codes(self, *named: Cell, mode: str = "STUDENTS", scope: ScopeInput | None = None) -> list[str]:
         """Submit a batch that is to be refused and return the codes of its errors."""
@@ -79,9 +97,10 @@ class Batches:
         return dict(row.items())
 
     async def ended(self, batch_run_id: int) -> dict[str, Any]:
-        """Wait until a run has ended and return its row."""
+        """Wait until a run has ended or is PLANNED and return its row."""
+        working = ("QUEUED", "PLANNING", "APPLYING", "REVERTING")
         async with asyncio.timeout(30):
-            while (row := await self.row(batch_run_id))["status"] not in ("DONE", "FAILED"):
+            while (row := await self.row(batch_run_id))["status"] in working:
                 await asyncio.sleep(0.02)
         return row
 
@@ -94,6 +113,17 @@ class Batches:
         )  # fmt: skip
         assert row is not None
         return dict(row.items())
+
+    async def meanwhile(self, batch_run_id: int, kind: ContactPointKind, reason: str) -> tuple[int, int]:
+        """Return how often one cell was left alone, and how often kept out, for what happened meanwhile."""
+        row = await self.district.conn.fetchrow(
+            "select left_alone, excluded_since from batch_cell"
+            " where district_id = $1 and batch_run_id = $2 and contact_point = $3 and reason = $4",
+            self.district.id, batch_run_id, kind, reason,
+        )  # fmt: skip
+        assert row is not None
+        left_alone, excluded = row.values()
+        return left_alone, excluded
 
     async def kept_out(self, batch_run_id: int) -> set[tuple[str, bool, int, str, tuple[str, ...]]]:
         """Return who was kept out: rule, whether a household, whom, contact point, reasons."""
@@ -122,6 +152,22 @@ class Batches:
             " and method = 'VOICE'", self.district.id, household_id,
         )  # fmt: skip
         return self.district.bits.codes(mask or 0)
+
+    async def choose(
+        self, subject_id: int, kind: ContactPointKind, on: tuple[str, ...] = (), off: tuple[str, ...] = (),
+        source: Source = Source.PORTAL,
+    ) -> None:  # fmt: skip
+        """Write as a portal user does, whose settings are their own choice; another source chooses nothing."""
+        bits = self.district.bits
+        target = statement("preference/cells").having(
+            subject_id=subject_id, contact_points=[kind], methods=[batch_method(kind)],
+            on_masks=[bits.mask(on)], off_masks=[bits.mask(off)],
+        )  # fmt: skip
+        async with self.db.transaction() as conn:
+            await write_preferences(
+                conn, ChangeSet(self.district.id, source, "test"), target,
+                household=kind is HOUSEHOLD, mark_chosen=source is Source.PORTAL,
+            )  # fmt: skip
 
     async def save_filter(self, kind: str, criteria: str) -> str:
         """Save a filter and return its global id."""

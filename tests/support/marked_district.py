@@ -8,6 +8,7 @@ district.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from gql_server.db.protocols import Connection
 from gql_server.domain.channels import ContactPointKind, Method
@@ -58,6 +59,7 @@ async def marked_district(conn: Connection, host: PluginHost, code: str) -> Mark
     await _stops(marked)
     await _filters(marked)
     await _run(marked)
+    await _plan(marked)
     await _history(marked)
     return marked
 
@@ -151,6 +153,38 @@ async def _run(marked: Marked) -> None:
             "batch_exclusion_block", batch_run_id=number, rule_no=1, household=household, contact_point=kind,
             reasons=builder.bits.mask(["GENERAL"]), subject_ids=[subject],
         )  # fmt: skip
+
+
+async def _plan(marked: Marked) -> None:
+    """A plan that waits to be applied, the revert of the finished run, and a plan that was applied."""
+    builder = marked.builder
+    values = {"mode": "STUDENTS", "scope": "{}", "requested_by": "ADMIN"}
+    planned = await builder.insert(
+        "batch_run", "batch_run_id", **values, status="PLANNED", dry_run=True, plan_only=True,
+        planned_at=datetime.now(UTC),
+    )  # fmt: skip
+    marked.keep("run", "planned", planned)
+    await builder.insert(
+        "batch_cell", batch_run_id=planned, contact_point="EMAIL", reason="GENERAL", turn_on=True
+    )
+    subjects = ((False, marked.person("gran"), "EMAIL"),
+                (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"))  # fmt: skip
+    for place, (household, subject, kind) in enumerate(subjects, start=1):
+        await builder.insert(
+            "batch_sample", batch_run_id=planned, place=place, household=household, subject_id=subject,
+            contact_point=kind, turned_on=builder.bits.mask(["GENERAL"]), turned_off=0,
+        )  # fmt: skip
+    marked.keep(
+        "run", "undone",
+        await builder.insert("batch_run", "batch_run_id", **values, status="DONE"),
+    )  # fmt: skip
+    marked.keep(
+        "run", "revert",
+        await builder.insert(
+            "batch_run", "batch_run_id", **values, status="DONE", reverts_run_id=marked.ids["run"]["undone"],
+            left_population=1, plan_outdated=False,
+        ),
+    )  # fmt: skip
 
 
 async def _history(marked: Marked) -> None:

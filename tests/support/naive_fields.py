@@ -6,6 +6,7 @@ from typing import Any
 
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind
 from gql_server.domain.viewer import Role
+from gql_server.errors import InvalidArgument
 from tests.support.naive_pages import KINDS, page
 from tests.support.naive_rules import Eyes, Row
 
@@ -80,10 +81,13 @@ answers("Query.household")(_by_id("Household"))
 answers("Query.batchRun")(_by_id("BatchRun"))
 answers("Enrollment.school", "DistrictAssignment.school")(_one("School"))
 answers(
-    "Viewer.person", "HouseholdMembership.person", "Change.person", "BatchExclusion.person"
+    "Viewer.person", "HouseholdMembership.person", "Change.person", "BatchExclusion.person", "BatchSample.person"
 )(_one("Person"))  # fmt: skip
-answers("HouseholdMembership.household", "Change.household", "BatchExclusion.household")(_one("Household"))
+answers(
+    "HouseholdMembership.household", "Change.household", "BatchExclusion.household", "BatchSample.household"
+)(_one("Household"))  # fmt: skip
 answers("Change.run")(_one("BatchRun"))
+answers("BatchRun.reverts")(_one("BatchRun", "reverts_run_id"))
 
 
 @answers("Query.node")
@@ -363,13 +367,91 @@ def _progress(eyes: Eyes, run: Row) -> Row:
 def _results(eyes: Eyes, run: Row) -> list[Row]:
     cells = {(c["contact_point"], c["reason"]): c
              for c in eyes.rows("batch_cell", batch_run_id=run["batch_run_id"])}  # fmt: skip
-    names = ("updated", "unchanged", "overwrote_chosen", "kept_chosen", "excluded", "people_affected")
+    names = (
+        "updated", "unchanged", "overwrote_chosen", "kept_chosen", "excluded", "left_alone", "people_affected"
+    )  # fmt: skip
     results = []
     for kind, reason in _matrix(eyes):
         cell = cells.get((kind, reason), dict.fromkeys(names))
         setting = {None: "NO_CHANGE", True: "ON", False: "OFF"}[cell.get("turn_on")]
         results.append({**cell, "contact_point": kind, "reason": reason, "set": setting})
     return results
+
+
+@answers("BatchRun.queuedBehind")
+def _queued_behind(eyes: Eyes, run: Row) -> Row | None:
+    """The last before it in the queue, else what works in the district; a plan is no part of it (D21)."""
+    if run["status"] != "QUEUED" or run["plan_only"]:
+        return None
+
+    def place(each: Row) -> tuple[Any, int]:
+        return each["queued_at"], each["batch_run_id"]
+
+    others = [
+        each for each in _visible(eyes, "BatchRun")
+        if not each["plan_only"] and each["batch_run_id"] != run["batch_run_id"]
+    ]  # fmt: skip
+    before = [each for each in others if each["status"] == "QUEUED" and place(each) < place(run)]
+    working = [each for each in others if each["status"] in ("PLANNING", "APPLYING")]
+    return max(before, key=place) if before else max(working, key=place) if working else None
+
+
+@answers("BatchRun.revertedBy")
+def _reverted_by(eyes: Eyes, run: Row) -> Row | None:
+    reverts = [each for each in _visible(eyes, "BatchRun") if each["reverts_run_id"] == run["batch_run_id"]]
+    return max(reverts, key=itemgetter("batch_run_id")) if reverts else None
+
+
+def _sum(eyes: Eyes, run: Row, column: str) -> int:
+    return sum(cell[column] for cell in eyes.rows("batch_cell", batch_run_id=run["batch_run_id"]))
+
+
+def _of_revert(column: str) -> Resolver:
+    return lambda eyes, run: None if run["reverts_run_id"] is None else _sum(eyes, run, column)
+
+
+answers("BatchRun.restored")(_of_revert("updated"))
+answers("BatchRun.leftAlone")(_of_revert("left_alone"))
+
+
+@answers("BatchRun.difference")
+def _difference(eyes: Eyes, run: Row) -> Row | None:
+    if run["left_population"] is None:
+        return None
+    return {
+        "left_population": run["left_population"], "outdated": run["plan_outdated"],
+        "chose_since": _sum(eyes, run, "left_alone"), "excluded_since": _sum(eyes, run, "excluded_since"),
+    }  # fmt: skip
+
+
+@answers("BatchRun.samples")
+def _samples(eyes: Eyes, run: Row, first: int = 10) -> list[Row]:
+    if not 1 <= first <= eyes.max_first:
+        raise InvalidArgument("first")
+    rows = eyes.rows("batch_sample", batch_run_id=run["batch_run_id"])
+    places = {row["place"]: row for row in rows if row["place"] <= first}
+    return [
+        {
+            **row, "rows": [each for each in rows if each["place"] == place],
+            "person_id": None if row["household"] else row["subject_id"],
+            "household_id": row["subject_id"] if row["household"] else None,
+        }
+        for place, row in sorted(places.items())
+    ]  # fmt: skip
+
+
+@answers("BatchSample.cells")
+def _sample_cells(eyes: Eyes, sample: Row) -> list[Row]:
+    return [
+        {
+            "contact_point": kind,
+            "reason": reason,
+            "set": "ON" if reason in _codes(eyes, row["turned_on"]) else "OFF",
+        }
+        for kind, reason in _matrix(eyes)
+        for row in sample["rows"]
+        if row["contact_point"] == kind and reason in _codes(eyes, row["turned_on"] | row["turned_off"])
+    ]
 
 
 @answers("BatchRun.exclusions")
@@ -382,7 +464,8 @@ def _exclusions(eyes: Eyes, run: Row, first: int | None = None, after: str | Non
         for reason in eyes.tables["contact_reason"]
         if row["reasons"] >> reason["bit"] & 1
     ]
-    return page(eyes, rows, "rule_no household subject_id contact_point bit", first, after)
+    columns = "rule_no household subject_id contact_point bit"
+    return page(eyes, rows, columns, first, after, longest=10_000)
 
 
 def _exclusion(row: Row, rule: Row, reason: Row) -> Row:

@@ -16,12 +16,12 @@ _TYPES = {"last_name": str, "first_name": str, "name": str, "contact_point": str
 
 def page(
     eyes: Eyes, rows: Iterable[Row], columns: str, first: int | None, after: str | None,
-    *, default: int = 50, descending: bool = False,
+    *, default: int = 50, descending: bool = False, longest: int | None = None,
 ) -> Row:  # fmt: skip
     """Return a connection over rows that are told apart by the columns."""
     names = columns.split()
     size = default if first is None else first
-    if not 1 <= size <= eyes.max_first:
+    if not 1 <= size <= (longest or eyes.max_first):
         raise InvalidArgument("first")
     ordered = sorted(rows, key=lambda row: _rank(_key(row, names)), reverse=descending)
     if after is not None:

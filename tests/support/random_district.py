@@ -182,20 +182,34 @@ class _Maker:
         }  # fmt: skip
 
     def _runs(self) -> Tables:
-        numbers, states = range(1, RUNS + 1), ("DONE", "FAILED", "QUEUED")
+        numbers, states = (
+            range(1, RUNS + 1),
+            self._one(
+                [("DONE", "FAILED", "QUEUED"), ("PLANNED", "QUEUED", "QUEUED"), ("DONE", "DONE", "APPLYING")]
+            ),
+        )
         rules = _pairs(numbers, (1, 2))
         return {
             "batch_run": [
                 {"batch_run_id": n, "mode": "STUDENTS", "scope": "{}", "keep_chosen": self._one([True, False]),
                  "status": status, "requested_by": "ADMIN", "requested_at": self._moment(),
                  "finished_at": self._one([None, self._moment()]), "population": self._id(9), "total": self._id(9),
-                 "done": self._id(9), "errors": self._one([[], ["It broke.", 'At "noon".']])}
+                 "done": self._id(9), "errors": self._one([[], ["It broke.", 'At "noon".']]),
+                 "plan_only": self._one([True, False]), "queued_at": self._moment(),
+                 "planned_at": self._one([None, self._moment()]),
+                 "reverts_run_id": self._one([None, *range(1, n)]), **self._fit()}
                 for n, status in zip(numbers, states, strict=True)
             ],
             "batch_cell": [
                 {"batch_run_id": n, "contact_point": kind, "reason": reason, "turn_on": self._one([True, False]),
-                 "updated": self._id(9), "excluded": self._id(9), "people_affected": self._id(9)}
+                 "updated": self._id(9), "excluded": self._id(9), "people_affected": self._id(9),
+                 "left_alone": self._id(9), "excluded_since": self._id(9)}
                 for n, (kind, reason) in self._some(_pairs(numbers, _pairs(ContactPointKind, self.bits)), 0.1)
+            ],
+            "batch_sample": [
+                {"batch_run_id": n, "place": place, "household": place == 1, "subject_id": 1,
+                 "contact_point": kind, "turned_on": self._mask(), "turned_off": 0}
+                for (n, place), kind in self._some(_pairs(_pairs(numbers, (1, 2, 3)), ContactPointKind), 0.3)
             ],
             "batch_rule": [
                 {"batch_run_id": n, "rule_no": rule, "plugin": f"plugin_{rule}", "rule": "no", "because": "No."}
@@ -211,6 +225,12 @@ class _Maker:
                 for n, rule in rules
             ],
         }  # fmt: skip
+
+    def _fit(self) -> dict[str, Any]:
+        """How a plan fitted, of a run that was one."""
+        if self._one([True, False]):
+            return {"left_population": None, "plan_outdated": None}
+        return {"left_population": self._id(9), "plan_outdated": self._one([True, False])}
 
     def _history(self) -> Tables:
         actors = ("ADMIN", "GUARDIAN:P5", "STAFF:P9")

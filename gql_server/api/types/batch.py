@@ -1,15 +1,17 @@
 """The batch: modes, what the wizard may offer, runs and their results; saved filters and plug-ins."""
 
 import datetime
+from typing import Optional
 
 import strawberry
 
 from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, Setting
-from gql_server.api.fields import After, OptionalFirst, column, joined, linked
+from gql_server.api.fields import After, First, OptionalFirst, column, joined, linked
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
+from gql_server.reads.cursors import page_size
 from gql_server.reads.links import ConnectionLink, Expression, Key, Link
 
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
@@ -73,6 +75,10 @@ class BatchCellResult:
     overwrote_chosen: int | None = column("Of `updated`: those that had been the person's own choice.")
     kept_chosen: int | None = column("Left alone because `keepChosen` was set.")
     excluded: int | None = column("Kept out by a rule.")
+    left_alone: int | None = column(
+        "Left alone because somebody set them meanwhile: themselves since the plan that was applied; for a revert, "
+        "anybody since the run that it undoes."
+    )
     people_affected: int | None = column(
         "For the household phone: active members of the changed households; else the same as `updated`."
     )
@@ -88,20 +94,86 @@ class BatchExclusion:
     because: str = column("The rule's words.")
 
 
+@strawberry.type(description="A cell in which a plan would change somebody.")
+class BatchSampleCell:
+    contact_point: ContactPointKind = column("The contact point.")
+    reason: ReasonCode = column("The reason.")
+    set: Setting = column("What it would be set to.")
+
+
+@strawberry.type(description="One of the people and households that a plan would change.")
+class BatchSample:
+    person: Person | None = joined(PERSON, "The person; null for the household phone.")
+    household: Household | None = joined(HOUSEHOLD, "The household, for the household phone.")
+    cells: list[BatchSampleCell] = joined(
+        Link(
+            "batch_sample_cell",
+            f"{_OF_RUN} and {{child}}.place = {{parent}}.place",
+            "{child}.contact_point, {child}.bit",
+        ),
+        "The cells that would change.",
+    )
+
+
+@strawberry.type(description="How a plan fitted when it was applied: what of it was not done, and why.")
+class BatchDifference:
+    left_population: int = column(
+        "People (and, for the household phone, households) of the plan who were selected no more."
+    )
+    chose_since: int = column("Cells that people have set for themselves since the plan: they stay.")
+    excluded_since: int = column("Cells that a rule keeps people out of only since the plan.")
+    outdated: bool = column("Whether the plan was older than the server's limit, a day unless set otherwise.")
+
+
+_RUN_SAMPLES = Link(
+    "batch_sample",
+    f"{_OF_RUN} and {{child}}.place <= :first::integer",
+    "{child}.place",
+    lambda args, context: {"first": page_size(args.get("first"), 10, context.max_first)},
+)
+
+
+def _run(column_name: str) -> Link:
+    """The run whose number is in a column of this one."""
+    return Link("batch_run", f"{{child}}.batch_run_id = {{parent}}.{column_name}")
+
+
+MAX_EXCLUSIONS = 10_000
+"""A page sorts all exclusions of its run: who reads them all, as a file does, asks for few long pages."""
+
+
 @strawberry.type(description="One run of a batch: what was asked, how far it is, what came of it.")
 class BatchRun(Node):
     mode: ModeCode = column("The mode it selects people by.")
     status: BatchStatus = column("Where it stands.")
-    dry_run: bool = column("Whether it only plans.")
+    dry_run: bool = column("Whether it was asked for as a plan; `applyBatch` applies it.")
     keep_chosen: bool = column("Whether it leaves alone what people chose for themselves.")
     requested_by: str = column("Who asked for it.")
     requested_at: datetime.datetime = column("When.")
+    planned_at: datetime.datetime | None = column(
+        "When it became PLANNED; null for what was not asked as a plan."
+    )
     finished_at: datetime.datetime | None = column("When it ended; null before that.")
     progress: BatchProgress = joined(Link(None), "How far it is.")
     population: int = column("People the mode and the scope selected.")
     results: list[BatchCellResult] = joined(
         Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit"),
         "One entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the matrix's order.",
+    )
+    queued_behind: Optional["BatchRun"] = joined(
+        _run("queued_behind_id"),
+        "The run that it waits for, the last one before it; null where it does not wait.",
+    )
+    reverts: Optional["BatchRun"] = joined(_run("reverts_id"), "The run that this one undoes.")
+    reverted_by: Optional["BatchRun"] = joined(
+        _run("reverted_by_id"), "The run that undoes this one; the newest, where one did not come to its end."
+    )
+    restored: int | None = column("For a revert: cells that are again what they were; else null.")
+    left_alone: int | None = column(
+        "For a revert: cells that stay because somebody changed them since; else null."
+    )
+    difference: BatchDifference | None = joined(
+        Link("batch_difference", _OF_RUN), "How a plan fitted when it was applied; null for other runs."
     )
     errors: list[str] = column("What went wrong, in words; empty for a run that went well.")
 
@@ -116,6 +188,7 @@ class BatchRun(Node):
                 Key("bit", "smallint"),
             ),
             _OF_RUN,
+            max_first=MAX_EXCLUSIONS,
         )
     )
     def exclusions(
@@ -123,7 +196,11 @@ class BatchRun(Node):
         first: OptionalFirst = None,
         after: After = None,
     ) -> Connection[BatchExclusion]:
-        """People a rule kept out of a cell, with the rule and its words."""
+        """People a rule kept out of a cell, with the rule and its words; up to 10,000 at once."""
+
+    @linked(_RUN_SAMPLES)
+    def samples(self, first: First = 10) -> list[BatchSample]:
+        """Some of those whom a plan would change, spread over all, at most 25; empty for a run that is no plan."""
 
 
 @strawberry.type(description="A selection of people kept under a name.")

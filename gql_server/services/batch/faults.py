@@ -19,4 +19,6 @@ def lies_in_statement(error: BaseException) -> bool:
 
 def passes(error: BaseException) -> bool:
     """Return whether the same work may succeed later: a deadlock, a lost connection, a restart."""
+    if lies_in_statement(error):
+        return False
     return isinstance(error, Unavailable | OSError) or sqlstate(error).startswith(_PASSING)

@@ -9,15 +9,23 @@ from gql_server.db.statements import execute, fetch, fetchrow, fetchval, stateme
 from gql_server.domain.batch import Cell, ChannelMasks, Setting, channel_masks
 from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Rejected
-from gql_server.hooks import Context, Request, Sql
-from gql_server.hooks.host import OwnedRule, PluginHost
+from gql_server.hooks import Context, Request
+from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import PlanRules
-from gql_server.services.batch.rules import blaming
+from gql_server.services.batch.rules import CHECK_SECONDS, blaming
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.changes import Tally
 from gql_server.services.districts import reason_bits
+
+PLAN_MAX_AGE = 24 * 3600.0
+"""From what age, in seconds, a plan that is applied is reported as outdated."""
+_SAMPLES = 25
+_IDLE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +40,63 @@ class Plan:
     masks: Sequence[ChannelMasks]
 
 
-async def plan_run(db: Database, host: PluginHost, run: Run, *, chunk_size: int) -> None:
-    """Plan a run that is PLANNING and leave it APPLYING. Killed in the middle, it leaves nothing.
+async def plan_run(
+    db: Database,
+    host: PluginHost,
+    run: Run,
+    *,
+    chunk_size: int,
+    check_seconds: float = CHECK_SECONDS,
+    max_age: float = PLAN_MAX_AGE,
+) -> None:
+    """Plan a run that is PLANNING and leave it APPLYING, or PLANNED. Killed in the middle, it leaves nothing.
 
-    `chunk_size` is the number of channels, at most, that one transaction will write.
+    A plan that is to be applied is fitted to what has changed since: who is selected no more and what a rule
+    denies now is taken out and counted; nothing is added. `chunk_size` is the number of channels, at most, that
+    one transaction will write. `max_age`: see PLAN_MAX_AGE.
     Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
     """
     async with db.transaction() as conn:
-        await fetch(conn, "batch/plan_settings")
-        cells = await _cells(conn, run)
-        bits = await reason_bits(conn, run.district.district_id)
-        plan = Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits))
-        population = await _select(plan, host)
-        await _gather(plan)
+        idle = int(check_seconds) + _IDLE_SECONDS
+        await fetch(conn, "batch/plan_settings", idle_seconds=idle)
+        plan = await _prepare(conn, run)
+        if run.reverts is not None:
+            population = await _look_back(plan)
+            total = await _aim(plan, statement("batch/undo"), chunk_size)
+        else:
+            population = await _gather(plan, host, max_age)
+            rules = host.rules(Request(Context.BATCH, run.mode, tuple(plan.cells)))
+            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds)
+            await asked.ask(rules)
+            await execute(conn, "batch/exclude", **run.key, since=run.planned_at is not None)
+            weighed = statement("batch/weighed")
+            total = await (_foresee(plan) if run.plan_only else _aim(plan, weighed, chunk_size))
+        await _end(plan, population, total)
+
+
+async def _gather(plan: Plan, host: PluginHost, max_age: float) -> int:
+    """Gather the candidates, of a plan that is to be applied those that still fit; return the population."""
+    population = await _select(plan, host)
+    await _find_channels(plan)
+    if plan.run.planned_at is None:
         await _hold_enabled(plan)
-        rules = host.rules(Request(Context.BATCH, run.mode, tuple(cells)))
-        await PlanRules(db, conn, run, plan.masks, bits, plan.today).ask(rules)
-        total = await _aim(plan, rules, chunk_size)
-        planned = await fetchval(
-            conn, "batch/planned", **run.held, today=plan.today, population=population, total=total
-        )
-        if planned is None:
-            raise LeaseLost
+    else:
+        await _fit(plan, max_age)
+    return population
 
 
-async def _cells(conn: Connection, run: Run) -> list[Cell]:
-    return [
+async def _end(plan: Plan, population: int, total: int) -> None:
+    """End the plan; of one that is to be looked at count the people, now that its day is noted. Raises LeaseLost."""
+    planned = {"today": plan.today, "population": population, "total": total}
+    if await fetchval(plan.conn, "batch/planned", **plan.run.held, **planned) is None:
+        raise LeaseLost
+    if plan.run.plan_only:
+        foreseen = statement("batch/foreseen").fill(decided=_decided(plan))
+        await count_people(plan.conn, plan.run.key, foreseen)
+
+
+async def _prepare(conn: Connection, run: Run) -> Plan:
+    cells = [
         Cell(
             ContactPointKind(row["contact_point"]),
             row["reason"],
@@ -65,6 +104,8 @@ async def _cells(conn: Connection, run: Run) -> list[Cell]:
         )
         for row in await fetch(conn, "batch/cells", **run.key)
     ]
+    bits = await reason_bits(conn, run.district.district_id)
+    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits))
 
 
 async def _select(plan: Plan, host: PluginHost) -> int:
@@ -86,8 +127,8 @@ async def _select(plan: Plan, host: PluginHost) -> int:
     return people
 
 
-async def _gather(plan: Plan) -> None:
-    """Gather the candidates: the people's own channels, their households' phones (D14, D17)."""
+async def _find_channels(plan: Plan) -> None:
+    """Find the candidates: the people's own channels, their households' phones (D14, D17)."""
     conn, district_id = plan.conn, plan.run.district.district_id
     await execute(conn, "batch/create_candidate")
     own = [masks for masks in plan.masks if masks.contact_point is not ContactPointKind.HOUSEHOLD_PHONE]
@@ -126,14 +167,71 @@ async def _hold_enabled(plan: Plan) -> None:
         raise Rejected(not_enabled(words))
 
 
-async def _aim(plan: Plan, rules: Sequence[OwnedRule], chunk_size: int) -> int:
-    """Write the exclusions and the targets; return the number of people and households to do."""
-    await execute(plan.conn, "batch/exclude", **plan.run.key)
+async def _fit(plan: Plan, max_age: float) -> None:
+    """Narrow the candidates to those of a plan that is to be applied, and count who is gone.
+
+    Raises Rejected where the district has switched a cell off since (D15).
+    """
+    conn, run = plan.conn, plan.run
+    words = await switched_off(conn, run.district.district_id, plan.cells)
+    if words:
+        raise Rejected(not_enabled(words))
+    gone = await fetchval(conn, "batch/narrow", **run.key)
+    await execute(conn, Sql("analyze candidate"))
+    await fetch(conn, "batch/begin_applying", **run.key, gone=gone, max_age_seconds=max_age)
+
+
+async def _aim(plan: Plan, weighed: Sql, chunk_size: int) -> int:
+    """Write the targets; return the number of people and households to do. Raises PluginError."""
     own = sum(masks.contact_point is not ContactPointKind.HOUSEHOLD_PHONE for masks in plan.masks)
     size = max(1, chunk_size // max(1, own))
-    aimed = await fetchrow(plan.conn, "batch/aim", **plan.run.key, size=size)
+    aimed = await fetchrow(plan.conn, statement("batch/aim").fill(weighed=weighed), **plan.run.key, size=size)
     assert aimed is not None
     if aimed["strays"]:
-        stray = rules[await fetchval(plan.conn, "batch/stray") - 1]
-        raise PluginError(stray.plugin, f"rule {stray.rule.name!r} denies what is no candidate.")
+        raise await _astray(plan)
     return int(aimed["total"])
+
+
+async def _foresee(plan: Plan) -> int:
+    """Write a plan that is to be looked at, count what it would do, and keep samples of whom it would change.
+
+    Return the number of people and households to do. Raises PluginError.
+    """
+    run = plan.run
+    await fetch(plan.conn, "batch/count_settings")
+    decided = _decided(plan)
+    rows = await fetch(
+        plan.conn, statement("batch/foresee").fill(decided=decided), **run.key, samples=_SAMPLES
+    )
+    if any(row["asked"] is None for row in rows):
+        raise await _astray(plan)
+    await count_cells(plan.conn, run, plan.bits, [Tally.from_row(row) for row in rows])
+    return rows[0]["total"] if rows else 0
+
+
+def _decided(plan: Plan) -> Sql:
+    """Return what the run would do with each channel."""
+    decided = statement("batch/decided").fill(weighed=statement("batch/weighed"))
+    named = [masks.contact_point for masks in plan.masks]
+    return decided.having(contact_points=named, keep_chosen=plan.run.keep_chosen)
+
+
+async def _astray(plan: Plan) -> PluginError:
+    """Return the error for a rule that denies what is no candidate. There is one."""
+    stray = await fetchrow(plan.conn, "batch/stray", **plan.run.key)
+    assert stray is not None
+    return PluginError(stray["plugin"], f"rule {stray['rule']!r} denies what is no candidate.")
+
+
+async def _look_back(plan: Plan) -> int:
+    """Read what the run to undo has changed, and count what was changed since (D29). Return its population."""
+    conn, run = plan.conn, plan.run
+    original = await fetchrow(conn, "batch/original", **run.original)
+    assert original is not None
+    assert run.reverts is not None
+    if not original["finished"]:  # stopped in the middle: nobody has counted yet
+        await count_people(conn, {"district_id": run.district.district_id, "batch_run_id": run.reverts})
+    await execute(conn, "batch/create_undone")
+    await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)
+    await execute(conn, "batch/count_touched", **run.key)
+    return int(original["population"])

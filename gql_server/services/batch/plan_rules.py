@@ -1,11 +1,11 @@
 """The rules' part of a plan: what they deny goes into the temporary table `denied`."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from gql_server.db.protocols import Connection, Database, Row
-from gql_server.db.statements import execute, statement
+from gql_server.db.statements import execute, fetchval, statement
 from gql_server.domain.batch import ChannelMasks
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
@@ -22,6 +22,9 @@ from gql_server.services.batch.rules import (
 from gql_server.services.batch.run import Run
 
 _COLUMNS = ("household", "subject_id", "contact_point", "reasons", "because")
+# Looked up, not constructed: a rule may be asked about a million candidates.
+_KINDS = {kind.value: kind for kind in ContactPointKind}
+_METHODS = {method.value: method for method in Method}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ class PlanRules:
     masks: Sequence[ChannelMasks]
     bits: ReasonBits
     today: date
+    check_seconds: float
 
     async def ask(self, rules: Iterable[OwnedRule]) -> None:
         """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError."""
         await execute(self.conn, "batch/create_denied")
-        for number, owned in enumerate(rules, start=1):
+        last: int = await fetchval(self.conn, "batch/last_rule", **self.run.key)
+        for number, owned in enumerate(rules, start=last + 1):
             spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
             if spoken:
                 await self._ask(_Asked(number, owned, spoken))
@@ -76,28 +81,20 @@ class PlanRules:
     async def _check(self, asked: _Asked) -> None:
         """Ask a check about all candidates; its answers then go the way of those in SQL."""
         await execute(self.conn, "batch/create_answer")
-        async with self.db.acquire() as reading, reading.transaction(readonly=True):
-            reader = DistrictReader(reading, self.run.district.district_id, self.today)
-            async for rows in self._chunks():
-                verdicts = await ask_check(asked.owned, [_candidate(row) for row in rows], reader)
-                records = [
-                    self._record(asked, row, verdict)
-                    for row, verdict in zip(rows, verdicts, strict=True)
-                    if isinstance(verdict, Deny)
-                ]
+        reader = DistrictReader(self.db, self.run.district.district_id, self.today)
+        cursor = await self.conn.cursor(statement("batch/candidates").text)
+        while rows := await cursor.fetch(CHECK_CHUNK):
+            candidates = [_candidate(row) for row in rows]
+            verdicts = await ask_check(asked.owned, candidates, reader, self.check_seconds)
+            records = [
+                self._record(asked, row, verdict)
+                for row, verdict in zip(rows, verdicts, strict=True)
+                if isinstance(verdict, Deny)
+            ]
+            if records:
                 await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
         await self._select(asked, Sql("select * from answer"), because=Sql("d.because"))
         await execute(self.conn, "batch/drop_answer")
-
-    async def _chunks(self) -> AsyncIterator[list[Row]]:
-        rows: list[Row] = []
-        async for row in self.conn.cursor(statement("batch/candidates").text, prefetch=CHECK_CHUNK):
-            rows.append(row)
-            if len(rows) == CHECK_CHUNK:
-                yield rows
-                rows = []
-        if rows:
-            yield rows
 
     def _record(self, asked: _Asked, row: Row, deny: Deny) -> tuple[object, ...]:
         """Return the row of `answer` for a check's no."""
@@ -106,10 +103,8 @@ class PlanRules:
 
 
 def _candidate(row: Row) -> Candidate:
-    return Candidate(
-        person_id=None if row["household"] else row["subject_id"],
-        household_id=row["subject_id"] if row["household"] else None,
-        contact_point=ContactPointKind(row["contact_point"]),
-        method=Method(row["method"]),
-        address=row["address"],
-    )
+    household, subject_id, contact_point, method, address = row.values()
+    kind, how = _KINDS[contact_point], _METHODS[method]
+    if household:
+        return Candidate(None, subject_id, kind, how, address)
+    return Candidate(subject_id, None, kind, how, address)

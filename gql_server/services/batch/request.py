@@ -17,9 +17,14 @@ class ScopeInput:
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """One press of the wizard's button. `cells` may name NO_CHANGE and name a cell twice (D13)."""
+    """One press of the wizard's button. `cells` may name NO_CHANGE and name a cell twice (D13).
+
+    `idempotency_key`: with the same key the same request answers the same run.
+    """
 
     mode: str
     scope: ScopeInput
     cells: tuple[Cell, ...]
     keep_chosen: bool = False
+    dry_run: bool = False
+    idempotency_key: str | None = None

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from gql_server.db.protocols import Connection
+from gql_server.db.protocols import Database
 from gql_server.db.statements import fetch
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.domain.sql import Sql
-from gql_server.errors import PluginError
+from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
-from gql_server.services.batch.faults import lies_in_statement, sqlstate
+from gql_server.services.batch.faults import lies_in_statement, passes, sqlstate
 
 CHECK_SECONDS = 30.0
 """How long a check may take over one chunk of candidates."""
@@ -24,14 +24,15 @@ CHECK_CHUNK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class DistrictReader:
-    """The `Reader` of a rule, on a connection inside a read-only transaction."""
+    """The `Reader` of a rule: each look is a read-only transaction, and between looks no connection is held."""
 
-    conn: Connection
+    db: Database
     district_id: int
     today: date
 
     async def fetch(self, sql: str, **args: object) -> Sequence[Mapping[str, object]]:
-        rows = await fetch(self.conn, Sql(sql, args), district_id=self.district_id, today=self.today)
+        async with self.db.acquire() as conn, conn.transaction(readonly=True):
+            rows = await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
         return [dict(row.items()) for row in rows]
 
 
@@ -55,24 +56,34 @@ def spoken_of(rule: Rule, masks: ChannelMasks) -> int:
 
 
 async def ask_check(
-    owned: OwnedRule, candidates: Sequence[Candidate], reader: DistrictReader
-) -> list[Verdict | Deny]:
-    """Return a check's verdicts, one for each candidate, in their order. Raises PluginError."""
+    owned: OwnedRule,
+    candidates: Sequence[Candidate],
+    reader: DistrictReader,
+    seconds: float = CHECK_SECONDS,
+) -> Sequence[Verdict | Deny]:
+    """Return a check's verdicts, one for each candidate, in their order; it may take `seconds`.
+
+    Raises PluginError, whose words hold none of the exception's own: they may be about a person. Raises what may
+    pass, such as a lost connection, as it is: the plug-in is not to blame.
+    """
     check, name = owned.rule.check, f"rule {owned.rule.name!r}"
     assert check is not None
     try:
-        async with asyncio.timeout(CHECK_SECONDS):
+        async with asyncio.timeout(seconds):
             verdicts = await check(candidates, reader)
     except TimeoutError as error:
-        raise PluginError(owned.plugin, f"{name} took longer than {CHECK_SECONDS:g} s.") from error
+        raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from error
     except Exception as error:
+        if isinstance(error, Unavailable) or (passes(error) and sqlstate(error)):
+            raise
         raise PluginError(owned.plugin, f"{name} failed: {type(error).__name__}.") from error
     if not isinstance(verdicts, Sequence) or len(verdicts) != len(candidates):
         raise PluginError(owned.plugin, f"{name} must give one verdict for each candidate, in their order.")
+    allow = Verdict.ALLOW
     for verdict in verdicts:
-        if not isinstance(verdict, Verdict | Deny):
+        if verdict is not allow and not isinstance(verdict, Deny):
             raise PluginError(owned.plugin, f"{name} gave {type(verdict).__name__}, not a verdict.")
-    return list(verdicts)
+    return verdicts
 
 
 def denied_mask(owned: OwnedRule, deny: Deny, bits: ReasonBits) -> int:

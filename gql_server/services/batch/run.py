@@ -1,6 +1,7 @@
 """A run that a worker holds."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from gql_server.db.protocols import Row
 from gql_server.domain.ids import IdKind, encode_id
@@ -10,12 +11,16 @@ from gql_server.services.batch.scope import load_scope
 
 
 class LeaseLost(Exception):
-    """Another worker has taken the run over; this one must write no more."""
+    """The run was cancelled, or another worker has taken it over; this one must write no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it was when it was claimed, and the lease that it is held by."""
+    """A run as it was when it was claimed, and the lease that it is held by.
+
+    plan_only: it ends as PLANNED. planned_at: set where a plan is to be applied. reverts: the number of the run
+    that it undoes, None where it undoes none.
+    """
 
     district: District
     batch_run_id: int
@@ -24,6 +29,9 @@ class Run:
     keep_chosen: bool
     status: str
     requested_by: str
+    plan_only: bool
+    planned_at: datetime | None
+    reverts: int | None
     lease_owner: str
 
     @classmethod
@@ -36,6 +44,9 @@ class Run:
             row["keep_chosen"],
             row["status"],
             row["requested_by"],
+            row["plan_only"],
+            row["planned_at"],
+            row["reverts_run_id"],
             lease_owner,
         )
 
@@ -47,6 +58,11 @@ class Run:
     def held(self) -> dict[str, object]:
         """The key and the lease: what a statement compares that only the run's worker may run."""
         return {**self.key, "lease_owner": self.lease_owner}
+
+    @property
+    def original(self) -> dict[str, object]:
+        """The key of the run that this one undoes."""
+        return {"district_id": self.district.district_id, "batch_run_id": self.reverts}
 
     @property
     def run_id(self) -> str:

@@ -1,8 +1,8 @@
-"""Takes a batch: checks all of the request, records a run, and waits for it for a while (D11-D16)."""
+"""Takes a batch, and what becomes of its run: checks, records, and waits for a while (D11-D16, D29)."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
@@ -13,14 +13,23 @@ from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
 from gql_server.hooks import Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
+from gql_server.services.batch.idempotency import find_run, key_errors, take_key
 from gql_server.services.batch.request import BatchRequest
 from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import dump_scope, resolve_scope
+from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
+from gql_server.services.batch.watch import RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
 
 MAX_WAIT_SECONDS = 60
+WAIT_SECONDS = 10
+"""How long a call waits for the end of its run unless it says otherwise."""
 _POLL_SECONDS = 0.5
+
+
+class _KeyTaken(Exception):
+    """Another call with the same idempotency key was faster; its run is committed."""
 
 
 class BatchService:
@@ -37,26 +46,83 @@ class BatchService:
         Raises Forbidden to all but administrators, PluginError, and Rejected with all problems at once:
         UNKNOWN_MODE, UNKNOWN_REASON, CONFLICTING_CELLS, NO_CELLS, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
         WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, and
-        CELL_NOT_ENABLED (D15).
+        CELL_NOT_ENABLED (D15), INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED. A key that stands for a run
+        answers that run, whether or not the request would still be taken.
         """
-        if viewer.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator may set preferences for many people.")
-        async with self._db.transaction() as conn:
-            cells = await self._check(conn, viewer.district, request, wait_seconds)
-            batch_run_id = await _record(conn, viewer, request, cells)
-        with self._worker.watch(batch_run_id) as ended:
+        _hold_admin(viewer)
+        limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
+        batch_run_id = None
+        while batch_run_id is None:
+            with suppress(_KeyTaken):
+                batch_run_id = await self._submit(viewer, request, limits)
+        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
+        return batch_run_id
+
+    async def apply(self, viewer: Viewer, run_id: str, wait_seconds: int = WAIT_SECONDS) -> int:
+        """Let a plan be applied when its turn comes (D21), wait for its end, and return the run's number.
+
+        Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, WAIT_SECONDS_OUT_OF_RANGE.
+        """
+        async with self._changing(viewer, wait_seconds) as conn:
+            batch_run_id = await queue_plan(conn, viewer, run_id)
+        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
+        return batch_run_id
+
+    async def cancel(self, viewer: Viewer, run_id: str) -> int:
+        """Cancel a run and return its number; one that applies stops after its chunk and is undone by a revert.
+
+        Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE.
+        """
+        async with self._changing(viewer) as conn:
+            batch_run_id, ended = await cancel_run(conn, viewer, run_id)
+        if ended is None:
             self._worker.wake()
-            await self._wait(viewer.district.district_id, batch_run_id, ended, wait_seconds)
+        else:
+            self._worker.tell_ended(ended)
+        return batch_run_id
+
+    async def revert(self, viewer: Viewer, run_id: str, wait_seconds: int = WAIT_SECONDS) -> int:
+        """Undo a run by a run of its own (D29), wait for its end, and return the number of the new run.
+
+        Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, WAIT_SECONDS_OUT_OF_RANGE.
+        """
+        async with self._changing(viewer, wait_seconds) as conn:
+            batch_run_id = await begin_revert(conn, viewer, run_id)
+        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
+        return batch_run_id
+
+    def watch(self, viewer: Viewer, run_id: str) -> AsyncIterator[RunState]:
+        """Return the states of a run until it has ended: see `watch_run`, which this process's worker hastens."""
+        return watch_run(self._db, viewer, run_id, signals=self._worker)
+
+    @asynccontextmanager
+    async def _changing(self, viewer: Viewer, wait_seconds: int = 0) -> AsyncIterator[Connection]:
+        _hold_admin(viewer)
+        if errors := _wait_errors(wait_seconds):
+            raise Rejected(errors)
+        async with self._db.transaction() as conn:
+            yield conn
+
+    async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
+        """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
+        district = viewer.district
+        async with self._db.transaction() as conn:
+            if not errors:
+                known = await find_run(conn, district.district_id, request)
+                if known is not None:
+                    return known
+            cells = await self._check(conn, district, request, errors)
+            batch_run_id = await _record(conn, viewer, request, cells)
+            if not await take_key(conn, district.district_id, request, batch_run_id):
+                raise _KeyTaken
         return batch_run_id
 
     async def _check(
-        self, conn: Connection, district: District, request: BatchRequest, wait_seconds: int
+        self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
     ) -> list[Cell]:
-        """Return the cells to set. Raises Rejected."""
+        """Return the cells to set. Raises Rejected, with what was found before."""
         cells, errors = named_cells(request.cells, await reason_bits(conn, district.district_id))
-        if not 0 <= wait_seconds <= MAX_WAIT_SECONDS:
-            limits = f"waitSeconds is from 0 to {MAX_WAIT_SECONDS}."
-            errors.append(UserError("WAIT_SECONDS_OUT_OF_RANGE", limits, ("waitSeconds",)))
+        errors += found
         words: dict[Cell, str] = {}
         try:
             scope = await resolve_scope(conn, district, self._host, request.mode, request.scope)
@@ -86,22 +152,39 @@ class BatchService:
             )
         return {ContactPointKind(row["contact_point"]) for row in rows}
 
-    async def _wait(self, district_id: int, batch_run_id: int, ended: asyncio.Event, seconds: float) -> None:
-        """Return when the run has ended, here or in another process, or the time is over."""
+    async def _watch(self, district_id: int, batch_run_id: int, seconds: float) -> None:
+        """Have the run worked, and wait for it."""
+        with self._worker.watch(batch_run_id) as moved:
+            self._worker.wake()
+            await self._wait(district_id, batch_run_id, moved, seconds)
+
+    async def _wait(self, district_id: int, batch_run_id: int, moved: asyncio.Event, seconds: float) -> None:
+        """Return when the run has ended or is PLANNED, here or in another process, or the time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while (left := deadline - loop.time()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, _POLL_SECONDS)):
-                    await ended.wait()
-                    return
+                    await moved.wait()
+            moved.clear()
             # The run is recorded: an answer that says it still runs is better than an error.
             with suppress(Unavailable):
                 async with self._db.acquire() as conn:
-                    if await fetchval(
-                        conn, "batch/ended", district_id=district_id, batch_run_id=batch_run_id
-                    ):
+                    key = {"district_id": district_id, "batch_run_id": batch_run_id}
+                    if await fetchval(conn, "batch/ended", **key):
                         return
+
+
+def _hold_admin(viewer: Viewer) -> None:
+    if viewer.role is not Role.ADMIN:
+        raise Forbidden("Only an administrator may set preferences for many people.")
+
+
+def _wait_errors(seconds: int) -> list[UserError]:
+    if 0 <= seconds <= MAX_WAIT_SECONDS:
+        return []
+    limits = f"waitSeconds is from 0 to {MAX_WAIT_SECONDS}."
+    return [UserError("WAIT_SECONDS_OUT_OF_RANGE", limits, ("waitSeconds",))]
 
 
 async def _record(conn: Connection, viewer: Viewer, request: BatchRequest, cells: Sequence[Cell]) -> int:
@@ -113,6 +196,7 @@ async def _record(conn: Connection, viewer: Viewer, request: BatchRequest, cells
         mode=request.mode,
         scope=dump_scope(request.scope),
         keep_chosen=request.keep_chosen,
+        dry_run=request.dry_run,
         requested_by=viewer.actor,
     )
     await execute(

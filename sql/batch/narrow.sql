@@ -1,0 +1,26 @@
+-- Narrows the candidates to a plan that is to be applied: who has joined the population since is not touched. The old
+-- plan is taken away, to be written anew.
+-- Parameters: district_id, batch_run_id
+-- Columns: gone (people and households of the plan that are selected no more)
+with planned as materialized (
+  delete from batch_target t
+  where t.district_id = :district_id and t.batch_run_id = :batch_run_id
+  returning t.household, t.contact_point, t.on_mask, t.off_mask, t.yield_mask, t.subject_ids
+),
+planned_one as materialized (
+  select p.household, s.subject_id, p.contact_point, p.on_mask, p.off_mask, p.yield_mask
+  from planned p cross join lateral unnest(p.subject_ids) as s (subject_id)
+),
+fresh as (
+  delete from candidate returning *
+),
+fitting as (
+  insert into candidate
+    (household, subject_id, contact_point, method, address, on_mask, off_mask, yield_mask)
+  select household, subject_id, contact_point, fresh.method, fresh.address, fresh.on_mask & p.on_mask,
+    fresh.off_mask & p.off_mask, p.yield_mask
+  from fresh join planned_one p using (household, subject_id, contact_point)
+  returning household, subject_id
+)
+select (select count(*) from (select distinct household, subject_id from planned_one) p)
+  - (select count(*) from (select distinct household, subject_id from fitting) f) as gone
