@@ -6,9 +6,11 @@ from typing import Any
 
 import aiohttp
 
-from gql_server.errors import Unavailable
+from gql_server.errors import Rejected, Unavailable, UserError
 
 Json = dict[str, Any]
+
+_PASSING = frozenset({Unavailable.code, "INTERNAL"})
 
 
 class GraphQLClient:
@@ -30,18 +32,34 @@ class GraphQLClient:
     ) -> None:
         await self._session.close()
 
-    async def execute(self, document: str, variables: Mapping[str, object]) -> Json:
-        """Return the data of an answer. Raises Unavailable where there is none, with what was said."""
+    async def execute(self, document: str, variables: Mapping[str, object] | None = None) -> Json:
+        """Return the data of an answer.
+
+        Raises Rejected with what the server found wrong with the request, and Unavailable where there is no
+        answer, or one that may be another the next time.
+        """
         try:
             async with self._session.post(
-                self._url, json={"query": document, "variables": variables}
+                self._url, json={"query": document, "variables": variables or {}}
             ) as response:
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"The server does not answer: {type(error).__name__}.") from error
-        if not isinstance(answer, dict):
-            raise Unavailable(f"The server answered {response.status}.")
+            raise Unavailable(
+                f"The server at {self._url} does not answer: {type(error).__name__}. Is it the right address?"
+            ) from error
+        if not isinstance(answer, dict) or not (answer.get("errors") or isinstance(answer.get("data"), dict)):
+            raise Unavailable(f"What answers at {self._url} is no GraphQL server ({response.status}).")
         if errors := answer.get("errors"):
-            raise Unavailable(f"The server refused: {'; '.join(str(e.get('message')) for e in errors)}")
+            raise _refusal(errors)
         data: Json = answer["data"]
         return data
+
+
+def _refusal(errors: list[Json]) -> Rejected | Unavailable:
+    told = [
+        UserError(str((error.get("extensions") or {}).get("code", "ERROR")), str(error.get("message")))
+        for error in errors
+    ]
+    if any(error.code in _PASSING for error in told):
+        return Unavailable(f"The server cannot answer now: {told[0].message}")
+    return Rejected(told)

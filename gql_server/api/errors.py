@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from graphql import GraphQLError
 
-from gql_server.errors import GqlServerError, Rejected
+from gql_server.errors import GqlServerError, Rejected, place
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ def error_answers(error: BaseException) -> list[dict[str, Any]]:
     if isinstance(error, GqlServerError):
         return [{"message": str(error), "extensions": {"code": error.code}}]
     # The words of an unexpected error may hold data of the request: only its type and place are logged.
-    log.error("unexpected_error", error=type(error).__name__, where=_place(error))
+    log.error("unexpected_error", error=type(error).__name__, where=place(error))
     return [{"message": "Something went wrong here. Try again.", "extensions": {"code": INTERNAL}}]
 
 
@@ -47,10 +47,3 @@ def graphql_error_answers(errors: Iterable[GraphQLError], code: str) -> list[dic
                 entry["path"] = error.path
         answers.extend(entries)
     return answers[:_MAX_ERRORS]
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"

@@ -1,54 +1,37 @@
-"""GraphQL over HTTP: POST /graphql with JSON; GraphiQL for browsers; /healthz and /readyz."""
+"""GraphQL over HTTP: POST /graphql with JSON, answered with JSON or as events; WebSockets; /healthz and /readyz."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
-from aiohttp import web
-from graphql import ExecutionResult, GraphQLError, OperationType, execute
-from graphql.execution.values import VariableValues, get_variable_values
+from aiohttp import WSCloseCode, web
 from strawberry.http.ides import get_graphql_ide_html
 
+from gql_server.api import sse, websocket
 from gql_server.api.auth import Tokens
-from gql_server.api.context import RequestContext, Services
+from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
-from gql_server.api.errors import error_answers, graphql_error_answers
+from gql_server.api.execution import (
+    BAD_REQUEST,
+    Executor,
+    GraphQLRequest,
+    Malformed,
+    PageLimits,
+    Prepared,
+    Refused,
+    parse_request,
+)
 from gql_server.api.schema import Schema
+from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
-from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import ConfigurationError, GqlServerError, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
-from gql_server.reads.documents import Document, DocumentCache, Operation
-from gql_server.reads.links import ReadContext
-from gql_server.reads.reader import Reader
+from gql_server.reads.documents import DocumentCache
+
+__all__ = ["GraphQLHandler", "PageLimits", "add_routes"]
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _JSON = "application/json"
-_VALIDATION = "GRAPHQL_VALIDATION_FAILED"
-_BAD_REQUEST = "BAD_REQUEST"
-_NO_VARIABLES = VariableValues({}, {})
-
-
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
-    """The body of a request, its types checked."""
-
-    query: str
-    variables: dict[str, Any]
-    operation_name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PageLimits:
-    """The largest `first` of a connection: for vendors, who sync whole districts, and for all others."""
-
-    vendor: int
-    others: int
-
-    def of(self, role: Role) -> int:
-        return self.vendor if role is Role.VENDOR else self.others
 
 
 class GraphQLHandler:
@@ -67,23 +50,26 @@ class GraphQLHandler:
         pages: PageLimits,
         graphiql: bool,
     ) -> None:
-        self._schema, self._documents, self._tokens = schema, documents, tokens
-        self._districts, self._db, self._host, self._services = districts, db, host, services
-        self._pages = pages
-        self._mutations: set[asyncio.Task[ExecutionResult]] = set()
-        self._reader = Reader(schema.graphql, schema.links)
+        self._sessions = Sessions(tokens, districts)
+        self._executor = Executor(
+            schema=schema, documents=documents, db=db, host=host, services=services, pages=pages
+        )
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._closing = asyncio.Event()
 
-    async def get(self, request: web.Request) -> web.Response:
-        """Show GraphiQL to browsers; queries are sent by POST."""
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Open WebSockets, and show GraphiQL to browsers; queries are sent by POST."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._websocket(request)
         if self._graphiql is not None and "text/html" in request.headers.get("Accept", ""):
             return web.Response(text=self._graphiql, content_type="text/html")
         return _refuse(405, "METHOD_NOT_ALLOWED", "Send GraphQL requests by POST.", {"Allow": "POST"})
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer one GraphQL request."""
         try:
-            viewer = await self._viewer(request)
+            session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
             return _refuse(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
         except Unavailable as error:
@@ -91,144 +77,103 @@ class GraphQLHandler:
         parsed = await _read_body(request)
         if isinstance(parsed, web.Response):
             return parsed
-        media_type = _media_type(request.headers.get("Accept"))
-        if media_type is None:
-            return _refuse(406, "NOT_ACCEPTABLE", f"Answers are {_GRAPHQL_JSON} or {_JSON}.", {})
-        return await self._answer(parsed, viewer, media_type)
-
-    async def _viewer(self, request: web.Request) -> Viewer:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated(
-                "The request carries no token. Send one as `Authorization: Bearer <token>`."
-            )
-        claims = self._tokens.verify(token.strip())
-        district = await self._districts.find(claims.district)
-        if district is None:
-            raise Unauthenticated("The token is for a district that this server does not know.")
-        return Viewer(district, claims.role, claims.person)
-
-    async def _answer(self, request: GraphQLRequest, viewer: Viewer, media_type: str) -> web.Response:
-        document = self._documents.get(request.query)
-        if document.errors:
-            return _failed(graphql_error_answers(document.errors, _VALIDATION), media_type)
+        accept = request.headers.get("Accept")
+        media_type = _media_type(accept)
+        takes_events = sse.MEDIA_TYPE in _accepted(accept)
+        if media_type is None and not takes_events:
+            answers = f"{_GRAPHQL_JSON}, {_JSON} or {sse.MEDIA_TYPE}"
+            return _refuse(406, "NOT_ACCEPTABLE", f"Answers are {answers}.", {})
         try:
-            operation = document.operation(request.operation_name)
-            variables = self._variables(operation, request.variables)
-        except GraphQLError as error:
-            return _failed(graphql_error_answers([error], _BAD_REQUEST), media_type)
-        if isinstance(variables, list):
-            return _failed(graphql_error_answers(variables, _VALIDATION), media_type)
-        if operation.node.operation is OperationType.SUBSCRIPTION:
-            refused = GraphQLError("Subscriptions are not answered over POST.")
-            return _failed(graphql_error_answers([refused], _BAD_REQUEST), media_type)
-        read = ReadContext(viewer, self._db, self._host, self._pages.of(viewer.role))
-        if operation.compilable:
-            return await self._query(document, operation, variables, read, media_type)
-        context = RequestContext(viewer, self._services, self._reader, read)
-        work = self._execute(document, operation, request, context)
-        if operation.node.operation is OperationType.MUTATION:
-            work = self._finish_anyway(work)
-        result = await work
-        body: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            body["errors"] = graphql_error_answers(result.errors, _VALIDATION)
-        return web.Response(body=orjson.dumps(body), content_type=media_type, charset="utf-8")
-
-    async def _query(
-        self,
-        document: Document,
-        operation: Operation,
-        variables: VariableValues,
-        read: ReadContext,
-        media_type: str,
-    ) -> web.Response:
-        try:
-            answer = await self._reader.query(document, operation, variables, read)
-        except GraphQLError as error:  # null in a variable where the argument's type does not take it
-            return _json(
-                {"data": None, "errors": graphql_error_answers([error], _VALIDATION)}, 200, media_type
-            )
-        except Exception as error:
-            entries = error_answers(error)
-            return _json({"data": None, "errors": entries}, 200, media_type)
+            prepared = self._executor.prepare(parsed)
+        except Refused as refusal:
+            if media_type is None:
+                return await self._events(request, session, refusal)
+            return _failed(refusal, media_type)
+        # Who takes both gets events only where there are many.
+        if takes_events and (media_type is None or prepared.streams):
+            return await self._events(request, session, prepared)
+        assert media_type is not None
+        if prepared.streams:
+            words = f"Subscriptions are answered over a WebSocket, or by POST with Accept: {sse.MEDIA_TYPE}."
+            return _failed(Refused([{"message": words, "extensions": {"code": BAD_REQUEST}}]), media_type)
+        answer = await self._executor.answer(prepared, session.viewer)
         return web.Response(body=answer, content_type=media_type, charset="utf-8")
 
-    def _variables(self, operation: Operation, given: dict[str, Any]) -> VariableValues | list[GraphQLError]:
-        definitions = operation.node.variable_definitions
-        if not definitions:
-            return _NO_VARIABLES
-        return get_variable_values(
-            self._schema.graphql, definitions, given, max_errors=20, hide_suggestions=True
+    async def close(self, app: web.Application) -> None:
+        """End all streams, so that the server can stop; clients that are told so connect elsewhere."""
+        self._closing.set()
+        closing = (
+            socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
+            for socket in set(self._sockets)
         )
+        await asyncio.gather(*closing, return_exceptions=True)
 
-    async def _finish_anyway(self, work: Coroutine[Any, Any, ExecutionResult]) -> ExecutionResult:
-        """Carry a mutation to its end even when the client goes away in the middle."""
-        task = asyncio.create_task(work)
-        self._mutations.add(task)  # the loop itself keeps no task alive
-        task.add_done_callback(self._mutations.discard)
-        return await asyncio.shield(task)
-
-    async def _execute(
-        self, document: Document, operation: Operation, request: GraphQLRequest, context: RequestContext
-    ) -> ExecutionResult:
-        """Run what is not compiled whole: mutations and introspection."""
-        assert document.ast is not None
-        result = execute(
-            self._schema.graphql,
-            document.ast,
-            context_value=context,
-            variable_values=request.variables,
-            operation_name=request.operation_name,
-            hide_suggestions=True,
+    async def _events(
+        self, request: web.Request, session: Session, what: Prepared | Refused
+    ) -> web.StreamResponse:
+        answers = (
+            _refusing(what) if isinstance(what, Refused) else self._executor.answers(what, session.viewer)
         )
-        return await result if isinstance(result, Awaitable) else result
+        return await sse.stream_events(request, answers, seconds=session.seconds_left, closing=self._closing)
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        if not websocket.offers_protocol(request):
+            words = f"WebSockets speak {websocket.SUBPROTOCOL} here. Ask for it in Sec-WebSocket-Protocol."
+            return _refuse(400, BAD_REQUEST, words, {})
+        socket = websocket.new_socket(request.client_max_size)
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        try:
+            authorization = request.headers.get("Authorization", "")
+            await websocket.Connection(socket, self._executor, self._sessions, authorization).serve()
+        finally:
+            self._sockets.discard(socket)
+        return socket
+
+
+async def _refusing(refusal: Refused) -> AsyncIterator[bytes]:
+    """Give a refusal as the stream that it is in place of."""
+    yield refusal.answer
 
 
 async def _read_body(request: web.Request) -> GraphQLRequest | web.Response:
     if request.content_type != _JSON:
         return _refuse(415, "UNSUPPORTED_MEDIA_TYPE", f"Send the request as {_JSON}.", {})
     try:
-        body = orjson.loads(await request.read())
+        return parse_request(orjson.loads(await request.read()))
     except web.HTTPRequestEntityTooLarge:
         return _refuse(413, "TOO_LARGE", "The request is too large. Send less in one request.", {})
     except (ValueError, web.HTTPException):
-        return _refuse(400, _BAD_REQUEST, "The body is not JSON in UTF-8.", {})
-    if not isinstance(body, dict):
-        return _refuse(400, _BAD_REQUEST, "The body must be a JSON object with `query`.", {})
-    query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
-    if not isinstance(query, str) or not query:
-        return _refuse(400, _BAD_REQUEST, "`query` must be the text of a GraphQL document.", {})
-    if not (variables is None or isinstance(variables, dict)):
-        return _refuse(400, _BAD_REQUEST, "`variables` must be an object.", {})
-    if not (name is None or isinstance(name, str)):
-        return _refuse(400, _BAD_REQUEST, "`operationName` must be a text.", {})
-    return GraphQLRequest(query, variables or {}, name)
+        return _refuse(400, BAD_REQUEST, "The body is not JSON in UTF-8.", {})
+    except Malformed as problem:
+        return _refuse(400, BAD_REQUEST, str(problem), {})
+
+
+def _accepted(accept: str | None) -> set[str]:
+    return {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
 
 
 def _media_type(accept: str | None) -> str | None:
-    """Return the media type to answer in, or None where the client takes none of ours."""
+    """Return the media type of JSON to answer in, or None where the client takes none of ours."""
     if not accept:
         return _JSON
-    accepted = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    accepted = _accepted(accept)
     if _GRAPHQL_JSON in accepted:
         return _GRAPHQL_JSON
     return _JSON if accepted & {_JSON, "application/*", "*/*"} else None
 
 
-def _failed(errors: list[dict[str, Any]], media_type: str) -> web.Response:
+def _failed(refusal: Refused, media_type: str) -> web.Response:
     """Answer a request that could not be executed: 400, but 200 for clients of the older media type."""
-    return _json({"errors": errors}, 400 if media_type == _GRAPHQL_JSON else 200, media_type)
+    status = 400 if media_type == _GRAPHQL_JSON else 200
+    return web.Response(body=refusal.answer, status=status, content_type=media_type, charset="utf-8")
 
 
 def _refuse(status: int, code: str, message: str, headers: dict[str, str]) -> web.Response:
-    response = _json({"errors": [{"message": message, "extensions": {"code": code}}]}, status, _JSON)
+    body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
+    response = web.Response(body=body, status=status, content_type=_JSON, charset="utf-8")
     response.headers.update(headers)
     return response
-
-
-def _json(body: object, status: int, media_type: str) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type=media_type, charset="utf-8")
 
 
 def add_routes(
@@ -252,3 +197,4 @@ def add_routes(
     app.router.add_get("/graphql", handler.get)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
+    app.on_shutdown.append(handler.close)

@@ -27,6 +27,7 @@ from gql_server.api.mutation import Mutation
 from gql_server.api.payloads import REF
 from gql_server.api.query import Query
 from gql_server.api.scalars import SCALARS
+from gql_server.api.subscription import Subscription
 from gql_server.api.types.people import OptOut
 from gql_server.reads.links import AnyLink, Links
 
@@ -54,6 +55,7 @@ def build_schema() -> Schema:
     built = strawberry.Schema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=[OptOut],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
@@ -90,12 +92,12 @@ def _linked_fields(
 
 
 def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
-    """Give every field its resolver for when graphql-core executes: mutations, and queries with introspection.
+    """Give every field its resolver for when graphql-core executes: mutations, subscriptions, and introspection.
 
-    A link at the top of a query or payload is read by one compiled statement for all that is below it; what is
+    A link at the top of a query, payload or event is read by one compiled statement for all that is below it; what is
     below finds its value in that answer, by response key.
     """
-    mutation, query = schema.mutation_type, schema.query_type
+    mutation, tops = schema.mutation_type, (schema.query_type, schema.subscription_type)
     payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
     for named in schema.type_map.values():
         if is_interface_type(named):
@@ -103,7 +105,7 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
         elif is_object_type(named):
             named.is_type_of = None  # a row is a plain mapping
     for type_, name, field in _fields(schema):
-        if type_ is query or (type_.name in payloads and (type_.name, name) in links):
+        if type_ in tops or (type_.name in payloads and (type_.name, name) in links):
             field.resolve = _read_link
         elif type_ is not mutation and type_.name not in payloads and type_.name != "UserError":
             field.resolve = _by_response_key
@@ -111,7 +113,7 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
 
 async def _read_link(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
     extra = {}
-    if info.parent_type is not info.schema.query_type:
+    if info.parent_type not in (info.schema.query_type, info.schema.subscription_type):
         if source.ref is None:
             return None
         extra = {REF: source.ref}

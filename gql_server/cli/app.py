@@ -13,8 +13,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from gql_server import __version__
-from gql_server.cli import common, demo, server
+from gql_server.cli import batch_order, common, demo, server
 from gql_server.domain.viewer import Role
+from gql_server.errors import ConfigurationError
 from gql_server.settings import describe, load_settings, unknown_variables
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(imports, name="import")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3650)
+_URL, _TOKEN = "GQL_SERVER_URL", "GQL_SERVER_TOKEN"
 
 
 class Messenger(StrEnum):
@@ -90,6 +92,60 @@ def demo_(
     demo.run_demo(load_settings(), students=students, seed=seed, once=once)
 
 
+@app.command()
+def batch(
+    mode: Annotated[
+        str | None, typer.Option(help="Whom to select: STUDENT_CONTACTS, STUDENTS, CENSUS_STAFF or another.")
+    ] = None,
+    cells: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="CELL", help="What to set, such as CELL_PHONE:EMERGENCY=ON. Repeatable."
+        ),
+    ] = None,
+    school: Annotated[
+        list[str] | None, typer.Option(help="Only this school, by name or id. Repeatable.")
+    ] = None,
+    grade: Annotated[list[str] | None, typer.Option(help="Only this grade. Repeatable.")] = None,
+    school_year: Annotated[int | None, typer.Option(help="The year it ends in, if not the current.")] = None,
+    filter: Annotated[str | None, typer.Option(help="A saved filter, by name or id.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan: count, and write nothing.")] = False,
+    keep_chosen: Annotated[
+        bool, typer.Option("--keep-chosen", help="Leave alone what people chose for themselves.")
+    ] = False,
+    apply: Annotated[str | None, typer.Option(metavar="RUN", help="Apply this plan of a dry run.")] = None,
+    cancel: Annotated[str | None, typer.Option(metavar="RUN", help="Cancel this run.")] = None,
+    revert: Annotated[str | None, typer.Option(metavar="RUN", help="Undo this run.")] = None,
+    watch: Annotated[str | None, typer.Option(metavar="RUN", help="Only look on at this run.")] = None,
+    exclusions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write who was kept out, and why, as CSV."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run with its numbers as JSON.")] = False,
+    url: Annotated[str, typer.Option(envvar=_URL, help="The server.")] = "http://127.0.0.1:8000",
+    token: Annotated[
+        str, typer.Option(envvar=_TOKEN, show_default=False, help="An administrator's token.")
+    ] = "",
+) -> None:
+    """Set preferences for a whole population on a running server, watch the run, and print what came of it."""
+    if not token:
+        raise ConfigurationError(f"There is no token. Give one as --token, or set it as {_TOKEN}.")
+    order = batch_order.Order(
+        mode=(mode or "").upper(), cells=[batch_order.parse_cell(cell) for cell in cells or ()],
+        schools=school or (), grades=grade or (), school_year=school_year, filter=filter,
+        dry_run=dry_run, keep_chosen=keep_chosen,
+    )  # fmt: skip
+    acts = {"applyBatch": apply, "cancelBatch": cancel, "revertBatch": revert, None: watch}
+    what = batch_order.understand(order, acts)
+    work = batch_order.carry_out(what, url=url, token=token, exclusions=exclusions, as_json=as_json)
+    try:
+        good = common.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if not good:
+        raise typer.Exit(1)
+
+
 @imports.command("edfi")
 def import_edfi(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the Ed-Fi bulk XML files.")],
@@ -139,7 +195,7 @@ def settings() -> None:
         style = "dim" if setting.is_default else "bold"
         table.add_row(setting.variable, escape(setting.value), escape(setting.description), style=style)
     common.stdout.print(table)
-    for name in unknown_variables(environ):
+    for name in sorted(set(unknown_variables(environ)) - {_URL, _TOKEN}):
         common.complain(f"There is no setting {name}. Is it misspelt?")
 
 

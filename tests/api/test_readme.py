@@ -12,7 +12,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from graphql import parse, validate
 
+from gql_server.api.schema import build_schema
 from gql_server.db.pool import Pool
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
@@ -34,21 +36,22 @@ def blocks(language: str) -> list[str]:
 
 def test_every_command_is_run_by_a_test() -> None:
     """A block of commands that no test runs may not be in the README."""
-    first, tests, own, call = (block.strip() for block in blocks("sh"))
+    first, tests, own, call, batch = (block.strip() for block in blocks("sh"))
     assert {first, tests} == set(ELSEWHERE)
     assert own.splitlines()[-1] == "gql-server serve"
     assert call.startswith("curl")
+    assert batch.startswith("gql-server batch")
 
 
 def test_its_commands_work(dsn: str, tmp_path: Path) -> None:
-    """The commands for one's own PostgreSQL lead to a server that answers the command that calls it."""
+    """The commands for one's own PostgreSQL lead to a server that answers the commands that call it."""
     edfi = EdfiFolder(tmp_path / "edfi-files")
     edfi.person("Student", "1", "Sam Lane")
     edfi.person("Contact", "1", "Ada Lane", phone("Mobile", "555-0100"))
     edfi.relate("1", "1")
     edfi.enroll("1")
     edfi.write()
-    own, call = (block.strip() for block in blocks("sh")[2:])
+    own, call, batch = (block.strip() for block in blocks("sh")[2:])
     assert DATABASE in own
     script = own.replace(DATABASE, shlex.quote(dsn))
     script = script.replace("gql-server token", "TOKEN=$(gql-server token").replace(
@@ -69,13 +72,22 @@ def test_its_commands_work(dsn: str, tmp_path: Path) -> None:
             printed = _until_serving(process)
             port = re.findall(r"http://127\.0\.0\.1:(\d+)", printed)[-1]
             token = re.findall(r"^ey[\w.-]+$", printed, flags=re.MULTILINE)[-1]
-            answer = subprocess.run(
-                ["bash", "-euc", call.replace(":8000/", f":{port}/")],
-                env={**env, "TOKEN": token}, capture_output=True, check=True, timeout=30,
-            )  # fmt: skip
+            here = {**env, "TOKEN": token, "GQL_SERVER_URL": f"http://127.0.0.1:{port}"}
+            answer, _ = (
+                subprocess.run(
+                    ["bash", "-euc", command],
+                    env=here,
+                    cwd=tmp_path,
+                    capture_output=True,
+                    check=True,
+                    timeout=30,
+                )
+                for command in (call.replace(":8000/", f":{port}/"), batch)
+            )
         finally:
             process.terminate()
     assert len(orjson.loads(answer.stdout)["data"]["people"]["edges"]) == 2
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").startswith("person_id,")
 
 
 def _until_serving(process: "subprocess.Popen[str]") -> str:
@@ -147,6 +159,11 @@ async def test_its_plugin_and_its_mutation_work(
             }
         }
     ]
+
+
+def test_its_subscription_is_one() -> None:
+    """The subscription in the README is valid."""
+    assert validate(build_schema().graphql, parse(blocks("graphql")[0])) == []
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))

@@ -15,7 +15,8 @@ viewer_household as materialized (
   select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
   from household_member m
   where m.district_id = :district_id
-    and (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+    -- As an array, and not as two conditions: those would read all members of the district.
+    and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
   group by m.household_id
 )
@@ -49,7 +50,30 @@ from school s
 where s.district_id = :district_id
 ) as t3 where t3.school_id = :f3__school_id::bigint), (select json_build_object('__typename', 'BatchRun'::text, 'id', t4."id") from (
 select b.batch_run_id, 'run_' || b.batch_run_id as id, b.mode, b.status, b.dry_run, b.keep_chosen,
-  b.requested_by, b.requested_at, b.finished_at, b.population, to_json(b.errors) as errors, b.done, b.total
+  b.requested_by, b.requested_at, b.planned_at, b.finished_at, b.population, to_json(b.errors) as errors, b.done, b.total,
+  (
+    select other.batch_run_id
+    from batch_run other
+    where b.status = 'QUEUED' and not b.plan_only
+      and other.district_id = b.district_id and other.batch_run_id <> b.batch_run_id and not other.plan_only
+      and other.status in ('QUEUED', 'PLANNING', 'APPLYING')
+      and (other.status <> 'QUEUED' or (other.queued_at, other.batch_run_id) < (b.queued_at, b.batch_run_id))
+    order by other.status = 'QUEUED' desc, other.queued_at desc, other.batch_run_id desc
+    limit 1
+  ) as queued_behind_id,
+  b.reverts_run_id as reverts_id,
+  (
+    select max(revert.batch_run_id) from batch_run revert
+    where revert.district_id = b.district_id and revert.reverts_run_id = b.batch_run_id
+  ) as reverted_by_id,
+  case when b.reverts_run_id is not null then (
+    select coalesce(sum(cell.updated), 0)::bigint from batch_cell cell
+    where cell.district_id = b.district_id and cell.batch_run_id = b.batch_run_id
+  ) end as restored,
+  case when b.reverts_run_id is not null then (
+    select coalesce(sum(cell.left_alone), 0)::bigint from batch_cell cell
+    where cell.district_id = b.district_id and cell.batch_run_id = b.batch_run_id
+  ) end as left_alone
 from batch_run b
 where b.district_id = :district_id and 'ADMIN' = 'ADMIN'
 ) as t4 where t4.batch_run_id = :f4__run_id::bigint), (select json_build_object('__typename', 'SavedFilter'::text, 'id', t5."id") from (

@@ -15,7 +15,8 @@ viewer_household as materialized (
   select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
   from household_member m
   where m.district_id = :district_id
-    and (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
+    -- As an array, and not as two conditions: those would read all members of the district.
+    and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
   group by m.household_id
 )

@@ -1,0 +1,41 @@
+"""Who a token speaks for, and until when."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gql_server.api.auth import Tokens
+from gql_server.api.districts import DistrictCache
+from gql_server.domain.viewer import Viewer
+from gql_server.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A viewer, for as long as their token holds."""
+
+    viewer: Viewer
+    expires: datetime
+
+    @property
+    def seconds_left(self) -> float:
+        return (self.expires - datetime.now(UTC)).total_seconds()
+
+
+class Sessions:
+    """Opens sessions from the value of an `Authorization` header."""
+
+    def __init__(self, tokens: Tokens, districts: DistrictCache) -> None:
+        self._tokens, self._districts = tokens, districts
+
+    async def open(self, authorization: str) -> Session:
+        """Return the session of a bearer token. Raises Unauthenticated, Unavailable."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(
+                "The request carries no token. Send one as `Authorization: Bearer <token>`."
+            )
+        claims = self._tokens.verify(token.strip())
+        district = await self._districts.find(claims.district)
+        if district is None:
+            raise Unauthenticated("The token is for a district that this server does not know.")
+        return Session(Viewer(district, claims.role, claims.person), claims.expires)

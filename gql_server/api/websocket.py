@@ -1,0 +1,184 @@
+"""GraphQL over a WebSocket, by the protocol graphql-transport-ws: many operations at a time on one connection."""
+
+import asyncio
+from contextlib import suppress
+
+import orjson
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from gql_server.api.execution import Executor, Malformed, Refused, parse_request
+from gql_server.api.sessions import Session, Sessions
+from gql_server.errors import Unauthenticated, Unavailable
+
+SUBPROTOCOL = "graphql-transport-ws"
+HEARTBEAT_SECONDS = 20.0
+_INIT_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+_MAX_OPERATIONS = 20
+_MAX_REASON = 120  # bytes: a control frame holds no more
+
+_BAD_MESSAGE, _UNAUTHORIZED, _FORBIDDEN = 4400, 4401, 4403
+_INIT_TIMEOUT, _ID_IN_USE, _TOO_MANY_INITS = 4408, 4409, 4429
+
+Json = dict[str, object]
+
+
+class _Closed(Exception):
+    """The connection is to be closed, with a code and a reason for the client's developer."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+def offers_protocol(request: web.Request) -> bool:
+    """Tell whether a client asks for the one protocol that is spoken here."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    return SUBPROTOCOL in {name.strip() for name in offered.split(",")}
+
+
+def new_socket(max_message_bytes: int) -> web.WebSocketResponse:
+    """Return an unopened socket. A client that answers no ping for long enough is taken to have left."""
+    return web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        heartbeat=HEARTBEAT_SECONDS,
+        max_msg_size=max_message_bytes,
+        compress=False,
+        timeout=_CLOSE_SECONDS,
+    )
+
+
+class Connection:
+    """One client's connection, from its opening to its end."""
+
+    def __init__(
+        self, socket: web.WebSocketResponse, executor: Executor, sessions: Sessions, authorization: str
+    ) -> None:
+        """Take an open socket and the `Authorization` header of its request, which may be empty."""
+        self._socket, self._executor, self._sessions = socket, executor, sessions
+        self._authorization = authorization
+        self._session: Session | None = None
+        self._operations: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Serve until one side closes; then nothing of it is left running but mutations that have begun."""
+        try:
+            # One clock: first for the client to say who it is, then for how long its token holds.
+            async with asyncio.timeout(_INIT_SECONDS) as self._clock:
+                async for message in self._socket:
+                    await self._receive(message)
+        except TimeoutError:
+            if self._session is None:
+                await self._close(_INIT_TIMEOUT, "Connection initialisation timeout")
+            else:  # 4403 and not 4401: clients then connect again, with a new token
+                await self._close(_FORBIDDEN, "The token has expired. Connect again with a new one.")
+        except _Closed as closed:
+            await self._close(closed.code, closed.reason)
+        except ConnectionError:  # the client left while it was being sent something
+            pass
+        finally:
+            await self._end_operations()
+
+    async def _receive(self, message: WSMessage) -> None:
+        body = _parse(message)
+        match body.get("type"):
+            case "connection_init":
+                await self._open(body.get("payload"))
+            case "ping":
+                await self._send({"type": "pong"})
+            case "pong":
+                pass
+            case "subscribe":
+                self._subscribe(body)
+            case "complete":
+                task = self._operations.pop(_operation_id(body), None)
+                if task is not None:
+                    task.cancel()
+            case _:
+                raise _Closed(_BAD_MESSAGE, "The message has no known type.")
+
+    async def _open(self, payload: object) -> None:
+        if self._session is not None:
+            raise _Closed(_TOO_MANY_INITS, "Too many initialisation requests")
+        if not (payload is None or isinstance(payload, dict)):
+            raise _Closed(_BAD_MESSAGE, "The payload of connection_init must be an object.")
+        given = payload or {}
+        authorization = given.get("Authorization", given.get("authorization", self._authorization))
+        try:
+            self._session = await self._sessions.open(str(authorization))
+        except Unauthenticated as error:
+            raise _Closed(_UNAUTHORIZED, str(error)) from None
+        except Unavailable as error:
+            raise _Closed(WSCloseCode.TRY_AGAIN_LATER, str(error)) from None
+        self._clock.reschedule(asyncio.get_running_loop().time() + self._session.seconds_left)
+        await self._send({"type": "connection_ack"})
+
+    def _subscribe(self, body: Json) -> None:
+        if self._session is None:
+            raise _Closed(_UNAUTHORIZED, "Unauthorized")
+        operation_id = _operation_id(body)
+        if operation_id in self._operations:
+            raise _Closed(_ID_IN_USE, "Subscriber for this id already exists")
+        work = self._answer(operation_id, body.get("payload"), self._session)
+        self._operations[operation_id] = asyncio.create_task(work)
+
+    async def _answer(self, operation_id: str, payload: object, session: Session) -> None:
+        """Send all that one operation answers, then `complete`, or `error` in its place."""
+        me = asyncio.current_task()
+        try:
+            await self._send_answers(operation_id, payload, session)
+            last: Json = {"type": "complete", "id": operation_id}
+        except Refused as refusal:
+            last = {"type": "error", "id": operation_id, "payload": refusal.errors}
+        except Malformed as problem:
+            await self._close(_BAD_MESSAGE, str(problem))
+            return
+        except ConnectionError:  # the client has left
+            return
+        finally:  # before the last message: a client that has it may use the id again at once
+            if self._operations.get(operation_id) is me:
+                del self._operations[operation_id]
+        with suppress(ConnectionError):
+            await self._send(last)
+
+    async def _send_answers(self, operation_id: str, payload: object, session: Session) -> None:
+        if len(self._operations) > _MAX_OPERATIONS:
+            words = f"A connection may have {_MAX_OPERATIONS} operations at a time. Complete one first."
+            raise Refused([{"message": words, "extensions": {"code": "TOO_MANY_OPERATIONS"}}])
+        prepared = self._executor.prepare(parse_request(payload))
+        prefix = b'{"type":"next","id":' + orjson.dumps(operation_id) + b',"payload":'
+        async for answer in self._executor.answers(prepared, session.viewer):
+            await self._socket.send_str((prefix + answer + b"}").decode())
+
+    async def _send(self, message: Json) -> None:
+        # Text, not bytes: clients take binary frames for a fault.
+        await self._socket.send_str(orjson.dumps(message).decode())
+
+    async def _close(self, code: int, reason: str) -> None:
+        words = reason.encode()[:_MAX_REASON].decode(errors="ignore").encode()
+        with suppress(ConnectionError):
+            await self._socket.close(code=code, message=words)
+
+    async def _end_operations(self) -> None:
+        tasks = list(self._operations.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _parse(message: WSMessage) -> Json:
+    """Return the object in a message. Raises _Closed for what is none."""
+    body = None
+    if message.type is WSMsgType.TEXT:
+        with suppress(ValueError):
+            body = orjson.loads(message.data)
+    if not isinstance(body, dict):
+        raise _Closed(_BAD_MESSAGE, "A message must be a JSON object in a text frame.")
+    return body
+
+
+def _operation_id(body: Json) -> str:
+    operation_id = body.get("id")
+    if not isinstance(operation_id, str) or not operation_id:
+        raise _Closed(_BAD_MESSAGE, "The message needs an id, a text.")
+    return operation_id

@@ -1,0 +1,87 @@
+"""Watches a run from outside: tells of every change of its status or progress, whichever process works it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from gql_server.db.protocols import Database
+from gql_server.db.statements import fetchrow
+from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.viewer import Role, Viewer
+from gql_server.errors import Forbidden, rejected
+from gql_server.services.batch.faults import passes
+
+POLL_SECONDS = 0.5
+
+
+class Signals(Protocol):
+    """What knows when a run moves in this process: the worker."""
+
+    def watch(self, batch_run_id: int) -> AbstractContextManager[asyncio.Event]:
+        """Give an event that is set when the run may have moved on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """How far a run is. `done` and `total` count people and households; `total` is 0 before the plan."""
+
+    status: str
+    done: int
+    total: int
+    population: int
+    ended: bool
+
+
+async def watch_run(
+    db: Database,
+    viewer: Viewer,
+    run_id: str,
+    *,
+    poll_seconds: float = POLL_SECONDS,
+    signals: Signals | None = None,
+) -> AsyncIterator[RunState]:
+    """Yield a run's state at once, again whenever it has changed, and last when the run has ended.
+
+    A signal only hastens the next look at the database: what another process works is seen by the poll. No
+    connection is held between looks. A state that lasted for less than the time between looks is not seen.
+    A database that cannot be reached for a while delays what is told, and ends nothing.
+
+    Raises Forbidden to all but administrators, Unavailable where the first look fails, and Rejected with
+    UNKNOWN_RUN for an id that finds no run of the viewer's district.
+    """
+    if viewer.role is not Role.ADMIN:
+        raise Forbidden("Only an administrator may watch a batch run.")
+    district_id, batch_run_id = viewer.district.district_id, parse_id(IdKind.BATCH_RUN, run_id)
+    told = None if batch_run_id is None else await _look(db, district_id, batch_run_id)
+    if batch_run_id is None or told is None:
+        raise rejected(
+            "UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id"
+        )
+    yield told
+    with signals.watch(batch_run_id) if signals else nullcontext(asyncio.Event()) as moved:
+        while not told.ended:
+            try:
+                state = await _look(db, district_id, batch_run_id)
+            except Exception as error:
+                if not passes(error):
+                    raise
+                state = told
+            if state is None:
+                return
+            if state != told:
+                told = state
+                yield told
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_seconds):
+                    await moved.wait()
+            moved.clear()
+
+
+async def _look(db: Database, district_id: int, batch_run_id: int) -> RunState | None:
+    async with db.acquire() as conn:
+        row = await fetchrow(conn, "batch/watch", district_id=district_id, batch_run_id=batch_run_id)
+    return None if row is None else RunState(**dict(row.items()))

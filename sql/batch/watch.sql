@@ -1,0 +1,5 @@
+-- How far a run is: what its watchers are told of when it changes.
+-- Parameters: district_id, batch_run_id
+-- Columns: status, done, total, population, ended
+select status, done, total, population, status not in ('QUEUED', 'PLANNING', 'APPLYING', 'REVERTING') as ended
+from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
