@@ -114,6 +114,9 @@ ARGUMENTS: Mapping[str, Sequence[Arguments]] = {
         batch(schoolIds=lambda ids: [ids("school", "elm")]),
         batch(filterId=lambda ids: ids("filter", "STUDENT")),
     ],
+    "applyBatch": [by_id("run", "planned")],
+    "cancelBatch": [by_id("run", "planned")],
+    "revertBatch": [by_id("run", "done")],
     "setPreferences": [lambda ids: {"input": {"personId": ids("person", "mia"), "cells": PERSON_ON}}],
     "setHouseholdPreferences": [
         lambda ids: {"input": {"householdId": ids("household", "home"), "cells": HOME_ON}}

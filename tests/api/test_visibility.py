@@ -69,18 +69,27 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
     "BatchOptions": {ADMIN: "population cells"},
     "BatchCellOption": {ADMIN: "contactPoint reason enabled because reachable"},
     "BatchRun": {
-        ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt finishedAt progress population results "
-        "errors exclusions",
+        ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt progress population "
+        "results errors exclusions samples difference queuedBehind reverts revertedBy restored leftAlone",
     },
     "BatchProgress": {ADMIN: "done total"},
     "BatchCellResult": {
-        ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded peopleAffected",
+        ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
+        "peopleAffected",
     },
+    "BatchDifference": {ADMIN: "leftPopulation choseSince excludedSince outdated"},
+    "BatchSample": {ADMIN: "person household cells"},
+    "BatchSampleCell": {ADMIN: "contactPoint reason set"},
     "BatchExclusion": {ADMIN: "person household contactPoint reason rule because"},
     "SavedFilter": {ADMIN: "id name kind criteria matches"},
     "Plugin": {ADMIN: "name version distribution enabled hooks"},
 }
-NEVER_SHOWN_YET = {("Change", "household"), ("Plugin", "version"), ("Plugin", "distribution")}
+NEVER_SHOWN_YET = {
+    ("Change", "household"),
+    ("Plugin", "version"),
+    ("Plugin", "distribution"),
+    ("BatchRun", "queuedBehind"),
+}
 """Fields that are empty in this district for everyone: nothing can be seen of who sees them."""
 
 Seen = dict[tuple[str, str], set[str]]
@@ -97,7 +106,10 @@ def rows() -> dict[tuple[str, str], dict[Role, str]]:
 
 
 def graph_types(schema: GraphQLSchema) -> list[GraphQLObjectType]:
-    """Return the types that queries answer, but for pages, which show what is on them."""
+    """Return the types that queries answer, but for pages, which show what is on them.
+
+    The subscriptions' events are runs; who may subscribe is told in test_subscriptions.py.
+    """
     mutation = schema.mutation_type
     assert mutation is not None
     payloads = {field.type.of_type.name for field in mutation.fields.values()}
@@ -107,7 +119,7 @@ def graph_types(schema: GraphQLSchema) -> list[GraphQLObjectType]:
         if isinstance(type_, GraphQLObjectType)
         and not name.startswith("__")
         and not name.endswith(("Connection", "Edge"))
-        and name not in payloads | {"PageInfo", "UserError", "Mutation"}
+        and name not in payloads | {"PageInfo", "UserError", "Mutation", "Subscription"}
     ]
 
 
