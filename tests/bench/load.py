@@ -18,6 +18,18 @@ class Load:
     p99: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A request of a paced load: when it was due (`time.perf_counter`), and how many seconds later it was answered.
+
+    `good`: whether the answer tells of no errors.
+    """
+
+    due: float
+    seconds: float
+    good: bool
+
+
 def http_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     """Return the bytes of a POST."""
     lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Type: application/json"]
@@ -27,10 +39,7 @@ def http_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> 
 
 
 async def run_load(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Load:
-    """Send the requests in turn over so many connections for so long.
-
-    Raises RuntimeError for an answer that is not 200.
-    """
+    """Send the requests in turn over so many connections for so long. Raises RuntimeError for any answer but 200."""
     latencies: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -53,6 +62,40 @@ async def run_load(port: int, requests: Sequence[bytes], *, connections: int, se
         latencies[len(latencies) // 2] * 1000,
         latencies[int(len(latencies) * 0.99)] * 1000,
     )
+
+
+async def run_paced(
+    port: int, requests: Sequence[bytes], *, rate: float, until: asyncio.Event
+) -> list[Answer]:
+    """Send so many requests a second, in turn, whether or not earlier ones have been answered.
+
+    A request is timed from when it was due: one that had to wait behind a slow one shows it.
+    """
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    answers: list[Answer] = []
+
+    async def send(request: bytes, due: float) -> None:
+        connection = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        connection[1].write(request)
+        body = await _read_answer(connection[0])
+        idle.append(connection)
+        answers.append(Answer(due, time.perf_counter() - due, is_good(body)))
+
+    begin, sent = time.perf_counter(), 0
+    async with asyncio.TaskGroup() as tasks:
+        while not until.is_set():
+            due = begin + sent / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.create_task(send(requests[sent % len(requests)], due))
+            sent += 1
+    for _, writer in idle:
+        writer.close()
+    return answers
+
+
+def is_good(body: bytes) -> bool:
+    """Return whether a GraphQL answer holds no errors; of userErrors the request must ask for `code`."""
+    return b'"errors"' not in body and b'"code"' not in body
 
 
 async def fetch_once(port: int, request: bytes) -> bytes:

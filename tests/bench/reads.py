@@ -5,17 +5,10 @@ same database. The three take turns, so that a machine whose speed drifts drifts
 """
 
 import argparse
-import asyncio
-import os
-import secrets
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import date, timedelta
+from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +18,17 @@ from graphql.execution.values import VariableValues, get_variable_values
 from rich.console import Console
 from rich.table import Table
 
-from gql_server.api.auth import Tokens
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.embedded import embedded_postgres
-from gql_server.db.migrations import migrate
 from gql_server.db.pool import connect
-from gql_server.db.statements import resource_folder
 from gql_server.domain.sql import numbered
 from gql_server.domain.viewer import Role
-from gql_server.hooks.host import PluginHost
 from gql_server.reads.compiler import Compiler
 from gql_server.reads.documents import DocumentCache
-from gql_server.services.sample import make_sample
 from tests.bench.load import Load, fetch_once, http_request, run_load
+from tests.bench.servers import KEY, free_port, make_district, process, token, wait_for
 
-KEY = secrets.token_urlsafe(32)
 QUERY = (Path(__file__).parent.parent / "golden" / "portal.graphql").read_text(encoding="utf-8")
 SERVERS = ("bare handler", "gql-server", "DataLoaders")
 PEOPLE = """
@@ -52,25 +40,6 @@ having count(*) = 1 and (select count(*) from household_member o
   where o.district_id = p.district_id and o.household_id = min(m.household_id)) = 4
 order by p.person_id limit 500
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a server until the end of the block."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", *command], env={**os.environ, **env}, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        child.wait()
 
 
 def compiled_portal() -> tuple[str, list[str]]:
@@ -90,11 +59,8 @@ def compiled_portal() -> tuple[str, list[str]]:
 
 async def prepare(dsn: str, students: int) -> dict[str, Any]:
     """Make the sample and return what the compared servers are given, and the people to ask for."""
+    await make_district(dsn, students)
     async with connect(dsn) as conn:
-        await migrate(conn)
-        await make_sample(
-            conn, PluginHost([resource_folder("plugins")]), code="bench", students=students, seed=1
-        )
         people = [row["person_id"] for row in await conn.fetch(PEOPLE)]
         bits = {
             r["code"]: r["bit"] for r in await conn.fetch("select code, bit from contact_reason order by bit")
@@ -105,24 +71,11 @@ async def prepare(dsn: str, students: int) -> dict[str, Any]:
     return {"people": people, "bits": bits, "statement": statement, "names": names, "fixed": fixed}
 
 
-async def wait_for(port: int) -> None:
-    for _ in range(200):
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
-    raise RuntimeError(f"nothing listens on port {port}")
-
-
 async def measure(
     ports: dict[str, int], people: list[int], rounds: int, seconds: float
 ) -> dict[str, list[Load]]:
     """Load the servers in turn, after a warm-up and a look whether they answer the same."""
-    token = Tokens(KEY).issue("bench", Role.ADMIN, None, timedelta(hours=1))
-    headers = {"Authorization": f"Bearer {token}"}
+    headers = {"Authorization": f"Bearer {token()}"}
     bodies = [orjson.dumps({"query": QUERY, "variables": {"id": f"person_{n}"}}) for n in people]
     loads: dict[str, list[Load]] = {name: [] for name in SERVERS}
     requests = {

@@ -126,10 +126,10 @@ async def test_one_run_at_a_time_works_in_a_district(
     await populate(district)
     gate, planned = asyncio.Event(), list[int]()
 
-    async def slowly(db: Any, host: Any, run: Run, *, chunk_size: int) -> None:
+    async def slowly(db: Any, host: Any, run: Run, **limits: Any) -> None:
         planned.append(run.batch_run_id)
         await gate.wait()
-        await plan_run(db, host, run, chunk_size=chunk_size)
+        await plan_run(db, host, run, **limits)
 
     monkeypatch.setattr(worker_module, "plan_run", slowly)
     workers = [BatchWorker(db, host, poll_seconds=0.05) for _ in range(2)]
