@@ -185,28 +185,24 @@ class Executor:
 
     async def _execute(self, prepared: Prepared, context: RequestContext) -> ExecutionResult:
         """Run what is not compiled whole: mutations and introspection."""
-        assert prepared.document.ast is not None
-        result = execute(
-            self._schema.graphql,
-            prepared.document.ast,
-            context_value=context,
-            variable_values=prepared.request.variables,
-            operation_name=prepared.request.operation_name,
-            hide_suggestions=True,
-        )
+        result = execute(**self._arguments(prepared, context))
         return await result if isinstance(result, Awaitable) else result
+
+    def _arguments(self, prepared: Prepared, context: RequestContext) -> dict[str, Any]:
+        """Return what graphql-core's `execute` and `subscribe` are both called with."""
+        assert prepared.document.ast is not None
+        return {
+            "schema": self._schema.graphql,
+            "document": prepared.document.ast,
+            "context_value": context,
+            "variable_values": prepared.request.variables,
+            "operation_name": prepared.request.operation_name,
+            "hide_suggestions": True,
+        }
 
     async def _subscribe(self, prepared: Prepared, context: RequestContext) -> Any:
         """Return the stream of a subscription's results. Raises Refused where it cannot begin."""
-        assert prepared.document.ast is not None
-        stream = subscribe(
-            self._schema.graphql,
-            prepared.document.ast,
-            context_value=context,
-            variable_values=prepared.request.variables,
-            operation_name=prepared.request.operation_name,
-            hide_suggestions=True,
-        )
+        stream = subscribe(**self._arguments(prepared, context))
         if isinstance(stream, Awaitable):
             stream = await stream
         if isinstance(stream, ExecutionResult):

@@ -6,8 +6,6 @@ from graphql import specified_rules
 from strawberry.extensions.max_aliases import create_validator as alias_rule
 from strawberry.extensions.query_depth_limiter import create_validator as depth_rule
 
-MAX_DIRECTIVES = 50
-
 
 def validation_rules(max_depth: int, max_aliases: int) -> list[type[Any]]:
     """Return the specification's rules and ours. Made once: a rule made for each request would defeat every cache."""

@@ -16,7 +16,7 @@ from gql_server.db.statements import fetchval
 from gql_server.domain.sql import Sql
 from gql_server.reads.compiler import Compiled, Compiler
 from gql_server.reads.documents import Document, Operation, variable_shape
-from gql_server.reads.links import AnyLink, Args, Links, ReadContext
+from gql_server.reads.links import Args, Links, ReadContext
 
 
 class Reader:
@@ -50,14 +50,13 @@ class Reader:
         variables: VariableValues,
         context: ReadContext,
         *,
-        link: AnyLink | None = None,
         extra: Args | None = None,
     ) -> Any:
         """Return the value of one field, by response keys: what a mutation's payload shows of the graph.
 
-        `link`: where the field is not one of the schema's links. `extra`: arguments beside those in the document.
+        `extra`: arguments beside those in the document.
         """
-        link = link or self._links[type_.name, nodes[0].name.value]
+        link = self._links[type_.name, nodes[0].name.value]
         compiler = Compiler(self._schema, self._links, context.viewer.role, fragments, variables)
         compiled = compiler.field(type_, list(nodes), link, extra or {})
         return orjson.loads(await self._run(compiled, variables, context) or b"null")

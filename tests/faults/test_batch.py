@@ -237,3 +237,4 @@ async def test_leftovers_of_ended_runs_are_removed(
     async with working(BatchWorker(db, host, poll_seconds=0.05)), asyncio.timeout(10):
         while await district.conn.fetchval("select count(*) from batch_target"):
             await asyncio.sleep(0.02)
+    assert await district.conn.fetchval("select count(*) from batch_target") == 0

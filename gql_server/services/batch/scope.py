@@ -12,7 +12,7 @@ from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import BatchMode, Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.request import ScopeInput
-from gql_server.services.filters import compile_criteria
+from gql_server.services.filters import compile_criteria, storable
 
 
 async def resolve_scope(
@@ -43,7 +43,8 @@ async def resolve_scope(
         errors.extend(rejection.errors)
     if errors:
         raise Rejected(errors)
-    grades = None if scope.grades is None else tuple(filter(_storable, scope.grades))
+    # A text that PostgreSQL cannot hold is no school's grade.
+    grades = None if scope.grades is None else tuple(filter(storable, scope.grades))
     return Scope(school_ids, scope.school_year, grades, predicate)
 
 
@@ -55,7 +56,7 @@ def dump_scope(scope: ScopeInput) -> str:
             if scope.school_ids is None
             else [parse_id(IdKind.SCHOOL, text) for text in scope.school_ids],
             "schoolYear": scope.school_year,
-            "grades": None if scope.grades is None else [text for text in scope.grades if _storable(text)],
+            "grades": None if scope.grades is None else [text for text in scope.grades if storable(text)],
             "filterId": None if scope.filter_id is None else parse_id(IdKind.SAVED_FILTER, scope.filter_id),
         }
     )
@@ -107,8 +108,3 @@ async def _filter(
         words = f"The mode {mode.code} takes a {mode.filter_kind} filter, and this is a {row['kind']} filter."
         raise rejected("WRONG_FILTER_KIND", words, *path)
     return compile_criteria(json.loads(row["criteria"]), FilterKind(row["kind"]), host)
-
-
-def _storable(text: str) -> bool:
-    """Return whether PostgreSQL can hold a text; one that it cannot hold is no school's grade."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
