@@ -60,17 +60,20 @@ def _rule(rule: Rule) -> str | None:
         return f"the rule name {rule.name!r}; write lower-case letters, digits and underscores, at most 40"
     if not isinstance(rule.because, str) or not rule.because.strip():
         return f"the rule {rule.name!r} without words for people"
-    if (rule.denies is None) == (rule.check is None):
-        return f"the rule {rule.name!r}, which must have either `denies` or `check`"
+    ways = [way for way in (rule.bars, rule.denies, rule.check) if way is not None]
+    if len(ways) != 1:
+        return f"the rule {rule.name!r}, which must have one of `bars`, `denies` and `check`"
     if (
         not isinstance(rule.settings, frozenset)
         or not rule.settings
         or rule.settings - {Setting.ON, Setting.OFF}
     ):
         return f"the rule {rule.name!r}, whose `settings` must be a frozenset of ON, OFF or both"
+    if rule.bars is not None and len(rule.settings) != 2:
+        return f"the rule {rule.name!r}, which bars whole channels: its `settings` must be ON and OFF"
     if rule.check is not None:
         return None if callable(rule.check) else f"the rule {rule.name!r}, whose `check` cannot be called"
-    wrong = sql_problem(rule.denies)
+    wrong = sql_problem(ways[0])
     return wrong and f"the rule {rule.name!r} with {wrong}"
 
 

@@ -60,7 +60,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The people a mode selects: a SELECT with one column, `person_id`, each person once."""
+    """The people a mode selects: a SELECT of `person_id`. A person who is there twice counts once."""
 
     sql: Sql
 
@@ -115,12 +115,14 @@ class Rule:
 
     name: stable, lower case, unique in the plug-in. because: words for people, a whole sentence.
     Exactly one of
+      bars: a condition on the columns of `candidate` (below), as the row `c`, and on nothing else. What it holds for
+        is out of the batch as a whole, for all its cells, and other rules need not be asked. It costs next to nothing.
       denies: a SELECT over the relation `candidate` whose rows are the denials, with the columns `household`,
         `subject_id`, `contact_point` and `reasons` (bigint mask, -1 for all). `candidate` has the columns
         `household` (boolean), `subject_id` (a household's id or a person's), `contact_point`, `method`, `address`
         (null: none on record), `on_mask` and `off_mask`.
       check: a Python callable; see `Check`.
-    settings: which settings the rule speaks of; by default only ON, since turning off harms nobody.
+    settings: which settings the rule speaks of; by default only ON, since turning off harms nobody. With `bars` both.
     """
 
     name: str
@@ -128,6 +130,12 @@ class Rule:
     denies: Sql | None = None
     check: Check | None = None
     settings: frozenset[Setting] = frozenset({Setting.ON})
+    bars: Sql | None = None
+
+    @property
+    def denials(self) -> Sql | None:
+        """The SELECT of what the rule denies, whichever way it is written; None where it is Python."""
+        return self.denies if self.bars is None else _denials(self.bars, "-1::bigint")
 
     @classmethod
     def where(
@@ -140,18 +148,25 @@ class Rule:
     ) -> "Rule":
         """Return the rule that denies the candidates `c` that fit the predicate, for all reasons or those given."""
         if reasons is None:
-            mask, args = "-1::bigint", dict(predicate.args)
+            denies = _denials(predicate, "-1::bigint")
         else:
-            mask = (
-                "(select coalesce(bit_or(1::bigint << r.bit), 0) from contact_reason r"
-                " where r.district_id = :district_id and r.code = any(:rule_reasons::text[]))"
-            )
-            args = {**predicate.args, "rule_reasons": list(reasons)}
-        text = (
-            f"select c.household, c.subject_id, c.contact_point, {mask} as reasons"
-            f" from candidate c where ({predicate.text})"
-        )
-        return cls(name, because, denies=Sql(text, args), settings=settings)
+            denies = _denials(predicate, _MASK).having(rule_reasons=list(reasons))
+        return cls(name, because, denies=denies, settings=settings)
+
+
+_MASK = (
+    "(select coalesce(bit_or(1::bigint << r.bit), 0) from contact_reason r"
+    " where r.district_id = :district_id and r.code = any(:rule_reasons::text[]))"
+)
+
+
+def _denials(predicate: Sql, mask: str) -> Sql:
+    """Return the SELECT of the candidates `c` that fit a predicate."""
+    text = (
+        f"select c.household, c.subject_id, c.contact_point, {mask} as reasons"
+        f" from candidate c where ({predicate.text})"
+    )
+    return Sql(text, predicate.args)
 
 
 class FieldType(StrEnum):

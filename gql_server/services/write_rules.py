@@ -52,8 +52,8 @@ class WriteRules:
             spoken = {m.contact_point: spoken_of(owned.rule, m) for m in masks.values()}
             if not any(spoken.values()):
                 continue
-            if owned.rule.denies is not None:
-                denied = await self._select(owned, owned.rule.denies, masks)
+            if (denials := owned.rule.denials) is not None:
+                denied = await self._select(owned, denials, masks)
             else:
                 denied = await self._check(owned, list(masks))
             for cell in cells:

@@ -3,14 +3,16 @@
 from gql_server.hooks import Context, Request, Rule, Sql, hookimpl
 from gql_server.hooks.people import active
 
-_MESSENGER = (
-    "select from relationship r where r.district_id = :district_id and r.contact_id = c.subject_id"
-    f" and r.messenger and {active('r')}"
+_MARKED = (
+    "select r.contact_id from relationship r"
+    f" where r.district_id = :district_id and r.messenger and r.no_contact and {active('r')}"
 )
-_ALL_MARKED = Sql(
-    f"not c.household and exists ({_MESSENGER} and r.no_contact)"
-    f" and not exists ({_MESSENGER} and not r.no_contact)"
+_NOT_MARKED = (
+    "select from relationship other where other.district_id = :district_id and other.contact_id = r.contact_id"
+    f" and other.messenger and not other.no_contact and {active('other')}"
 )
+# Marks are few: to begin with them leaves most people alone.
+_ALL_MARKED = Sql(f"not c.household and c.subject_id in ({_MARKED} and not exists ({_NOT_MARKED}))")
 
 
 @hookimpl

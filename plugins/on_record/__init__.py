@@ -8,10 +8,10 @@ def eligibility_rules(request: Request) -> list[Rule]:
     if request.context is not Context.BATCH:
         return []
     return [
-        Rule.where(
+        Rule(
             "on_record",
             "This contact point is not on record.",
-            Sql("c.address is null"),
+            bars=Sql("c.address is null"),
             settings=frozenset({Setting.ON, Setting.OFF}),
         )
     ]

@@ -23,9 +23,8 @@ def select_population(mode: str, scope: Scope) -> Population | None:
     if mode != CODE:
         return None
     people = Sql(
-        "select c.person_id from person c where c.district_id = :district_id and c.person_id in ("
-        " select r.contact_id from relationship r"
+        "select r.contact_id as person_id from relationship r"
         f" where r.district_id = :district_id and r.messenger and {active('r')}"
-        " and r.student_id in ({students}))"
+        " and r.student_id in ({students})"
     )
     return Population(people.fill(students=enrolled_students(scope)))

@@ -1,6 +1,6 @@
 """The mode STUDENTS (D7, D11): the students themselves."""
 
-from gql_server.hooks import BatchMode, FilterKind, Population, Scope, Sql, hookimpl
+from gql_server.hooks import BatchMode, FilterKind, Population, Scope, hookimpl
 from gql_server.hooks.people import enrolled_students
 
 CODE = "STUDENTS"
@@ -22,7 +22,4 @@ def batch_modes() -> list[BatchMode]:
 def select_population(mode: str, scope: Scope) -> Population | None:
     if mode != CODE:
         return None
-    people = Sql(
-        "select s.person_id from person s where s.district_id = :district_id and s.person_id in ({students})"
-    )
-    return Population(people.fill(students=enrolled_students(scope)))
+    return Population(enrolled_students(scope))

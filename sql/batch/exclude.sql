@@ -1,20 +1,23 @@
 -- Writes down whom the rules kept out of which cells, and counts them; with :since beside those of an older plan.
 -- Parameters: district_id, batch_run_id, since
-with kept_out as (
+with block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, because, array_agg(subject_id)
-  from denied
+  from (
+    select barred_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons, null as because
+    from gathered where barred_by is not null
+    union all
+    select rule_no, household, subject_id, contact_point, reasons, because from denied
+  ) kept_out
   group by rule_no, household, contact_point, reasons, because, subject_id / 10000
-),
-counted as (
-  select contact_point, reasons, count(*) as rows from denied group by contact_point, reasons
+  returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (
-  select counted.contact_point, r.code as reason, sum(counted.rows) as rows
-  from counted
-  join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
-  group by counted.contact_point, r.code
+  select block.contact_point, r.code as reason, sum(block.rows) as rows
+  from block
+  join contact_reason r on r.district_id = :district_id and block.reasons & (1::bigint << r.bit) <> 0
+  group by block.contact_point, r.code
 )
 update batch_cell cell
 set excluded = cell.excluded + by_cell.rows,

@@ -1,42 +1,53 @@
 -- Writes a plan that is to be looked at first, and says what it would do: {decided}, into blocks that are made into chunks
--- when it is applied, with a few of those whom it would change, spread over all.
+-- when it is applied, with a few of those whom it would change, from every block; the households that it would change go
+-- into `foreseen`.
 -- Parameters: district_id, batch_run_id, samples
 -- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, yielded, rows, total (people and households in all)
-with decided as materialized (
-  {decided}
+with block as materialized (
+  select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, yield_mask,
+    flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
+  from ({decided}) decided
+  group by household, contact_point, on_mask, off_mask, yield_mask, flipped, kept
 ),
-block as (
+target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
     on_mask, off_mask, yield_mask, subjects, subject_ids)
-  select :district_id, :batch_run_id, 0, bool_or(household), contact_point, min(method), on_mask, off_mask, yields,
-    count(*), array_agg(subject_id)
-  from (
-    select *, (on_mask | off_mask) & ~reasons_chosen as yields from decided where on_mask is not null
-  ) d
-  group by contact_point, on_mask, off_mask, yields
+  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, yield_mask, rows,
+    subject_ids
+  from block where on_mask is not null
 ),
-subject as materialized (
-  select household, subject_id, bool_or(flipped <> 0) as touched from decided group by household, subject_id
+home as (
+  insert into foreseen (household_id, reasons)
+  select s.subject_id, flipped
+  from block cross join lateral unnest(subject_ids) as s (subject_id)
+  where household and flipped <> 0
 ),
-sampled as (
-  select household, subject_id, row_number() over (order by spread, household) as place
+picked as (
+  select household, subject_id, row_number() over (order by hashint8(subject_id), household) as place
   from (
-    select household, subject_id, hashint8(subject_id) as spread
-    from subject where touched
-    order by spread, household
+    select household, subject_ids[1 + n * rows / :samples] as subject_id
+    from block cross join generate_series(0, :samples::integer - 1) as n
+    where flipped <> 0
+    group by 1, 2
+    order by hashint8(subject_ids[1 + n * rows / :samples]), household
     limit :samples
   ) few
 ),
 sample as (
   insert into batch_sample
     (district_id, batch_run_id, place, household, subject_id, contact_point, turned_on, turned_off)
-  select :district_id, :batch_run_id, s.place, s.household, s.subject_id, d.contact_point,
-    d.flipped & d.on_mask, d.flipped & d.off_mask
-  from sampled s
-  join decided d using (household, subject_id)
-  where d.flipped <> 0
+  select :district_id, :batch_run_id, picked.place, picked.household, picked.subject_id, block.contact_point,
+    block.flipped & block.on_mask, block.flipped & block.off_mask
+  from block
+  cross join lateral unnest(block.subject_ids) as s (subject_id)
+  join picked on picked.household = block.household and picked.subject_id = s.subject_id
+  where block.flipped <> 0
 )
-select contact_point, on_mask | off_mask as asked, flipped, flipped & reasons_chosen as overwrote, kept,
-  0::bigint as yielded, count(*) as rows, (select count(*) from subject) as total
-from decided
+select contact_point, on_mask | off_mask as asked, flipped, flipped & ~yield_mask as overwrote, kept,
+  0::bigint as yielded, sum(rows)::bigint as rows,
+  (
+    select count(*)
+    from (select distinct household, s.subject_id from block cross join lateral unnest(subject_ids) as s (subject_id)) s
+  ) as total
+from block
 group by 1, 2, 3, 4, 5

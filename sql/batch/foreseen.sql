@@ -1,5 +1,3 @@
--- The households that a run would change, and the bits, of {decided}.
+-- The households that a plan would change, and the bits.
 -- Columns: household_id, reasons
-select d.subject_id as household_id, d.flipped as reasons
-from ({decided}) d
-where d.household and d.flipped <> 0
+select household_id, reasons from foreseen

@@ -1,9 +1,6 @@
--- The households that a run has changed, and the bits, by the log.
--- Parameters: district_id, batch_run_id
+-- The households that a run changed with one revision, and the bits, by the log.
+-- Parameters: district_id, revision
 -- Columns: household_id, reasons
-select c.household_id, c.turned_on | c.turned_off as reasons
-from change c
-where c.district_id = :district_id and c.household_id is not null
-  and c.revision = any (array(
-    select s.revision from change_set s
-    where s.district_id = :district_id and s.batch_run_id = :batch_run_id))
+select household_id, turned_on | turned_off as reasons
+from change
+where district_id = :district_id and revision = :revision and household_id is not null

@@ -1,4 +1,4 @@
--- Narrows the candidates to a plan that is to be applied: who has joined the population since is not touched. The old
+-- Narrows what was gathered to a plan that is to be applied: who has joined the population since is not touched. The old
 -- plan is taken away, to be written anew.
 -- Parameters: district_id, batch_run_id
 -- Columns: gone (people and households of the plan that are selected no more)
@@ -12,13 +12,13 @@ planned_one as materialized (
   from planned p cross join lateral unnest(p.subject_ids) as s (subject_id)
 ),
 fresh as (
-  delete from candidate returning *
+  delete from gathered returning *
 ),
 fitting as (
-  insert into candidate
-    (household, subject_id, contact_point, method, address, on_mask, off_mask, yield_mask)
+  insert into gathered
+    (household, subject_id, contact_point, method, address, on_mask, off_mask, yield_mask, barred_by)
   select household, subject_id, contact_point, fresh.method, fresh.address, fresh.on_mask & p.on_mask,
-    fresh.off_mask & p.off_mask, p.yield_mask
+    fresh.off_mask & p.off_mask, p.yield_mask, fresh.barred_by
   from fresh join planned_one p using (household, subject_id, contact_point)
   returning household, subject_id
 )

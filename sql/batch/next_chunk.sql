@@ -1,12 +1,12 @@
 -- Opens the next chunk of a run: renews the lease, and locks the run and its cells. No row where the lease was lost;
 -- `chunk` is null where all is done.
 -- Parameters: district_id, batch_run_id, lease_owner, lease_seconds
--- Columns: chunk, household, subjects, cells
+-- Columns: chunk, household, subjects, today, cells
 with held as (
   update batch_run set lease_expires_at = now() + make_interval(secs => :lease_seconds)
   where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner
     and status = 'APPLYING'
-  returning chunks_done
+  returning chunks_done, today
 ),
 cell as materialized (
   select from batch_cell
@@ -14,7 +14,7 @@ cell as materialized (
   order by contact_point, reason
   for update
 )
-select next.chunk, next.household, next.subjects, (select count(*) from cell) as cells
+select next.chunk, next.household, next.subjects, held.today, (select count(*) from cell) as cells
 from held
 left join lateral (
   select t.chunk, t.household, t.subjects

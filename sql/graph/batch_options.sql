@@ -3,7 +3,7 @@
 -- Parameters: district_id, today, viewer_role
 -- Columns: population, reachable (an array in the order of contact_point_kind)
 with selected as materialized (
-  select person_id from ({population}) people where :viewer_role = 'ADMIN'
+  select distinct person_id from ({population}) people where :viewer_role = 'ADMIN'
 ),
 counted as (
   select c.kind, count(*) as reachable

@@ -242,8 +242,11 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
     [
         ("[Rule('Loud', 'Why.', denies=Sql('select 1'))]", "rule name 'Loud'"),
         ("[Rule('loud', '', denies=Sql('select 1'))]", "without words"),
-        ("[Rule('loud', 'Why.')]", "either `denies` or `check`"),
-        ("[Rule('loud', 'Why.', denies=Sql('select 1'), check=print)]", "either `denies` or `check`"),
+        ("[Rule('loud', 'Why.')]", "one of `bars`, `denies` and `check`"),
+        (
+            "[Rule('loud', 'Why.', denies=Sql('select 1'), check=print)]",
+            "one of `bars`, `denies` and `check`",
+        ),
         ("[Rule('loud', 'Why.', check=3)]", "cannot be called"),
         ("[Rule('loud', 'Why.', denies='select 1')]", "not an `Sql`"),
         ("[Rule('loud', 'Why.', denies=Sql('select :who'))]", "without a value for :who"),

@@ -24,14 +24,15 @@ TARGET = (
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as yield_mask, 0::bigint as choose_mask"
 )
 WEIGHED = f"select false as household, t.* from ({TARGET}) t"
-DECIDED = (
-    f"select w.*, 0::bigint as reasons_chosen, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"
-)
+DECIDED = f"select w.*, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"
+HELD = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
 FRAGMENTS = {
+    "barred_by": "null::smallint",
     "because": "null::text",
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
     "decided": DECIDED,
     "denies": DENIALS,
+    "held": HELD,
     "population": "select p.person_id from person p where p.district_id = :district_id",
     "subject": "person_id",
     "table": "preference",
@@ -107,7 +108,7 @@ async def conn(server_dsn: str, template: str) -> AsyncIterator[Any]:
     async with connect(server_dsn.format(database="postgres")) as admin:
         await admin.execute(f'create database "test_statements" template "{template}"')
     async with connect(server_dsn.format(database="test_statements")) as conn, conn.transaction():
-        for name in filter(makes_tables, FILES):
+        for name in sorted(filter(makes_tables, FILES), key=lambda name: "create temp view" in TEXTS[name]):
             await conn.execute(TEXTS[name])
         yield conn
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Database
-from gql_server.db.statements import execute, fetch, fetchrow, fetchval, statement
+from gql_server.db.statements import execute, fetch, fetchrow, statement
 from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.services.batch.counting import count_cells, count_people
@@ -31,6 +31,7 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
     Raises LeaseLost where the run was cancelled or another worker has taken it over; then nothing is written.
     """
     async with db.transaction() as conn:
+        await fetch(conn, "batch/chunk_settings", lease_seconds=lease_seconds)
         chunk = await fetchrow(conn, "batch/next_chunk", **run.held, lease_seconds=lease_seconds)
         if chunk is None:
             raise LeaseLost
@@ -38,7 +39,6 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
             return None
         bits = await reason_bits(conn, run.district.district_id)
         await execute(conn, "batch/done", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
-        await fetch(conn, "batch/chunk_settings")
         written = await write_preferences(
             conn,
             ChangeSet(run.district.district_id, source(run), run.requested_by, run.batch_run_id),
@@ -47,20 +47,17 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
             keep_chosen=run.keep_chosen,
         )
         await count_cells(conn, run, bits, written.tallies)
+        if chunk["household"] and written.revision is not None:
+            changed = statement("batch/logged").having(revision=written.revision)
+            await count_people(conn, run, chunk["today"], changed, revision=written.revision)
     return written
 
 
-async def finish_run(db: Database, run: Run, *, lease_seconds: float) -> Ended:
-    """Count the people whom the changes concern and end the run; a run that it undoes is then REVERTED.
-
-    Raises LeaseLost.
-    """
+async def finish_run(db: Database, run: Run) -> Ended:
+    """End a run whose chunks are all done; a run that it undoes is then REVERTED. Raises LeaseLost."""
     async with db.transaction() as conn:
-        if await fetchval(conn, "batch/renew", **run.held, lease_seconds=lease_seconds) is None:
-            raise LeaseLost
-        await fetch(conn, "batch/count_settings")
-        await count_people(conn, run.key)
         row = await fetchrow(conn, "batch/finish", **run.held)
-        assert row is not None
+    if row is None:
+        raise LeaseLost
     reverted = None if row["reverted"] is None else encode_id(IdKind.BATCH_RUN, row["reverted"])
     return Ended(row["population"], reverted)

@@ -1,6 +1,7 @@
 """The counts of a run's cells: foreseen by a plan, or of what was really done (D16-D20)."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, statement
@@ -41,7 +42,12 @@ def _went(tally: Tally, *, reverts: bool) -> tuple[int, ...]:
     return tally.flipped, same, tally.overwrote, tally.kept, tally.yielded
 
 
-async def count_people(conn: Connection, key: dict[str, int], changed: Sql | None = None) -> None:
-    """Count the people whom a run concerns (D17), by its log or by `changed`: household_id and the bits."""
-    changed = changed or statement("batch/logged").having(batch_run_id=key["batch_run_id"])
-    await execute(conn, statement("batch/count_people").fill(changed=changed), **key)
+async def count_people(
+    conn: Connection, run: Run, today: date, changed: Sql, *, revision: int | None
+) -> None:
+    """Add the people whom the changes of a household phone concern, each once in all of a run (D17).
+
+    `changed`: household_id and the bits; `revision`: that of the changes, None where nothing was changed before.
+    """
+    counted = statement("batch/count_people").fill(changed=changed)
+    await execute(conn, counted, **run.key, today=today, revision=revision)

@@ -15,17 +15,16 @@ from gql_server.hooks import Context, Request
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
-from gql_server.services.batch.plan_rules import PlanRules
+from gql_server.services.batch.plan_rules import Barring, PlanRules
 from gql_server.services.batch.rules import CHECK_SECONDS, blaming
-from gql_server.services.batch.run import LeaseLost, Run
+from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.scope import resolve_scope
-from gql_server.services.changes import Tally
+from gql_server.services.changes import Tally, table_slots
 from gql_server.services.districts import reason_bits
 
 PLAN_MAX_AGE = 24 * 3600.0
 """From what age, in seconds, a plan that is applied is reported as outdated."""
 _SAMPLES = 25
-_IDLE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,7 @@ async def plan_run(
     run: Run,
     *,
     chunk_size: int,
+    lease_seconds: float = LEASE_SECONDS,
     check_seconds: float = CHECK_SECONDS,
     max_age: float = PLAN_MAX_AGE,
 ) -> None:
@@ -53,20 +53,19 @@ async def plan_run(
 
     A plan that is to be applied is fitted to what has changed since: who is selected no more and what a rule
     denies now is taken out and counted; nothing is added. `chunk_size` is the number of channels, at most, that
-    one transaction will write. `max_age`: see PLAN_MAX_AGE.
+    one transaction will write. `lease_seconds`: how long the lease holds. `max_age`: see PLAN_MAX_AGE.
     Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
     """
     async with db.transaction() as conn:
-        idle = int(check_seconds) + _IDLE_SECONDS
-        await fetch(conn, "batch/plan_settings", idle_seconds=idle)
+        await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
         plan = await _prepare(conn, run)
         if run.reverts is not None:
             population = await _look_back(plan)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
-            population = await _gather(plan, host, max_age)
             rules = host.rules(Request(Context.BATCH, run.mode, tuple(plan.cells)))
             asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds)
+            population = await _gather(plan, host, await asked.bar(rules), max_age)
             await asked.ask(rules)
             await execute(conn, "batch/exclude", **run.key, since=run.planned_at is not None)
             weighed = statement("batch/weighed")
@@ -74,10 +73,10 @@ async def plan_run(
         await _end(plan, population, total)
 
 
-async def _gather(plan: Plan, host: PluginHost, max_age: float) -> int:
+async def _gather(plan: Plan, host: PluginHost, barring: Barring, max_age: float) -> int:
     """Gather the candidates, of a plan that is to be applied those that still fit; return the population."""
     population = await _select(plan, host)
-    await _find_channels(plan)
+    await _find_channels(plan, barring)
     if plan.run.planned_at is None:
         await _hold_enabled(plan)
     else:
@@ -86,13 +85,10 @@ async def _gather(plan: Plan, host: PluginHost, max_age: float) -> int:
 
 
 async def _end(plan: Plan, population: int, total: int) -> None:
-    """End the plan; of one that is to be looked at count the people, now that its day is noted. Raises LeaseLost."""
+    """End the plan. Raises LeaseLost."""
     planned = {"today": plan.today, "population": population, "total": total}
     if await fetchval(plan.conn, "batch/planned", **plan.run.held, **planned) is None:
         raise LeaseLost
-    if plan.run.plan_only:
-        foreseen = statement("batch/foreseen").fill(decided=_decided(plan))
-        await count_people(plan.conn, plan.run.key, foreseen)
 
 
 async def _prepare(conn: Connection, run: Run) -> Plan:
@@ -121,46 +117,38 @@ async def _select(plan: Plan, host: PluginHost) -> int:
             district_id=run.district.district_id,
             today=plan.today,
         )
-    if await fetchval(conn, "batch/selects_twice"):
-        raise PluginError(host.modes[run.mode].plugin, f"the mode {run.mode!r} selects a person twice.")
     await execute(conn, Sql("analyze selected"))
     return people
 
 
-async def _find_channels(plan: Plan) -> None:
+async def _find_channels(plan: Plan, barring: Barring) -> None:
     """Find the candidates: the people's own channels, their households' phones (D14, D17)."""
-    conn, district_id = plan.conn, plan.run.district.district_id
+    conn = plan.conn
+    await execute(conn, "batch/create_gathered")
     await execute(conn, "batch/create_candidate")
-    own = [masks for masks in plan.masks if masks.contact_point is not ContactPointKind.HOUSEHOLD_PHONE]
-    if own:
-        await execute(
-            conn,
-            "batch/person_candidates",
-            district_id=district_id,
-            contact_points=[masks.contact_point for masks in own],
-            methods=[batch_method(masks.contact_point) for masks in own],
-            on_masks=[masks.on_mask for masks in own],
-            off_masks=[masks.off_mask for masks in own],
-        )
     for masks in plan.masks:
-        if masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE:
+        household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
+        found = statement("batch/gather_households" if household else "batch/gather_people")
+        with barring.blamed():
             await execute(
                 conn,
-                "batch/household_candidates",
-                district_id=district_id,
+                found.fill(barred_by=barring.number()),
+                district_id=plan.run.district.district_id,
                 today=plan.today,
                 contact_point=masks.contact_point,
                 method=batch_method(masks.contact_point),
                 on_mask=masks.on_mask,
                 off_mask=masks.off_mask,
             )
-    await execute(conn, Sql("analyze candidate"))
+    await execute(conn, Sql("analyze gathered"))
 
 
 async def _hold_enabled(plan: Plan) -> None:
     """Raise Rejected where a cell is not enabled, now that it is known who is selected (D15)."""
-    on_record = {row["contact_point"] for row in await fetch(plan.conn, "batch/on_record")}
-    named = {masks.contact_point for masks in plan.masks}
+    named = [masks.contact_point for masks in plan.masks]
+    on_record = {
+        row["contact_point"] for row in await fetch(plan.conn, "batch/on_record", contact_points=named)
+    }
     words = out_of_reach(plan.cells, {kind for kind in named if kind not in on_record})
     words |= await switched_off(plan.conn, plan.run.district.district_id, plan.cells)
     if words:
@@ -177,7 +165,7 @@ async def _fit(plan: Plan, max_age: float) -> None:
     if words:
         raise Rejected(not_enabled(words))
     gone = await fetchval(conn, "batch/narrow", **run.key)
-    await execute(conn, Sql("analyze candidate"))
+    await execute(conn, Sql("analyze gathered"))
     await fetch(conn, "batch/begin_applying", **run.key, gone=gone, max_age_seconds=max_age)
 
 
@@ -197,23 +185,29 @@ async def _foresee(plan: Plan) -> int:
 
     Return the number of people and households to do. Raises PluginError.
     """
-    run = plan.run
-    await fetch(plan.conn, "batch/count_settings")
-    decided = _decided(plan)
-    rows = await fetch(
-        plan.conn, statement("batch/foresee").fill(decided=decided), **run.key, samples=_SAMPLES
-    )
+    conn, run = plan.conn, plan.run
+    await execute(conn, "batch/create_foreseen")
+    foresee = statement("batch/foresee").fill(decided=_decided(plan))
+    rows = await fetch(conn, foresee, **run.key, samples=_SAMPLES)
     if any(row["asked"] is None for row in rows):
         raise await _astray(plan)
-    await count_cells(plan.conn, run, plan.bits, [Tally.from_row(row) for row in rows])
+    await count_cells(conn, run, plan.bits, [Tally.from_row(row) for row in rows])
+    await count_people(conn, run, plan.today, statement("batch/foreseen"), revision=None)
     return rows[0]["total"] if rows else 0
 
 
 def _decided(plan: Plan) -> Sql:
     """Return what the run would do with each channel."""
-    decided = statement("batch/decided").fill(weighed=statement("batch/weighed"))
     named = [masks.contact_point for masks in plan.masks]
-    return decided.having(contact_points=named, keep_chosen=plan.run.keep_chosen)
+    held = {
+        f"held_by_{'households' if household else 'people'}": statement("batch/held")
+        .fill(**table_slots(household))
+        .having(contact_points=named)
+        for household in {point is ContactPointKind.HOUSEHOLD_PHONE for point in named}
+    }
+    both = Sql(" union all ".join(f"{{{slot}}}" for slot in held)).fill(**held)
+    decided = statement("batch/decided").fill(weighed=statement("batch/weighed"), held=both)
+    return decided.having(keep_chosen=plan.run.keep_chosen)
 
 
 async def _astray(plan: Plan) -> PluginError:
@@ -228,9 +222,6 @@ async def _look_back(plan: Plan) -> int:
     conn, run = plan.conn, plan.run
     original = await fetchrow(conn, "batch/original", **run.original)
     assert original is not None
-    assert run.reverts is not None
-    if not original["finished"]:  # stopped in the middle: nobody has counted yet
-        await count_people(conn, {"district_id": run.district.district_id, "batch_run_id": run.reverts})
     await execute(conn, "batch/create_undone")
     await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)
     await execute(conn, "batch/count_touched", **run.key)

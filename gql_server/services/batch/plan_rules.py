@@ -1,6 +1,7 @@
 """The rules' part of a plan: what they deny goes into the temporary table `denied`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -37,6 +38,27 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Barring:
+    """Rules that bar channels, by their numbers."""
+
+    rules: Mapping[int, OwnedRule]
+
+    def number(self) -> Sql:
+        """Return an expression over the row `c` of a candidate: the number of the rule that bars it, or null."""
+        bars = {f"bars_{number}": owned.rule.bars for number, owned in self.rules.items() if owned.rule.bars}
+        cases = [f"when ({{bars_{number}}}) then {number}" for number in self.rules]
+        text = f"(case {' '.join(cases)} end)::smallint" if cases else "null::smallint"
+        return Sql(text).fill(**bars)
+
+    def blamed(self) -> AbstractContextManager[None]:
+        """Turn an error that lies in the SQL of these rules into a PluginError."""
+        if not self.rules:
+            return nullcontext()
+        names = " or ".join(repr(owned.rule.name) for owned in self.rules.values())
+        return blaming(", ".join({owned.plugin: None for owned in self.rules.values()}), f"rule {names}")
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRules:
     """Asks the rules about the candidates of one plan, on the connection of its transaction."""
 
@@ -48,19 +70,27 @@ class PlanRules:
     today: date
     check_seconds: float
 
+    async def bar(self, rules: Iterable[OwnedRule]) -> Barring:
+        """Record the rules that bar channels and return them, to be asked where the candidates are found."""
+        numbered = {await self._add(owned): owned for owned in rules if owned.rule.bars is not None}
+        return Barring(numbered)
+
     async def ask(self, rules: Iterable[OwnedRule]) -> None:
         """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError."""
         await execute(self.conn, "batch/create_denied")
-        last: int = await fetchval(self.conn, "batch/last_rule", **self.run.key)
-        for number, owned in enumerate(rules, start=last + 1):
+        for owned in rules:
             spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
-            if spoken:
-                await self._ask(_Asked(number, owned, spoken))
+            if spoken and owned.rule.bars is None:
+                await self._ask(_Asked(await self._add(owned), owned, spoken))
+
+    async def _add(self, owned: OwnedRule) -> int:
+        """Record a rule and return its number."""
+        stamp = {"plugin": owned.plugin, "rule": owned.rule.name, "because": owned.rule.because}
+        number: int = await fetchval(self.conn, "batch/add_rule", **self.run.key, **stamp)
+        return number
 
     async def _ask(self, asked: _Asked) -> None:
         rule = asked.owned.rule
-        stamp = {"plugin": asked.owned.plugin, "rule": rule.name, "because": rule.because}
-        await execute(self.conn, "batch/add_rule", **self.run.key, rule_no=asked.number, **stamp)
         if rule.denies is not None:
             await self._select(asked, rule.denies, because=Sql("null::text"))
         else:

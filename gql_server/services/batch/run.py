@@ -9,6 +9,9 @@ from gql_server.domain.viewer import District
 from gql_server.services.batch.request import ScopeInput
 from gql_server.services.batch.scope import load_scope
 
+LEASE_SECONDS = 30.0
+"""How long a run is its worker's without a word from it."""
+
 
 class LeaseLost(Exception):
     """The run was cancelled, or another worker has taken it over; this one must write no more."""

@@ -20,7 +20,7 @@ from gql_server.services.batch.faults import passes, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.rules import CHECK_SECONDS
-from gql_server.services.batch.run import LeaseLost, Run
+from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.changes import tell_changed
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class BatchWorker:
         db: Database,
         host: PluginHost,
         *,
-        lease_seconds: float = 30,
+        lease_seconds: float = LEASE_SECONDS,
         poll_seconds: float = 1,
         chunk_size: int = 10_000,
         workers: int = 2,
@@ -156,7 +156,7 @@ class BatchWorker:
                 break
             self._tell_moved(run.batch_run_id)
             tell_changed(self._host, run.district.code, source(run), written)
-        ended = await finish_run(self._db, run, lease_seconds=self._lease_seconds)
+        ended = await finish_run(self._db, run)
         self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
         if ended.reverted is not None:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
@@ -169,6 +169,7 @@ class BatchWorker:
             self._host,
             run,
             chunk_size=self._chunk_size,
+            lease_seconds=self._lease_seconds,
             check_seconds=self._check_seconds,
             max_age=self._plan_max_age,
         )
