@@ -193,6 +193,37 @@ async def test_the_household_phone_belongs_to_the_household(
     assert (await batches.row(run))["total"] == 2
 
 
+async def test_people_of_two_households_count_once_whichever_chunks_change_them(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """Each bit counts a person once in all of a run, whether their households change in one chunk or in several, and
+    the counts of a plan and of a revert are those of the run (D17, D29)."""
+    school = await district.school()
+    sam, parent = await district.student(school), await district.person()
+    first = await district.household(sam, parent, await district.person(), phone="1")
+    second = await district.household(sam, phone="2")
+    third = await district.household(sam, parent, phone="3")
+    await district.prefer_household(first, on=("GENERAL",))
+    named = cells(HOUSEHOLD, EMERGENCY, "GENERAL")
+
+    async def affected(run: int) -> list[int]:
+        return [(await batches.counts(run, HOUSEHOLD, cell.reason))["people_affected"] for cell in named]
+
+    async with working(BatchWorker(db, host, chunk_size=1, poll_seconds=0.05)) as worker:
+        batches = Batches(db, host, district, worker)
+        plan = await batches.run(*named, dry_run=True)
+        assert await affected(plan) == [3, 2]
+        run = await batches.run(*named)
+        assert [
+            home
+            for home in (first, second, third)
+            if await batches.household_on(home) == [EMERGENCY, "GENERAL"]
+        ]
+        assert await affected(run) == [3, 2]
+        assert (await batches.row(run))["chunks_done"] == 3
+        assert await affected(await batches.revert(run)) == [3, 2]
+
+
 async def test_people_affected_counts_changed_households_only(
     batches: Batches, district: DistrictBuilder
 ) -> None:

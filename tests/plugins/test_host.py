@@ -247,6 +247,12 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
             "[Rule('loud', 'Why.', denies=Sql('select 1'), check=print)]",
             "one of `bars`, `denies` and `check`",
         ),
+        ("[Rule('loud', 'Why.', bars=Sql('true'), check=print)]", "one of `bars`, `denies` and `check`"),
+        ("[Rule('loud', 'Why.', bars=Sql('true'))]", "`settings` must be ON and OFF"),
+        (
+            "[Rule('loud', 'Why.', bars=Sql('c.who = :who'), settings=frozenset(Setting) - {Setting.NO_CHANGE})]",
+            "without a value for :who",
+        ),
         ("[Rule('loud', 'Why.', check=3)]", "cannot be called"),
         ("[Rule('loud', 'Why.', denies='select 1')]", "not an `Sql`"),
         ("[Rule('loud', 'Why.', denies=Sql('select :who'))]", "without a value for :who"),
