@@ -5,8 +5,13 @@ import strawberry
 from gql_server.api.enums import Audience, ContactPointKind, FilterKind, Method, Setting
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode, Revision
 from gql_server.domain.batch import Cell
-from gql_server.services.batch.request import BatchRequest, ScopeInput
+from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest, ScopeInput
 from gql_server.services.preferences import PreferenceCell
+
+WAIT_WORDS = (
+    "How long, in seconds, to wait for the run to finish before answering with it still running;"
+    f" 0 to {MAX_WAIT_SECONDS}."
+)
 
 
 @strawberry.input(description="What narrows the people that a mode selects.")
@@ -56,8 +61,8 @@ class BatchSetPreferencesInput:
         default=False,
     )
     wait_seconds: int = strawberry.field(
-        description="How long to wait for the run to finish before answering with it still running; 0 to 60.",
-        default=10,
+        description=WAIT_WORDS,
+        default=WAIT_SECONDS,
     )
     idempotency_key: str | None = strawberry.field(
         description="The same key with the same input answers the same run for 24 hours, however often it is sent.",

@@ -7,6 +7,7 @@ import strawberry
 from gql_server.api.context import RequestInfo
 from gql_server.api.fields import Id, mutation
 from gql_server.api.inputs import (
+    WAIT_WORDS,
     BatchSetPreferencesInput,
     SaveFilterInput,
     SetHouseholdPreferencesInput,
@@ -22,8 +23,10 @@ from gql_server.api.payloads import (
     user_errors,
 )
 from gql_server.errors import Rejected
+from gql_server.services.batch.request import WAIT_SECONDS
 
 _INPUT = strawberry.argument(description="What to do.")
+_WAIT = strawberry.argument(description=WAIT_WORDS)
 
 
 def _revision(text: str | None) -> int | None:
@@ -47,13 +50,15 @@ class Mutation:
         return await BatchSetPreferencesPayload.of(work)
 
     @mutation
-    async def apply_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
+    async def apply_batch(
+        self, info: RequestInfo, id: Id, wait_seconds: Annotated[int, _WAIT] = WAIT_SECONDS
+    ) -> BatchRunPayload:
         """Apply a plan, exactly as it was shown; what has ceased to fit is left out and counted. For administrators.
 
-        It waits its turn like any run. The answer comes after at most ten seconds, with the run still going if need be.
+        It waits its turn like any run.
         """
         context = info.context
-        return await BatchRunPayload.of(context.services.batch.apply(context.viewer, id))
+        return await BatchRunPayload.of(context.services.batch.apply(context.viewer, id, wait_seconds))
 
     @mutation
     async def cancel_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
@@ -65,14 +70,16 @@ class Mutation:
         return await BatchRunPayload.of(context.services.batch.cancel(context.viewer, id))
 
     @mutation
-    async def revert_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
+    async def revert_batch(
+        self, info: RequestInfo, id: Id, wait_seconds: Annotated[int, _WAIT] = WAIT_SECONDS
+    ) -> BatchRunPayload:
         """Undo what a run did, by a run of its own, which is the answer's `run`. For administrators.
 
         Cells that still are as the run left them return to what they were, choices among them; cells that were
         changed since stay. A revert is not undone: submit the batch again.
         """
         context = info.context
-        return await BatchRunPayload.of(context.services.batch.revert(context.viewer, id))
+        return await BatchRunPayload.of(context.services.batch.revert(context.viewer, id, wait_seconds))
 
     @mutation
     async def set_preferences(

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from gql_server.domain.batch import Cell
 
+MAX_WAIT_SECONDS = 60
+WAIT_SECONDS = 10
+"""How long a call waits for the end of its run unless it says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScopeInput:

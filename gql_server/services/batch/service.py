@@ -14,7 +14,7 @@ from gql_server.hooks import Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import find_run, key_errors, take_key
-from gql_server.services.batch.request import BatchRequest
+from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import dump_scope, resolve_scope
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
@@ -22,9 +22,6 @@ from gql_server.services.batch.watch import RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
 
-MAX_WAIT_SECONDS = 60
-WAIT_SECONDS = 10
-"""How long a call waits for the end of its run unless it says otherwise."""
 _POLL_SECONDS = 0.5
 
 
