@@ -1,7 +1,7 @@
 -- Narrows the candidates to a plan that is to be applied: who has joined the population since is not touched. The old
 -- plan is taken away, to be written anew.
 -- Parameters: district_id, batch_run_id
--- Columns: gone (people and households of the plan that are selected no more)
+-- Columns: gone (people and households of the plan that are selected no more), candidates (how many are left)
 with planned as materialized (
   delete from batch_target t
   where t.district_id = :district_id and t.batch_run_id = :batch_run_id
@@ -23,4 +23,5 @@ fitting as (
   returning household, subject_id
 )
 select (select count(*) from (select distinct household, subject_id from planned_one) p)
-  - (select count(*) from (select distinct household, subject_id from fitting) f) as gone
+  - (select count(*) from (select distinct household, subject_id from fitting) f) as gone,
+  (select count(*) from fitting) as candidates

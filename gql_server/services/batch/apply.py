@@ -8,6 +8,7 @@ from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.run import LeaseLost, Run
+from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import ChangeSet, Written, write_preferences
 from gql_server.services.districts import reason_bits
 
@@ -38,6 +39,9 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
             return None
         bits = await reason_bits(conn, run.district.district_id)
         await execute(conn, "batch/done", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
+        await notify_moved(
+            conn, **run.key
+        )  # here: what follows locks the district, for no longer than it must
         await fetch(conn, "batch/chunk_settings")
         written = await write_preferences(
             conn,
@@ -62,5 +66,8 @@ async def finish_run(db: Database, run: Run, *, lease_seconds: float) -> Ended:
         await count_people(conn, run.key)
         row = await fetchrow(conn, "batch/finish", **run.held)
         assert row is not None
+        await notify_moved(conn, **run.key)
+        if row["reverted"] is not None:
+            await notify_moved(conn, district_id=run.district.district_id, batch_run_id=row["reverted"])
     reverted = None if row["reverted"] is None else encode_id(IdKind.BATCH_RUN, row["reverted"])
     return Ended(row["population"], reverted)

@@ -6,11 +6,12 @@ from datetime import date
 
 from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, fetchval, statement
-from gql_server.domain.batch import ChannelMasks
+from gql_server.domain.batch import ChannelMasks, PlanningStep
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
 from gql_server.hooks import Candidate, Deny, Sql
 from gql_server.hooks.host import OwnedRule
+from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import (
     CHECK_CHUNK,
     DistrictReader,
@@ -48,23 +49,31 @@ class PlanRules:
     today: date
     check_seconds: float
 
-    async def ask(self, rules: Iterable[OwnedRule]) -> None:
-        """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError."""
+    async def ask(self, rules: Iterable[OwnedRule], progress: PlanProgress) -> None:
+        """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError.
+
+        The measure of progress is candidates times rules.
+        """
         await execute(self.conn, "batch/create_denied")
         last: int = await fetchval(self.conn, "batch/last_rule", **self.run.key)
+        asking = []
         for number, owned in enumerate(rules, start=last + 1):
             spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
             if spoken:
-                await self._ask(_Asked(number, owned, spoken))
+                asking.append(_Asked(number, owned, spoken))
+        progress.begin(PlanningStep.ASKING_RULES, len(asking) * progress.candidates)
+        for place, asked in enumerate(asking, start=1):
+            await self._ask(asked, progress)
+            progress.done = place * progress.candidates
 
-    async def _ask(self, asked: _Asked) -> None:
+    async def _ask(self, asked: _Asked, progress: PlanProgress) -> None:
         rule = asked.owned.rule
         stamp = {"plugin": asked.owned.plugin, "rule": rule.name, "because": rule.because}
         await execute(self.conn, "batch/add_rule", **self.run.key, rule_no=asked.number, **stamp)
         if rule.denies is not None:
             await self._select(asked, rule.denies, because=Sql("null::text"))
         else:
-            await self._check(asked)
+            await self._check(asked, progress)
 
     async def _select(self, asked: _Asked, denies: Sql, because: Sql) -> None:
         with blaming(asked.owned.plugin, f"rule {asked.owned.rule.name!r}"):
@@ -78,7 +87,7 @@ class PlanRules:
                 masks=list(asked.spoken.values()),
             )
 
-    async def _check(self, asked: _Asked) -> None:
+    async def _check(self, asked: _Asked, progress: PlanProgress) -> None:
         """Ask a check about all candidates; its answers then go the way of those in SQL."""
         await execute(self.conn, "batch/create_answer")
         reader = DistrictReader(self.db, self.run.district.district_id, self.today)
@@ -93,6 +102,7 @@ class PlanRules:
             ]
             if records:
                 await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
+            progress.advance(len(rows))
         await self._select(asked, Sql("select * from answer"), because=Sql("d.because"))
         await execute(self.conn, "batch/drop_answer")
 
