@@ -35,9 +35,8 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
         raise _wrong_state(run, words)
     row = await fetchrow(conn, "batch/cancel", **key)
     assert row is not None
-    if (
-        run["status"] != "PLANNING"
-    ):  # else its rows may be locked by the plan that is being made: its worker forgets it
+    # The rows of a plan in the making may be locked by it: it finds itself cancelled, and its worker removes them.
+    if run["status"] != "PLANNING":
         await execute(conn, "batch/forget_plan", **key)
     await let_stand(conn, key, run["reverts_run_id"])
     await notify_moved(conn, **key)
