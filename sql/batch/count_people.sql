@@ -1,8 +1,8 @@
 -- Counts the people whom a run concerns: of a household phone all distinct active members of the households of {changed},
 -- which gives household_id and the bits (D17); else as many as were updated.
--- Parameters: district_id, batch_run_id
+-- Parameters: district_id, batch_run_id, today (null: the day that is noted with the run)
 with run as materialized (
-  select today from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
+  select coalesce(:today::date, today) as today from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
 ),
 person_reasons as (
   select m.person_id, bit_or(changed.reasons) as reasons

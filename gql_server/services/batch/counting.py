@@ -1,6 +1,7 @@
 """The counts of a run's cells: foreseen by a plan, or of what was really done (D16-D20)."""
 
 from collections.abc import Sequence
+from datetime import date
 
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, statement
@@ -41,7 +42,12 @@ def _went(tally: Tally, *, reverts: bool) -> tuple[int, ...]:
     return tally.flipped, same, tally.overwrote, tally.kept, tally.yielded
 
 
-async def count_people(conn: Connection, key: dict[str, int], changed: Sql | None = None) -> None:
-    """Count the people whom a run concerns (D17), by its log or by `changed`: household_id and the bits."""
+async def count_people(
+    conn: Connection, key: dict[str, int], changed: Sql | None = None, today: date | None = None
+) -> None:
+    """Count the people whom a run concerns (D17), by its log or by `changed`: household_id and the bits.
+
+    `today`: the day that "active" is judged by (D6), where it is not yet noted with the run.
+    """
     changed = changed or statement("batch/logged").having(batch_run_id=key["batch_run_id"])
-    await execute(conn, statement("batch/count_people").fill(changed=changed), **key)
+    await execute(conn, statement("batch/count_people").fill(changed=changed), **key, today=today)

@@ -95,13 +95,13 @@ async def _gather(plan: Plan, host: PluginHost) -> tuple[int, int | None]:
 
 
 async def _end(plan: Plan, **planned: float | None) -> None:
-    """End the plan; of one that is to be looked at count the people, now that its day is noted. Raises LeaseLost."""
+    """End the plan; of one that is to be looked at count the people. Raises LeaseLost."""
+    if plan.run.plan_only:
+        foreseen = statement("batch/foreseen").fill(decided=_decided(plan))
+        await count_people(plan.conn, plan.run.key, foreseen, plan.today)
     if await fetchval(plan.conn, "batch/planned", **plan.run.held, today=plan.today, **planned) is None:
         raise LeaseLost
     await notify_moved(plan.conn, **plan.run.key)
-    if plan.run.plan_only:
-        foreseen = statement("batch/foreseen").fill(decided=_decided(plan))
-        await count_people(plan.conn, plan.run.key, foreseen)
 
 
 async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:

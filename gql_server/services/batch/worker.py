@@ -197,8 +197,8 @@ class BatchWorker:
     async def _renew(self, run: Run, progress: PlanProgress) -> None:
         """Renew the lease until it is lost, at once when the plan has got further, and write down how far."""
         renew_seconds = min(self._lease_seconds / 3, _RENEW_SECONDS)
-        clock, renewed, written = asyncio.get_running_loop().time, 0.0, progress.noted
-        held = True
+        clock = asyncio.get_running_loop().time
+        renewed, written, held = clock(), progress.noted, True
         while held:
             await asyncio.sleep(min(renew_seconds, _PROGRESS_SECONDS))
             noted = progress.noted
