@@ -23,6 +23,7 @@ from gql_server.errors import ConfigurationError
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 from gql_server.services.batch.service import BatchService
+from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
@@ -66,9 +67,13 @@ async def check_ready(conn: Connection, host: PluginHost) -> None:
 
 
 def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
-    """Wire one server on an open pool. The batch worker runs as long as the application. Raises ConfigurationError."""
+    """Wire one server on an open pool. Its batch worker and its ear for runs that move are up as long as it is.
+
+    Raises ConfigurationError.
+    """
     signing_key = settings.signing_key.get_secret_value() if settings.signing_key else ""
     schema = build_schema()
+    signals = RunSignals(db)
     worker = BatchWorker(
         db,
         host,
@@ -91,7 +96,9 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         db=db,
         host=host,
         services=Services(
-            BatchService(db, host, worker), PreferenceService(db, host), FilterService(db, host)
+            BatchService(db, host, worker, signals, poll_seconds=settings.batch_watch_seconds),
+            PreferenceService(db, host),
+            FilterService(db, host),
         ),
         pages=PageLimits(settings.max_vendor_page_size, settings.max_page_size),
         graphiql=settings.graphiql,
@@ -102,11 +109,13 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
             await check_ready(conn, host)
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(worker.run())
+        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     app = web.Application(client_max_size=settings.max_body_bytes)
     add_routes(app, handler, ready)

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     batch_poll_seconds: float = Field(
         1, gt=0, description="How often a server looks for batch runs left by others."
     )
+    batch_watch_seconds: float = Field(
+        0.5, gt=0, description="How often a watched batch run is looked at where no notification tells of it."
+    )
     batch_chunk_size: int = Field(
         10_000, ge=1, description="Preference rows that one transaction of a run writes."
     )

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import strawberry
 
-from gql_server.domain.batch import FilterKind, Setting
+from gql_server.domain.batch import FilterKind, PlanningStep, Setting
 from gql_server.domain.changes import ChangeKind, Source
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.viewer import Role
@@ -18,6 +18,7 @@ __all__ = [
     "ContactPointKind",
     "FilterKind",
     "Method",
+    "PlanningStep",
     "Role",
     "Setting",
     "Source",
@@ -51,6 +52,7 @@ for enum, description in {
     ChangeKind: "What a change was a change of.",
     FilterKind: "What a saved filter selects from.",
     BatchStatus: "Where a batch run stands.",
+    PlanningStep: "What the plan of a batch run is at.",
     Audience: "Whom a message is for.",
 }.items():
     strawberry.enum(enum, description=description)
@@ -109,6 +111,12 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "FAILED": "Stopped by an error; see `errors`.",
         "REVERTING": "Undoes what it did.",
         "REVERTED": "What it did is undone.",
+    },
+    "PlanningStep": {
+        "SELECTING_PEOPLE": "Selects the people; for a revert: reads what the run to undo has changed.",
+        "FINDING_CHANNELS": "Finds their channels; counted in contact points of the matrix.",
+        "ASKING_RULES": "Asks the rules; counted in channels times rules.",
+        "WRITING_PLAN": "Writes down what is to be done.",
     },
     "Audience": {
         "STUDENT_CONTACTS": "The messenger contacts of the students.",

@@ -23,15 +23,22 @@ _WORDS = {
     "APPLYING": "Applying",
     "REVERTING": "Reverting",
 }
+_PLANNING_WORDS = {
+    "SELECTING_PEOPLE": "selecting the people",
+    "FINDING_CHANNELS": "finding their channels",
+    "ASKING_RULES": "asking the rules",
+    "WRITING_PLAN": "writing the plan",
+}
 RUN_FIELDS = """
 fragment run on BatchRun {
   id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt population errors
-  progress { done total } queuedBehind { id } reverts { id } revertedBy { id progress { done total } }
+  progress { ...progress } queuedBehind { id } reverts { id } revertedBy { id progress { ...progress } }
   restored leftAlone difference { leftPopulation choseSince excludedSince outdated }
   results {
     contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone peopleAffected
   }
-}"""
+}
+fragment progress on BatchProgress { done total planning { step done total } }"""
 _SUBMIT = f"""
 mutation submit($input: BatchSetPreferencesInput!) {{
   batchSetPreferences(input: $input) {{ run {{ ...run }} userErrors {{ code message path }} }}
@@ -105,9 +112,13 @@ async def _states(client: GraphQLClient, run: Json) -> AsyncIterator[Json]:
 
 def _show_progress(progress: Progress, task: TaskID, run: Json) -> None:
     working = run["revertedBy"] if run["status"] == "REVERTING" and run["revertedBy"] else run
-    done, total = working["progress"]["done"], working["progress"]["total"]
+    told = working["progress"]
     behind = run["queuedBehind"]
     words = _WORDS.get(run["status"], run["status"].capitalize())
+    if told["planning"]:
+        told = told["planning"]
+        words = f"{words}: {_PLANNING_WORDS.get(told['step'], told['step'])}"
+    done, total = told["done"], told["total"]
     progress.update(
         task,
         description=f"{words} behind {behind['id']}" if behind else words,

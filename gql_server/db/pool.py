@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import asyncpg
 
+from gql_server.db.listen import listening
 from gql_server.db.protocols import Connection
 from gql_server.errors import Unavailable
 
@@ -31,7 +32,8 @@ class _LeanConnection(asyncpg.Connection):
 class Pool:
     """A `Database` on an asyncpg pool."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", acquire_timeout: float) -> None:
+    def __init__(self, dsn: str, pool: "asyncpg.Pool[Any]", acquire_timeout: float) -> None:
+        self._dsn = dsn
         self._pool = pool
         self._acquire_timeout = acquire_timeout
 
@@ -53,6 +55,16 @@ class Pool:
     async def transaction(self) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
+
+    @asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        """Give the payloads that are notified on a channel from now on, until the connection is lost.
+
+        It is one of its own, outside the pool. Through a pooler that hands connections on after each transaction
+        nothing is heard. Raises Unavailable.
+        """
+        async with connect(self._dsn) as conn, listening(conn, channel) as payloads:
+            yield payloads
 
     async def close(self) -> None:
         await self._pool.close()
@@ -94,7 +106,7 @@ async def open_pool(
     except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
     assert pool is not None
-    return Pool(pool, acquire_timeout)
+    return Pool(dsn, pool, acquire_timeout)
 
 
 @asynccontextmanager

@@ -20,6 +20,13 @@ class FilterKind(StrEnum):
     CENSUS = "CENSUS"
 
 
+class PlanningStep(StrEnum):
+    SELECTING_PEOPLE = "SELECTING_PEOPLE"
+    FINDING_CHANNELS = "FINDING_CHANNELS"
+    ASKING_RULES = "ASKING_RULES"
+    WRITING_PLAN = "WRITING_PLAN"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One contact point and reason, and what to do with it (D13)."""

@@ -55,7 +55,10 @@ def filter_fields() -> Iterable[FilterField]:
 
 @hookspec
 def run_finished(run: RunSummary) -> None:
-    """Hear that a batch run ended, after its last commit. An error here is logged and changes nothing."""
+    """Hear that a batch run ended, after its last commit. An error here is logged and changes nothing.
+
+    It may be told twice of one run: that it is DONE, and later, when it has been undone, that it is REVERTED.
+    """
 
 
 @hookspec

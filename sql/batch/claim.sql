@@ -1,5 +1,5 @@
 -- Gives a worker a run, of any district, that nobody works: one whose turn it is (D21), the longest in the queue first,
--- or a plan, which waits for no turn; or one whose lease has expired or is the worker's own.
+-- or a plan, which waits for no turn; or one whose lease has expired or is the worker's own. A plan begins anew.
 -- Parameters: lease_owner, lease_seconds
 -- Columns: district_id, code, time_zone, batch_run_id, mode, scope, keep_chosen, status, requested_by, plan_only, planned_at, reverts_run_id
 with next as (
@@ -19,6 +19,9 @@ with next as (
 )
 update batch_run r
 set status = case when r.status = 'QUEUED' then 'PLANNING' else r.status end,
+  planning_step = case when r.status <> 'APPLYING' then 'SELECTING_PEOPLE'::planning_step end,
+  planning_done = case when r.status <> 'APPLYING' then 0 end,
+  planning_total = case when r.status <> 'APPLYING' then 0 end,
   lease_owner = :lease_owner, lease_expires_at = now() + make_interval(secs => :lease_seconds)
 from next
 join district d on d.district_id = next.district_id

@@ -1,3 +1,7 @@
--- Removes the plan of a run that has ended: the log holds what it did.
+-- Removes the plan of a run, if it has ended: the log holds what it did.
 -- Parameters: district_id, batch_run_id
-delete from batch_target where district_id = :district_id and batch_run_id = :batch_run_id
+delete from batch_target t
+using batch_run r
+where t.district_id = :district_id and t.batch_run_id = :batch_run_id
+  and r.district_id = :district_id and r.batch_run_id = :batch_run_id
+  and r.status in ('DONE', 'FAILED', 'CANCELLED', 'REVERTING', 'REVERTED')

@@ -1,7 +1,7 @@
 -- Narrows what was gathered to a plan that is to be applied: who has joined the population since is not touched. The old
 -- plan is taken away, to be written anew.
 -- Parameters: district_id, batch_run_id
--- Columns: gone (people and households of the plan that are selected no more)
+-- Columns: gone (people and households of the plan that are selected no more), candidates (how many are left)
 with planned as materialized (
   delete from batch_target t
   where t.district_id = :district_id and t.batch_run_id = :batch_run_id
@@ -20,7 +20,8 @@ fitting as (
   select household, subject_id, contact_point, fresh.method, fresh.address, fresh.on_mask & p.on_mask,
     fresh.off_mask & p.off_mask, p.yield_mask, fresh.barred_by
   from fresh join planned_one p using (household, subject_id, contact_point)
-  returning household, subject_id
+  returning household, subject_id, barred_by
 )
 select (select count(*) from (select distinct household, subject_id from planned_one) p)
-  - (select count(*) from (select distinct household, subject_id from fitting) f) as gone
+  - (select count(*) from (select distinct household, subject_id from fitting) f) as gone,
+  (select count(*) from fitting where barred_by is null) as candidates

@@ -1,11 +1,14 @@
 -- Ends the plan of a run, unless it was cancelled or another worker has taken it over. A plan that is not to be applied
--- yet is given up by its worker; one that is applied keeps its population.
--- Parameters: district_id, batch_run_id, lease_owner, today, population, total
+-- yet is given up by its worker; one that is applied keeps its population, and says how it fits. This locks the run: as the
+-- last of the plan's statements, so that the lease can be renewed and the run cancelled until then.
+-- Parameters: district_id, batch_run_id, lease_owner, today, population, total, gone (null for what is not fitted), max_age_seconds
 -- Columns: batch_run_id
 update batch_run
 set status = case when plan_only then 'PLANNED'::batch_status else 'APPLYING' end,
   today = :today, population = case when planned_at is null then :population else population end, total = :total,
+  left_population = :gone, plan_outdated = planned_at < now() - make_interval(secs => :max_age_seconds),
   planned_at = case when plan_only then now() else planned_at end,
+  planning_step = null, planning_done = null, planning_total = null,
   lease_owner = case when not plan_only then lease_owner end,
   lease_expires_at = case when not plan_only then lease_expires_at end
 where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner and status = 'PLANNING'

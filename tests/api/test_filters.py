@@ -275,12 +275,19 @@ async def test_ids_that_are_not_this_districts_filters_are_unknown(
 
 @pytest.mark.parametrize(
     ("status", "kept"),
-    [("QUEUED", True), ("PLANNING", True), ("APPLYING", True), ("DONE", False), ("FAILED", False)],
+    [
+        ("QUEUED", True),
+        ("PLANNING", True),
+        ("PLANNED", True),
+        ("APPLYING", True),
+        ("DONE", False),
+        ("FAILED", False),
+    ],
 )
 async def test_a_filter_in_use_is_kept(
     filters: FilterService, district: DistrictBuilder, status: str, kept: bool
 ) -> None:
-    """A filter cannot be deleted under a run that will select its people by it."""
+    """A filter cannot be deleted under a run that will select its people by it; a plan too (D12)."""
     admin = viewer(district.district)
     number = await filters.save(admin, name="A", kind=STUDENT, criteria=NINTH)
     await district.insert(

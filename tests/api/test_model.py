@@ -25,6 +25,7 @@ from gql_server.errors import Rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.service import BatchService
+from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.model import (
     FILTER_KINDS,
@@ -242,7 +243,7 @@ async def batches(db: Pool, host: PluginHost) -> AsyncIterator[BatchService]:
     """The batch service, with a worker that takes small chunks."""
     worker = BatchWorker(db, host, chunk_size=3, poll_seconds=0.05)
     task = asyncio.create_task(worker.run())
-    yield BatchService(db, host, worker)
+    yield BatchService(db, host, worker, RunSignals(db), poll_seconds=0.02)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

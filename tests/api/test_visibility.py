@@ -72,7 +72,8 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
         ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt progress population "
         "results errors exclusions samples difference queuedBehind reverts revertedBy restored leftAlone",
     },
-    "BatchProgress": {ADMIN: "done total"},
+    "BatchProgress": {ADMIN: "done total planning"},
+    "BatchPlanning": {ADMIN: "step done total"},
     "BatchCellResult": {
         ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
         "peopleAffected",

@@ -1,4 +1,4 @@
-"""Watching a run below the API: by the poll, by the worker's signals, over lost connections."""
+"""Watching a run: by the poll, by signals of this process and of others, over lost connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,9 +8,10 @@ import pytest
 from gql_server.db.pool import Pool
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.watch import RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
-from tests.support.batch import CELL, Batches, admin, cells, working
+from tests.support.batch import CELL, Batches, admin, cells, hearing, working
 from tests.support.builder import DistrictBuilder
 
 PATIENCE, STUDENTS = 20, 40
@@ -29,9 +30,9 @@ async def waiting(db: Pool, host: PluginHost, district: DistrictBuilder) -> tupl
 async def test_a_run_of_another_process_is_seen_by_the_poll(
     db: Pool, district: DistrictBuilder, waiting: tuple[Batches, str]
 ) -> None:
-    """Without a signal from the worker that works it, a run is watched to its end all the same."""
+    """Where no signal is heard, a run is watched to its end all the same."""
     batches, run = waiting
-    states = watch_run(db, admin(district), run, poll_seconds=0.01)
+    states = watch_run(db, admin(district), run, RunSignals(db), poll_seconds=0.01)
     seen = [await anext(states)]
     async with working(batches.worker), asyncio.timeout(PATIENCE):
         seen += [state async for state in states]
@@ -43,14 +44,15 @@ async def test_a_run_of_another_process_is_seen_by_the_poll(
 async def test_a_signal_hastens_the_next_look(
     db: Pool, district: DistrictBuilder, waiting: tuple[Batches, str]
 ) -> None:
-    """What this process's worker does is seen at once, however seldom the poll looks."""
+    """What a worker does is seen at once, however seldom the poll looks."""
     batches, run = waiting
-    states = watch_run(db, admin(district), run, poll_seconds=600, signals=batches.worker)
-    assert (await anext(states)).status == "QUEUED"
-    following = asyncio.create_task(_last(states))
-    await asyncio.sleep(0.1)  # it waits for a signal now
-    async with working(batches.worker), asyncio.timeout(PATIENCE):
-        assert (await following).status == "DONE"
+    async with hearing(db) as signals:
+        states = watch_run(db, admin(district), run, signals, poll_seconds=600)
+        assert (await anext(states)).status == "QUEUED"
+        following = asyncio.create_task(_last(states))
+        await asyncio.sleep(0.1)  # it waits for a signal now
+        async with working(batches.worker), asyncio.timeout(PATIENCE):
+            assert (await following).status == "DONE"
 
 
 async def _last(states: AsyncIterator[RunState]) -> RunState:
@@ -62,7 +64,7 @@ async def test_a_watch_outlasts_lost_connections(
 ) -> None:
     """Connections that are cut while a run is watched delay what is told; the end is still seen."""
     batches, run = waiting
-    states = watch_run(db, admin(district), run, poll_seconds=0.002)
+    states = watch_run(db, admin(district), run, RunSignals(db), poll_seconds=0.002)
     assert (await anext(states)).status == "QUEUED"
     following = asyncio.create_task(_last(states))
     for _ in range(10):

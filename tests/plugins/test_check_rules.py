@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,50 +10,13 @@ import pytest
 import structlog
 
 from gql_server.db.pool import Pool
-from gql_server.db.statements import resource_folder
 from gql_server.domain.batch import Cell
-from gql_server.hooks import Candidate, Deny, Reader, Rule, Verdict, hookimpl
-from gql_server.hooks.host import PluginHost
+from gql_server.hooks import Candidate, Deny, Reader, Verdict
 from gql_server.services.batch.rules import CHECK_CHUNK
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, Batches, cells, working
 from tests.support.builder import DistrictBuilder
-
-Check = Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Any]]]
-
-
-class Odd:
-    """A plug-in with one check."""
-
-    def __init__(self, check: Check) -> None:
-        self.check = check
-
-    @hookimpl
-    def eligibility_rules(self, request: object) -> list[Rule]:
-        return [Rule("looks", "It looks odd.", check=self.check)]
-
-
-def host_with(check: Check) -> PluginHost:
-    return PluginHost([resource_folder("plugins")], given={"odd": Odd(check)})
-
-
-async def crowd(district: DistrictBuilder, number: int) -> int:
-    """Add students with a cell phone, in one go, and return the first one's number."""
-    school = await district.school()
-    first: int = await district.conn.fetchval(
-        "insert into person (district_id, first_name, last_name)"
-        " select $1, 'S', n::text from generate_series(1, $2::integer) n returning person_id",
-        district.id, number,
-    )  # fmt: skip
-    await district.conn.execute(
-        "insert into enrollment (district_id, person_id, school_id, school_year, grade)"
-        " select $1, person_id, $2, 2026, '09' from person where district_id = $1", district.id, school,
-    )  # fmt: skip
-    await district.conn.execute(
-        "insert into contact_point select $1, person_id, 'CELL_PHONE', person_id::text from person"
-        " where district_id = $1", district.id,
-    )  # fmt: skip
-    return first
+from tests.support.checks import Check, crowd, host_with
 
 
 async def run(

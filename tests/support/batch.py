@@ -16,6 +16,7 @@ from gql_server.errors import Rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.service import BatchService
+from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.changes import ChangeSet, write_preferences
 from tests.support.builder import DistrictBuilder
@@ -52,12 +53,27 @@ async def working(worker: BatchWorker) -> AsyncIterator[BatchWorker]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+@asynccontextmanager
+async def hearing(db: Pool) -> AsyncIterator[RunSignals]:
+    """Listen for runs that move, for the length of the block."""
+    signals = RunSignals(db)
+    with signals.watch(0, 0) as listening:  # all who watch are told when it begins
+        task = asyncio.create_task(signals.run())
+        await listening.wait()
+    try:
+        yield signals
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class Batches:
     """Submits batches for one district as its administrator."""
 
     def __init__(self, db: Pool, host: PluginHost, district: DistrictBuilder, worker: BatchWorker) -> None:
         self.db, self.host, self.district, self.worker = db, host, district, worker
-        self.service = BatchService(db, host, worker)
+        # Without an ear for signals: a short poll is enough here.
+        self.service = BatchService(db, host, worker, RunSignals(db), poll_seconds=0.02)
 
     async def run(
         self, *named: Cell, mode: str = "STUDENTS", scope: ScopeInput | None = None,

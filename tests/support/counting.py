@@ -1,7 +1,7 @@
 """A database that counts the statements sent to PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from gql_server.db.protocols import Connection, Database
@@ -30,6 +30,9 @@ class CountingDatabase:
     async def transaction(self) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
+
+    def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        return self._inner.listen(channel)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -8,7 +8,7 @@ district.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gql_server.db.protocols import Connection
 from gql_server.domain.channels import ContactPointKind, Method
@@ -156,7 +156,7 @@ async def _run(marked: Marked) -> None:
 
 
 async def _plan(marked: Marked) -> None:
-    """A plan that waits to be applied, the revert of the finished run, and a plan that was applied."""
+    """A plan that waits to be applied, the revert of the finished run, a plan that was applied, one in the making."""
     builder = marked.builder
     values = {"mode": "STUDENTS", "scope": "{}", "requested_by": "ADMIN"}
     planned = await builder.insert(
@@ -184,6 +184,11 @@ async def _plan(marked: Marked) -> None:
             "batch_run", "batch_run_id", **values, status="DONE", reverts_run_id=marked.ids["run"]["undone"],
             left_population=1, plan_outdated=False,
         ),
+    )  # fmt: skip
+    await builder.insert(
+        "batch_run", **values, status="PLANNING", dry_run=True, plan_only=True, planning_step="ASKING_RULES",
+        planning_done=1, planning_total=2,
+        lease_owner="another", lease_expires_at=datetime.now(UTC) + timedelta(hours=1),
     )  # fmt: skip
 
 

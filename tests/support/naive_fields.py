@@ -363,6 +363,14 @@ def _progress(eyes: Eyes, run: Row) -> Row:
     return run
 
 
+@answers("BatchProgress.planning")
+def _planning(eyes: Eyes, run: Row) -> Row | None:
+    """How far its plan is; of a run that is no longer PLANNING nothing, whatever its row says."""
+    if run["status"] != "PLANNING" or run["planning_step"] is None:
+        return None
+    return {name: run[f"planning_{name}"] for name in ("step", "done", "total")}
+
+
 @answers("BatchRun.results")
 def _results(eyes: Eyes, run: Row) -> list[Row]:
     cells = {(c["contact_point"], c["reason"]): c

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from gql_server.db.protocols import Connection
+from gql_server.domain.batch import PlanningStep
 from gql_server.domain.changes import ChangeKind, Source
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
@@ -197,7 +198,7 @@ class _Maker:
                  "done": self._id(9), "errors": self._one([[], ["It broke.", 'At "noon".']]),
                  "plan_only": self._one([True, False]), "queued_at": self._moment(),
                  "planned_at": self._one([None, self._moment()]),
-                 "reverts_run_id": self._one([None, *range(1, n)]), **self._fit()}
+                 "reverts_run_id": self._one([None, *range(1, n)]), **self._fit(), **self._planning()}
                 for n, status in zip(numbers, states, strict=True)
             ],
             "batch_cell": [
@@ -231,6 +232,14 @@ class _Maker:
         if self._one([True, False]):
             return {"left_population": None, "plan_outdated": None}
         return {"left_population": self._id(9), "plan_outdated": self._one([True, False])}
+
+    def _planning(self) -> dict[str, Any]:
+        """How far a plan is, of a run that may be PLANNING."""
+        return {
+            "planning_step": self._one([None, *PlanningStep]),
+            "planning_done": 1,
+            "planning_total": self._id(9),
+        }
 
     def _history(self) -> Tables:
         actors = ("ADMIN", "GUARDIAN:P5", "STAFF:P9")

@@ -5,7 +5,7 @@ from typing import Optional
 
 import strawberry
 
-from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, Setting
+from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, PlanningStep, Setting
 from gql_server.api.fields import After, First, OptionalFirst, column, joined, linked
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
@@ -57,10 +57,22 @@ class BatchOptions:
     )
 
 
+@strawberry.type(
+    description="How far the plan of a run is. A plan that another server takes over begins anew."
+)
+class BatchPlanning:
+    step: PlanningStep = column("What it is at.")
+    done: int = column("How much of the step is done, in the measure of the step.")
+    total: int = column("How much there is of the step; 0 where that cannot be told.")
+
+
 @strawberry.type(description="People (and, for the household phone, households) to do and done.")
 class BatchProgress:
     done: int = column("Done so far.")
     total: int = column("To do in all; 0 until the run is planned.")
+    planning: BatchPlanning | None = joined(
+        Link("batch_planning", _OF_RUN), "How far the plan is; null unless the run is PLANNING."
+    )
 
 
 @strawberry.type(description="What became of one cell of the matrix.")

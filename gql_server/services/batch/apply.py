@@ -8,6 +8,7 @@ from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.run import LeaseLost, Run
+from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import ChangeSet, Written, write_preferences
 from gql_server.services.districts import reason_bits
 
@@ -39,6 +40,8 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
             return None
         bits = await reason_bits(conn, run.district.district_id)
         await execute(conn, "batch/done", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
+        # Here: what follows locks the district, for no longer than it must.
+        await notify_moved(conn, **run.key)
         written = await write_preferences(
             conn,
             ChangeSet(run.district.district_id, source(run), run.requested_by, run.batch_run_id),
@@ -57,7 +60,10 @@ async def finish_run(db: Database, run: Run) -> Ended:
     """End a run whose chunks are all done; a run that it undoes is then REVERTED. Raises LeaseLost."""
     async with db.transaction() as conn:
         row = await fetchrow(conn, "batch/finish", **run.held)
-    if row is None:
-        raise LeaseLost
+        if row is None:
+            raise LeaseLost
+        await notify_moved(conn, **run.key)
+        if row["reverted"] is not None:
+            await notify_moved(conn, district_id=run.district.district_id, batch_run_id=row["reverted"])
     reverted = None if row["reverted"] is None else encode_id(IdKind.BATCH_RUN, row["reverted"])
     return Ended(row["population"], reverted)

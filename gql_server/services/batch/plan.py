@@ -6,7 +6,7 @@ from datetime import date
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchrow, fetchval, statement
-from gql_server.domain.batch import Cell, ChannelMasks, Setting, channel_masks
+from gql_server.domain.batch import Cell, ChannelMasks, PlanningStep, Setting, channel_masks
 from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.sql import Sql
@@ -16,9 +16,11 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import Barring, PlanRules
+from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import CHECK_SECONDS, blaming
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import Tally, table_slots
 from gql_server.services.districts import reason_bits
 
@@ -37,6 +39,7 @@ class Plan:
     cells: Sequence[Cell]
     bits: ReasonBits
     masks: Sequence[ChannelMasks]
+    progress: PlanProgress
 
 
 async def plan_run(
@@ -48,50 +51,57 @@ async def plan_run(
     lease_seconds: float = LEASE_SECONDS,
     check_seconds: float = CHECK_SECONDS,
     max_age: float = PLAN_MAX_AGE,
+    progress: PlanProgress | None = None,
 ) -> None:
     """Plan a run that is PLANNING and leave it APPLYING, or PLANNED. Killed in the middle, it leaves nothing.
 
     A plan that is to be applied is fitted to what has changed since: who is selected no more and what a rule
     denies now is taken out and counted; nothing is added. `chunk_size` is the number of channels, at most, that
-    one transaction will write. `lease_seconds`: how long the lease holds. `max_age`: see PLAN_MAX_AGE.
+    one transaction will write. `lease_seconds`: how long the lease holds. `max_age`: see PLAN_MAX_AGE. `progress`:
+    where to note how far the plan is.
     Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
     """
     async with db.transaction() as conn:
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
-        plan = await _prepare(conn, run)
+        plan = await _prepare(conn, run, progress or PlanProgress())
+        gone = None
         if run.reverts is not None:
             population = await _look_back(plan)
+            plan.progress.begin(PlanningStep.WRITING_PLAN)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
             rules = host.rules(Request(Context.BATCH, run.mode, tuple(plan.cells)))
-            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds)
-            population = await _gather(plan, host, await asked.bar(rules), max_age)
+            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds, plan.progress)
+            population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
+            plan.progress.begin(PlanningStep.WRITING_PLAN)
             await execute(conn, "batch/exclude", **run.key, since=run.planned_at is not None)
             weighed = statement("batch/weighed")
             total = await (_foresee(plan) if run.plan_only else _aim(plan, weighed, chunk_size))
-        await _end(plan, population, total)
+        await _end(plan, population=population, total=total, gone=gone, max_age_seconds=max_age)
 
 
-async def _gather(plan: Plan, host: PluginHost, barring: Barring, max_age: float) -> int:
-    """Gather the candidates, of a plan that is to be applied those that still fit; return the population."""
+async def _gather(plan: Plan, host: PluginHost, barring: Barring) -> tuple[int, int | None]:
+    """Gather the candidates, of a plan that is to be applied those that still fit.
+
+    Return the population, and of a plan that is to be applied how many of its people and households are gone.
+    """
     population = await _select(plan, host)
     await _find_channels(plan, barring)
     if plan.run.planned_at is None:
         await _hold_enabled(plan)
-    else:
-        await _fit(plan, max_age)
-    return population
+        return population, None
+    return population, await _fit(plan)
 
 
-async def _end(plan: Plan, population: int, total: int) -> None:
+async def _end(plan: Plan, **planned: float | None) -> None:
     """End the plan. Raises LeaseLost."""
-    planned = {"today": plan.today, "population": population, "total": total}
-    if await fetchval(plan.conn, "batch/planned", **plan.run.held, **planned) is None:
+    if await fetchval(plan.conn, "batch/planned", **plan.run.held, today=plan.today, **planned) is None:
         raise LeaseLost
+    await notify_moved(plan.conn, **plan.run.key)
 
 
-async def _prepare(conn: Connection, run: Run) -> Plan:
+async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:
     cells = [
         Cell(
             ContactPointKind(row["contact_point"]),
@@ -101,7 +111,7 @@ async def _prepare(conn: Connection, run: Run) -> Plan:
         for row in await fetch(conn, "batch/cells", **run.key)
     ]
     bits = await reason_bits(conn, run.district.district_id)
-    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits))
+    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), progress)
 
 
 async def _select(plan: Plan, host: PluginHost) -> int:
@@ -124,6 +134,7 @@ async def _select(plan: Plan, host: PluginHost) -> int:
 async def _find_channels(plan: Plan, barring: Barring) -> None:
     """Find the candidates: the people's own channels, their households' phones (D14, D17)."""
     conn = plan.conn
+    plan.progress.begin(PlanningStep.FINDING_CHANNELS, len(plan.masks))
     await execute(conn, "batch/create_gathered")
     await execute(conn, "batch/create_candidate")
     for masks in plan.masks:
@@ -140,23 +151,24 @@ async def _find_channels(plan: Plan, barring: Barring) -> None:
                 on_mask=masks.on_mask,
                 off_mask=masks.off_mask,
             )
+        plan.progress.advance()
     await execute(conn, Sql("analyze gathered"))
 
 
 async def _hold_enabled(plan: Plan) -> None:
     """Raise Rejected where a cell is not enabled, now that it is known who is selected (D15)."""
-    named = [masks.contact_point for masks in plan.masks]
-    on_record = {
-        row["contact_point"] for row in await fetch(plan.conn, "batch/on_record", contact_points=named)
-    }
+    gathered = await fetch(plan.conn, "batch/gathered")
+    plan.progress.candidates = sum(row["candidates"] for row in gathered)
+    on_record = {row["contact_point"] for row in gathered if row["on_record"]}
+    named = {masks.contact_point for masks in plan.masks}
     words = out_of_reach(plan.cells, {kind for kind in named if kind not in on_record})
     words |= await switched_off(plan.conn, plan.run.district.district_id, plan.cells)
     if words:
         raise Rejected(not_enabled(words))
 
 
-async def _fit(plan: Plan, max_age: float) -> None:
-    """Narrow the candidates to those of a plan that is to be applied, and count who is gone.
+async def _fit(plan: Plan) -> int:
+    """Narrow the candidates to those of a plan that is to be applied; return how many of it are gone.
 
     Raises Rejected where the district has switched a cell off since (D15).
     """
@@ -164,9 +176,12 @@ async def _fit(plan: Plan, max_age: float) -> None:
     words = await switched_off(conn, run.district.district_id, plan.cells)
     if words:
         raise Rejected(not_enabled(words))
-    gone = await fetchval(conn, "batch/narrow", **run.key)
+    narrowed = await fetchrow(conn, "batch/narrow", **run.key)
+    assert narrowed is not None
+    plan.progress.candidates = narrowed["candidates"]
     await execute(conn, Sql("analyze gathered"))
-    await fetch(conn, "batch/begin_applying", **run.key, gone=gone, max_age_seconds=max_age)
+    await execute(conn, "batch/begin_applying", **run.key)
+    return int(narrowed["gone"])
 
 
 async def _aim(plan: Plan, weighed: Sql, chunk_size: int) -> int:

@@ -7,11 +7,12 @@ from datetime import date
 
 from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, fetchval, statement
-from gql_server.domain.batch import ChannelMasks
+from gql_server.domain.batch import ChannelMasks, PlanningStep
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
 from gql_server.hooks import Candidate, Deny, Sql
 from gql_server.hooks.host import OwnedRule
+from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import (
     CHECK_CHUNK,
     DistrictReader,
@@ -69,6 +70,7 @@ class PlanRules:
     bits: ReasonBits
     today: date
     check_seconds: float
+    progress: PlanProgress
 
     async def bar(self, rules: Iterable[OwnedRule]) -> Barring:
         """Record the rules that bar channels and return them, to be asked where the candidates are found."""
@@ -76,12 +78,20 @@ class PlanRules:
         return Barring(numbered)
 
     async def ask(self, rules: Iterable[OwnedRule]) -> None:
-        """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError."""
+        """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError.
+
+        The measure of progress is candidates times rules.
+        """
         await execute(self.conn, "batch/create_denied")
+        asking = []
         for owned in rules:
             spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
             if spoken and owned.rule.bars is None:
-                await self._ask(_Asked(await self._add(owned), owned, spoken))
+                asking.append(_Asked(await self._add(owned), owned, spoken))
+        self.progress.begin(PlanningStep.ASKING_RULES, len(asking) * self.progress.candidates)
+        for place, asked in enumerate(asking, start=1):
+            await self._ask(asked)
+            self.progress.done = place * self.progress.candidates
 
     async def _add(self, owned: OwnedRule) -> int:
         """Record a rule and return its number."""
@@ -123,6 +133,7 @@ class PlanRules:
             ]
             if records:
                 await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
+            self.progress.advance(len(rows))
         await self._select(asked, Sql("select * from answer"), because=Sql("d.because"))
         await execute(self.conn, "batch/drop_answer")
 

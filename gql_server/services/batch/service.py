@@ -17,12 +17,11 @@ from gql_server.services.batch.idempotency import find_run, key_errors, take_key
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import dump_scope, resolve_scope
+from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
-from gql_server.services.batch.watch import RunState, watch_run
+from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
-
-_POLL_SECONDS = 0.5
 
 
 class _KeyTaken(Exception):
@@ -30,12 +29,22 @@ class _KeyTaken(Exception):
 
 
 class BatchService:
-    """Records runs; the worker works them."""
+    """Records runs, which the worker works, and watches them; `poll_seconds`: see POLL_SECONDS."""
 
-    def __init__(self, db: Database, host: PluginHost, worker: BatchWorker) -> None:
+    def __init__(
+        self,
+        db: Database,
+        host: PluginHost,
+        worker: BatchWorker,
+        signals: RunSignals,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         self._db = db
         self._host = host
         self._worker = worker
+        self._signals = signals
+        self._poll_seconds = poll_seconds
 
     async def submit(self, viewer: Viewer, request: BatchRequest, wait_seconds: int) -> int:
         """Record a run, wait up to `wait_seconds` for its end, and return its number.
@@ -89,8 +98,8 @@ class BatchService:
         return batch_run_id
 
     def watch(self, viewer: Viewer, run_id: str) -> AsyncIterator[RunState]:
-        """Return the states of a run until it has ended: see `watch_run`, which this process's worker hastens."""
-        return watch_run(self._db, viewer, run_id, signals=self._worker)
+        """Return the states of a run until it has ended: see `watch_run`."""
+        return watch_run(self._db, viewer, run_id, self._signals, poll_seconds=self._poll_seconds)
 
     @asynccontextmanager
     async def _changing(self, viewer: Viewer, wait_seconds: int = 0) -> AsyncIterator[Connection]:
@@ -151,7 +160,7 @@ class BatchService:
 
     async def _watch(self, district_id: int, batch_run_id: int, seconds: float) -> None:
         """Have the run worked, and wait for it."""
-        with self._worker.watch(batch_run_id) as moved:
+        with self._signals.watch(district_id, batch_run_id) as moved:
             self._worker.wake()
             await self._wait(district_id, batch_run_id, moved, seconds)
 
@@ -161,7 +170,7 @@ class BatchService:
         deadline = loop.time() + seconds
         while (left := deadline - loop.time()) > 0:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, _POLL_SECONDS)):
+                async with asyncio.timeout(min(left, self._poll_seconds)):
                     await moved.wait()
             moved.clear()
             # The run is recorded: an answer that says it still runs is better than an error.

@@ -6,6 +6,7 @@ from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Viewer
 from gql_server.errors import Rejected, rejected
 from gql_server.hooks import RunSummary
+from gql_server.services.batch.signals import notify_moved
 
 _NOT_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
 
@@ -16,6 +17,7 @@ async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
     if run["status"] != "PLANNED":
         raise _wrong_state(run, "A run can be applied while it is PLANNED.")
     await execute(conn, "batch/queue", **key)
+    await notify_moved(conn, **key)
     return key["batch_run_id"]
 
 
@@ -33,8 +35,11 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
         raise _wrong_state(run, words)
     row = await fetchrow(conn, "batch/cancel", **key)
     assert row is not None
-    await execute(conn, "batch/forget_plan", **key)
-    await execute(conn, "batch/stand", **key)
+    # The rows of a plan in the making may be locked by it: it finds itself cancelled, and its worker removes them.
+    if run["status"] != "PLANNING":
+        await execute(conn, "batch/forget_plan", **key)
+    await let_stand(conn, key, run["reverts_run_id"])
+    await notify_moved(conn, **key)
     return key["batch_run_id"], RunSummary(run_id, row["mode"], "CANCELLED", row["population"])
 
 
@@ -51,6 +56,13 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     if run["status"] != "DONE" and not stopped:
         raise _wrong_state(run, "A run can be reverted once it has changed preferences and is DONE.")
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
+
+
+async def let_stand(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
+    """Let a run stand as it was before a revert, by the revert's key, that has ended without undoing it."""
+    if reverts is not None:
+        await execute(conn, "batch/stand", **key)
+        await notify_moved(conn, district_id=key["district_id"], batch_run_id=reverts)
 
 
 async def _lock(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str, int], Row]:
@@ -84,6 +96,7 @@ async def _begin_revert(
         reverts_run_id=key["batch_run_id"],
     )
     await execute(conn, "batch/forget_plan", **key)
+    await notify_moved(conn, **key)
     return revert
 
 

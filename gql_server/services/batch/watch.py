@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetchrow
@@ -12,41 +11,41 @@ from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, rejected
 from gql_server.services.batch.faults import passes
+from gql_server.services.batch.signals import RunSignals
 
 POLL_SECONDS = 0.5
-
-
-class Signals(Protocol):
-    """What knows when a run moves in this process: the worker."""
-
-    def watch(self, batch_run_id: int) -> AbstractContextManager[asyncio.Event]:
-        """Give an event that is set when the run may have moved on."""
-        ...
+"""How often a run that is watched is looked at where no signal comes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """How far a run is. `done` and `total` count people and households; `total` is 0 before the plan."""
+    """How far a run is. `done` and `total` count people and households; `total` is 0 before the plan.
+
+    The planning's are None unless the run is PLANNING: see PlanProgress.
+    """
 
     status: str
     done: int
     total: int
     population: int
     ended: bool
+    planning_step: str | None
+    planning_done: int | None
+    planning_total: int | None
 
 
 async def watch_run(
     db: Database,
     viewer: Viewer,
     run_id: str,
+    signals: RunSignals,
     *,
     poll_seconds: float = POLL_SECONDS,
-    signals: Signals | None = None,
 ) -> AsyncIterator[RunState]:
     """Yield a run's state at once, again whenever it has changed, and last when the run has ended.
 
-    A signal only hastens the next look at the database: what another process works is seen by the poll. No
-    connection is held between looks. A state that lasted for less than the time between looks is not seen.
+    A signal only hastens the next look at the database: without any a run is followed by the poll. No connection
+    is held between looks. A state that lasted for less than the time between looks is not seen.
     A database that cannot be reached for a while delays what is told, and ends nothing.
 
     Raises Forbidden to all but administrators, Unavailable where the first look fails, and Rejected with
@@ -61,7 +60,7 @@ async def watch_run(
             "UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id"
         )
     yield told
-    with signals.watch(batch_run_id) if signals else nullcontext(asyncio.Event()) as moved:
+    with signals.watch(district_id, batch_run_id) as moved:
         while not told.ended:
             try:
                 state = await _look(db, district_id, batch_run_id)

@@ -3,15 +3,13 @@
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from uuid import uuid4
 
 import structlog
 
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.domain.ids import IdKind, parse_id
 from gql_server.errors import PluginError, Rejected, place
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
@@ -19,14 +17,18 @@ from gql_server.services.batch.apply import apply_chunk, finish_run, source
 from gql_server.services.batch.faults import passes, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
+from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
+from gql_server.services.batch.signals import notify_moved
+from gql_server.services.batch.states import let_stand
 from gql_server.services.changes import tell_changed
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run stopped because of an error in the server. Its log, at this time, says which."
 _RELEASE_SECONDS = 2.0
 _RENEW_SECONDS = 2.0
+_PROGRESS_SECONDS = 0.4
 _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
@@ -60,7 +62,6 @@ class BatchWorker:
         self._check_seconds = check_seconds
         self._plan_max_age = plan_max_age
         self._recorded = asyncio.Event()
-        self._watched: dict[int, list[asyncio.Event]] = {}
 
     async def run(self) -> None:
         """Work runs until cancelled. Whatever fails, it goes on."""
@@ -73,21 +74,8 @@ class BatchWorker:
         """Look for a run now: one was recorded."""
         self._recorded.set()
 
-    @contextmanager
-    def watch(self, batch_run_id: int) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever this worker has moved the run on. Clear it to hear of the next time."""
-        event = asyncio.Event()
-        self._watched.setdefault(batch_run_id, []).append(event)
-        try:
-            yield event
-        finally:
-            self._watched[batch_run_id].remove(event)
-            if not self._watched[batch_run_id]:
-                del self._watched[batch_run_id]
-
     def tell_ended(self, run: RunSummary) -> None:
-        """Tell whoever watches, and the plug-ins, that a run has ended."""
-        self._tell_moved(parse_id(IdKind.BATCH_RUN, run.run_id))
+        """Tell the plug-ins that a run has ended."""
         for error in self._host.tell_run_finished(run):
             _log.error("plugin_failed", plugin=error.plugin, error=str(error))
 
@@ -116,6 +104,7 @@ class BatchWorker:
             await self._work(run)
         except LeaseLost:
             _log.info("batch_run_left", run=run.run_id)
+            await self._forget_plan(run)
         except (Rejected, PluginError) as error:
             words = [e.message for e in error.errors] if isinstance(error, Rejected) else [str(error)]
             cause = error.__cause__ or error
@@ -135,35 +124,39 @@ class BatchWorker:
         """Return the run to work now, if there is one. Of two workers who take a district's turn at once one has it."""
         try:
             async with self._db.transaction() as conn:
-                return await fetchrow(
+                row = await fetchrow(
                     conn, "batch/claim", lease_owner=owner, lease_seconds=self._lease_seconds
                 )
+                if row is not None:
+                    await notify_moved(conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"])
+                return row
         except Exception as error:
             if sqlstate(error) == _TAKEN:
                 return None
             raise
 
     async def _work(self, run: Run) -> None:
-        self._tell_moved(run.batch_run_id)
         if run.status == "PLANNING":
-            await self._while_renewing(run, self._plan(run))
-            self._tell_moved(run.batch_run_id)
+            await self._plan_while_renewing(run)
             if run.plan_only:
                 return
         while True:
             written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
             if written is None:
                 break
-            self._tell_moved(run.batch_run_id)
             tell_changed(self._host, run.district.code, source(run), written)
         ended = await finish_run(self._db, run)
         self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
         if ended.reverted is not None:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
+        await self._forget_plan(run)
+
+    async def _forget_plan(self, run: Run) -> None:
+        """Remove the plan of a run that has ended."""
         async with self._db.transaction() as conn:
             await execute(conn, "batch/forget_plan", **run.key)
 
-    async def _plan(self, run: Run) -> None:
+    async def _plan(self, run: Run, progress: PlanProgress) -> None:
         await plan_run(
             self._db,
             self._host,
@@ -172,6 +165,7 @@ class BatchWorker:
             lease_seconds=self._lease_seconds,
             check_seconds=self._check_seconds,
             max_age=self._plan_max_age,
+            progress=progress,
         )
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
@@ -179,17 +173,18 @@ class BatchWorker:
             population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
             if population is not None:
                 await execute(conn, "batch/forget_plan", **run.key)
-                await execute(conn, "batch/stand", **run.key)
+                await let_stand(conn, run.key, run.reverts)
+                await notify_moved(conn, **run.key)
         if population is not None:
             self.tell_ended(RunSummary(run.run_id, run.mode, "FAILED", population))
 
-    def _tell_moved(self, batch_run_id: int | None) -> None:
-        for event in self._watched.get(batch_run_id or 0, ()):
-            event.set()
-
-    async def _while_renewing(self, run: Run, work: Coroutine[None, None, None]) -> None:
-        """Do the work while the lease is renewed. Raises LeaseLost as soon as it is found lost."""
-        tasks = [asyncio.create_task(work), asyncio.create_task(self._renew(run))]
+    async def _plan_while_renewing(self, run: Run) -> None:
+        """Plan the run while its lease is renewed. Raises LeaseLost as soon as it is found lost."""
+        progress = PlanProgress()
+        tasks = [
+            asyncio.create_task(self._plan(run, progress)),
+            asyncio.create_task(self._renew(run, progress)),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if tasks[0] not in done:
@@ -200,23 +195,38 @@ class BatchWorker:
             await asyncio.gather(*tasks, return_exceptions=True)
         tasks[0].result()
 
-    async def _renew(self, run: Run) -> None:
-        """Renew the lease until it is lost."""
-        held = True
+    async def _renew(self, run: Run, progress: PlanProgress) -> None:
+        """Renew the lease until it is lost, at once when the plan has got further, and write down how far."""
+        renew_seconds = min(self._lease_seconds / 3, _RENEW_SECONDS)
+        clock = asyncio.get_running_loop().time
+        renewed, written, held = clock(), progress.noted, True
         while held:
-            await asyncio.sleep(min(self._lease_seconds / 3, _RENEW_SECONDS))
+            await asyncio.sleep(min(renew_seconds, _PROGRESS_SECONDS))
+            noted = progress.noted
+            if noted == written and clock() < renewed + renew_seconds:
+                continue
             try:
-                async with self._db.transaction() as conn:
-                    lease = await fetchval(conn, "batch/renew", **run.held, lease_seconds=self._lease_seconds)
-                    held = lease is not None
+                held = await self._write_progress(run, noted, moved=noted != written)
             except Exception as error:
                 _log.warning("batch_lease_not_renewed", run=run.run_id, error=type(error).__name__)
+            else:
+                renewed, written = clock(), noted
+
+    async def _write_progress(self, run: Run, noted: dict[str, object], *, moved: bool) -> bool:
+        """Renew the lease and write down how far the plan is. Return whether the lease is still held."""
+        async with self._db.transaction() as conn:
+            lease = {"lease_seconds": self._lease_seconds}
+            held = await fetchval(conn, "batch/note_planning", **run.held, **lease, **noted) is not None
+            if held and moved:
+                await notify_moved(conn, **run.key)
+        return held
 
     async def _release(self, run: Run) -> None:
         """Let another worker take the run over at once, if that can be said in time."""
         with suppress(Exception):
             async with asyncio.timeout(_RELEASE_SECONDS), self._db.transaction() as conn:
                 await execute(conn, "batch/release", **run.held)
+                await notify_moved(conn, **run.key)
 
     async def _sweep_for_ever(self) -> None:
         while True:
