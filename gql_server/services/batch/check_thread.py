@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Self
@@ -69,7 +70,8 @@ class CheckThread:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
+        with suppress(RuntimeError):  # a check can have stopped its loop
+            self._loop.call_soon_threadsafe(self._ended.set)
 
     async def ask(self, check: Check, candidates: Sequence[Candidate]) -> object:
         """Return what a check answers, whatever it is; cancelled, give the check up. Raises CheckFailed."""
