@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,15 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def shorten_pauses() -> None:
+    """Keep short what makes every request wait. To be called once all is loaded."""
+    # A full collection stops the process, for 40 to 90 ms. What is there by now stays, and need not be looked at again.
+    gc.collect()
+    gc.freeze()
+    # A thread in which a check computes gives the event loop its turn after so many seconds; by default after 5 ms.
+    sys.setswitchinterval(0.0005)
 
 
 def make_host(settings: Settings) -> PluginHost:
@@ -151,6 +161,7 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()
+        shorten_pauses()
         site = web.TCPSite(runner, settings.host, settings.port)
         try:
             await site.start()

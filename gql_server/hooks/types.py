@@ -101,12 +101,15 @@ class Reader(Protocol):
     """A read-only view of the district's data, for rules that need I/O."""
 
     async def fetch(self, sql: str, **args: object) -> Sequence[Mapping[str, object]]:
-        """Return the rows of a SELECT with named parameters; `district_id` and `today` are given."""
+        """Return the rows of a SELECT with named parameters; `district_id` and `today` are given.
+
+        Raises RuntimeError once the check has answered, or was given up: a reader is for one chunk.
+        """
         ...
 
 
 Check = Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Verdict | Deny]]]
-"""Answers a chunk of candidates, one verdict each, in their order."""
+"""Answers a chunk of candidates, one verdict each, in their order. Awaited in a thread other than the server's."""
 
 
 @dataclass(frozen=True, slots=True)

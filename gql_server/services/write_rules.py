@@ -13,7 +13,8 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 from gql_server.hooks import Candidate, Context, Deny, Request, Sql
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.services.batch.rules import DistrictReader, ask_check, blaming, denied_mask, spoken_of
+from gql_server.services.batch.check_thread import CheckThread, DistrictData
+from gql_server.services.batch.rules import ask_check, blaming, denied_mask, spoken_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,9 @@ class WriteRules:
             )
             for channel in channels
         ]
-        reader = DistrictReader(self.db, self.district_id, self.today)
-        verdicts = await ask_check(owned, candidates, reader)
+        data = DistrictData(self.db, self.district_id, self.today)
+        with CheckThread(owned.plugin, data) as thread:
+            verdicts = await ask_check(owned, candidates, thread)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -17,7 +18,7 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, Batches, cells, working
 from tests.support.builder import DistrictBuilder
-from tests.support.checks import crowd, host_with
+from tests.support.checks import crowd, host_checking
 from tests.support.command import COMMAND, environment
 from tests.support.server import TestServer, serving
 from tests.support.ws import PATIENCE, socket
@@ -42,17 +43,17 @@ async def ponder(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Ve
 
 
 class Gate:
-    """A check that can be made to wait."""
+    """A check that can be made to wait. It is asked in a thread of its own."""
 
     def __init__(self) -> None:
-        self.opened, self.reached = asyncio.Event(), asyncio.Event()
+        self.opened, self.reached = threading.Event(), threading.Event()
         self.opened.set()
         self.asked = 0
 
     async def __call__(self, candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
         self.asked += 1
         self.reached.set()
-        await self.opened.wait()
+        self.opened.wait(PATIENCE)
         return [Verdict.ALLOW] * len(candidates)
 
     def close(self) -> None:
@@ -64,7 +65,7 @@ class Gate:
 async def slow_server(db: Pool, district: DistrictBuilder) -> AsyncIterator[TestServer]:
     """A server with a rule that takes seconds for all of a district's students."""
     await crowd(district, PEOPLE)
-    async with serving(db, host_with(ponder), "maple", batch_watch_seconds=3600) as server:
+    async with serving(db, host_checking(ponder), "maple", batch_watch_seconds=3600) as server:
         yield server
 
 
@@ -148,13 +149,13 @@ async def applied_again(
     """Give a plan that is applied, and so PLANNING again, held up by a rule."""
     await crowd(district, 5)
     gate = Gate()
-    host = host_with(gate)
+    host = host_checking(gate)
     async with working(BatchWorker(db, host, poll_seconds=0.05, **limits)) as worker:
         batches = Batches(db, host, district, worker)
         run = await batches.run(*cells(CELL, "EMERGENCY"), dry_run=True)
         gate.close()
         await batches.apply(run, wait=0)
-        await asyncio.wait_for(gate.reached.wait(), PATIENCE)
+        assert await asyncio.to_thread(gate.reached.wait, PATIENCE)
         assert (await batches.row(run))["status"] == "PLANNING"
         yield batches, gate, run
 
@@ -202,8 +203,8 @@ async def test_a_plan_of_a_killed_server_begins_anew(
     )
     gate = Gate()
     gate.close()
-    async with working(BatchWorker(db, host_with(gate), poll_seconds=0.05)):
-        await asyncio.wait_for(gate.reached.wait(), PATIENCE)
+    async with working(BatchWorker(db, host_checking(gate), poll_seconds=0.05)):
+        assert await asyncio.to_thread(gate.reached.wait, PATIENCE)
         assert (await batches.row(run))["planning_step"] in STEPS[:3]
         gate.opened.set()
         row = await batches.ended(run)
@@ -220,7 +221,7 @@ async def test_no_progress_is_left_of_a_plan(db: Pool, district: DistrictBuilder
 
     first = await crowd(district, 5)
     await district.household(first, phone="1")
-    host = host_with(check)
+    host = host_checking(check)
     async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
         batches = Batches(db, host, district, worker)
         row = await batches.row(await batches.run(*cells(CELL, "EMERGENCY"), *cells(HOUSEHOLD, "EMERGENCY")))

@@ -10,24 +10,11 @@ import pytest
 import structlog
 
 from gql_server.db.pool import Pool
-from gql_server.domain.batch import Cell
 from gql_server.hooks import Candidate, Deny, Reader, Verdict
 from gql_server.services.batch.rules import CHECK_CHUNK
-from gql_server.services.batch.worker import BatchWorker
-from tests.support.batch import CELL, HOUSEHOLD, Batches, cells, working
+from tests.support.batch import CELL, HOUSEHOLD, cells
 from tests.support.builder import DistrictBuilder
-from tests.support.checks import Check, crowd, host_with
-
-
-async def run(
-    db: Pool, district: DistrictBuilder, check: Check, *named: Cell, dry_run: bool = False, **limits: Any
-) -> tuple[Batches, dict[str, Any]]:
-    """Run a batch under the check and return the run's row."""
-    host = host_with(check)
-    async with working(BatchWorker(db, host, poll_seconds=0.05, **limits)) as worker:
-        batches = Batches(db, host, district, worker)
-        number = await batches.run(*(named or cells(CELL, "EMERGENCY")), dry_run=dry_run)
-        return batches, await batches.row(number)
+from tests.support.checks import crowd, run_checking
 
 
 async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: DistrictBuilder) -> None:
@@ -42,7 +29,9 @@ async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: Distr
         denied = Deny(because="Every tenth.")
         return [denied if (c.person_id or 1) % 10 == 0 else Verdict.ALLOW for c in candidates]
 
-    batches, row = await run(db, district, check, *cells(CELL, "EMERGENCY"), *cells(HOUSEHOLD, "GENERAL"))
+    batches, row = await run_checking(
+        db, district, check, *cells(CELL, "EMERGENCY"), *cells(HOUSEHOLD, "GENERAL")
+    )
     assert row["status"] == "DONE"
     assert [len(chunk) for chunk in asked] == [CHECK_CHUNK, CHECK_CHUNK, 501]
     everyone = [c for chunk in asked for c in chunk]
@@ -67,7 +56,7 @@ async def test_a_check_that_takes_too_long_stops_the_run(db: Pool, district: Dis
         await asyncio.sleep(60)
         return [Verdict.ALLOW] * len(candidates)
 
-    _, row = await run(db, district, check, check_seconds=0.2)
+    _, row = await run_checking(db, district, check, check_seconds=0.2)
     assert row["errors"] == ["Plug-in 'odd': rule 'looks' took longer than 0.2 s."]
     assert await district.on(person, CELL) == []
 
@@ -81,7 +70,7 @@ async def test_no_word_of_an_exception_is_told(db: Pool, district: DistrictBuild
         raise ValueError(f"Ada Lane of {candidates[0].address}")
 
     with structlog.testing.capture_logs() as logged:
-        _, row = await run(db, district, check)
+        _, row = await run_checking(db, district, check)
     assert row["status"] == "FAILED"
     assert row["errors"] == ["Plug-in 'odd': rule 'looks' failed: ValueError."]
     entries = [entry for entry in logged if entry["event"] == "batch_run_failed"]
@@ -99,7 +88,7 @@ async def test_a_plan_fails_as_a_run_does(db: Pool, district: DistrictBuilder, d
     async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
         return [Verdict.ALLOW] * (len(candidates) - 1)
 
-    _, row = await run(db, district, check, dry_run=dry_run)
+    _, row = await run_checking(db, district, check, dry_run=dry_run)
     assert row["status"] == "FAILED"
     assert row["errors"][0].startswith("Plug-in 'odd': rule 'looks' must give one verdict for each candidate")
     assert await district.conn.fetchval("select count(*) from change") == 0
@@ -116,28 +105,27 @@ async def test_a_lost_connection_is_not_the_rules_fault(db: Pool, district: Dist
             await reader.fetch("select pg_terminate_backend(pg_backend_pid())")
         return [Verdict.ALLOW] * len(candidates)
 
-    _, row = await run(db, district, check)
+    _, row = await run_checking(db, district, check)
     assert (row["status"], row["errors"]) == ("DONE", [])
 
 
 async def test_a_waiting_check_holds_no_connection(db: Pool, district: DistrictBuilder) -> None:
     """While a rule waits for something else, and between its looks, the pool has a connection for everybody else."""
     await crowd(district, 3)
-    idle: list[int] = []
+    idle: list[object] = []
 
     async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
         await reader.fetch("select person_id from person where district_id = :district_id")
         await asyncio.sleep(0.1)
-        idle.append(
-            await district.conn.fetchval(
-                "select count(*) from pg_stat_activity where datname = current_database()"
-                " and state like 'idle in transaction%'"
-                " and state_change < clock_timestamp() - interval '80 ms'"
-            )
+        (row,) = await reader.fetch(
+            "select count(*) as number from pg_stat_activity where datname = current_database()"
+            " and state like 'idle in transaction%'"
+            " and state_change < clock_timestamp() - interval '80 ms'"
         )
+        idle.append(row["number"])
         return [Verdict.ALLOW] * len(candidates)
 
-    _, row = await run(db, district, check)
+    _, row = await run_checking(db, district, check)
     assert row["status"] == "DONE"
     assert idle == [1]  # the plan's own
 
@@ -158,7 +146,7 @@ async def test_a_slow_check_does_not_hold_up_the_loop(db: Pool, district: Distri
             turns += 1
 
     watching = asyncio.create_task(watch())
-    _, row = await run(db, district, check, dry_run=True)
+    _, row = await run_checking(db, district, check, dry_run=True)
     watching.cancel()
     assert row["status"] == "PLANNED"
     assert len(asked) > 1

@@ -1,11 +1,15 @@
-"""Plug-ins with a rule in Python, and districts large enough to ask it many times."""
+"""Plug-ins with one rule in Python, districts for it to be asked about, and runs under it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
+from gql_server.domain.batch import Cell
 from gql_server.hooks import Candidate, Reader, Rule, hookimpl
 from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.worker import BatchWorker
+from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 
 Check = Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Any]]]
@@ -22,7 +26,7 @@ class Odd:
         return [Rule("looks", "It looks odd.", check=self.check)]
 
 
-def host_with(check: Check) -> PluginHost:
+def host_checking(check: Check) -> PluginHost:
     return PluginHost([resource_folder("plugins")], given={"odd": Odd(check)})
 
 
@@ -43,3 +47,14 @@ async def crowd(district: DistrictBuilder, number: int) -> int:
         " where district_id = $1", district.id,
     )  # fmt: skip
     return first
+
+
+async def run_checking(
+    db: Pool, district: DistrictBuilder, check: Check, *named: Cell, dry_run: bool = False, **limits: Any
+) -> tuple[Batches, dict[str, Any]]:
+    """Run a batch under the check and return the run's row."""
+    host = host_checking(check)
+    async with working(BatchWorker(db, host, poll_seconds=0.05, **limits)) as worker:
+        batches = Batches(db, host, district, worker)
+        number = await batches.run(*(named or cells(CELL, "EMERGENCY")), dry_run=dry_run)
+        return batches, await batches.row(number)

@@ -142,7 +142,8 @@ class ServerProcess:
     def thaw(self) -> None:
         psutil.Process(self.pid).resume()
 
-    def stop(self) -> None:
+    def stop(self) -> int | None:
+        """End it and return its exit code, a negative one where it had to be killed; None if it never ran."""
         if self._child is not None and self._child.poll() is None:
             self.thaw()
             self._child.terminate()
@@ -150,6 +151,7 @@ class ServerProcess:
                 self._child.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill()
+        return None if self._child is None else self._child.returncode
 
     async def ask(self, district: str, document: str, variables: Mapping[str, object]) -> dict[str, Any]:
         """Return the data of an answer to the district's administrator. Raises Unavailable."""

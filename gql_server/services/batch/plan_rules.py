@@ -12,10 +12,10 @@ from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
 from gql_server.hooks import Candidate, Deny, Sql
 from gql_server.hooks.host import OwnedRule
+from gql_server.services.batch.check_thread import CheckThread, DistrictData
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import (
     CHECK_CHUNK,
-    DistrictReader,
     ask_check,
     blaming,
     denied_mask,
@@ -121,19 +121,20 @@ class PlanRules:
     async def _check(self, asked: _Asked) -> None:
         """Ask a check about all candidates; its answers then go the way of those in SQL."""
         await execute(self.conn, "batch/create_answer")
-        reader = DistrictReader(self.db, self.run.district.district_id, self.today)
+        data = DistrictData(self.db, self.run.district.district_id, self.today)
         cursor = await self.conn.cursor(statement("batch/candidates").text)
-        while rows := await cursor.fetch(CHECK_CHUNK):
-            candidates = [_candidate(row) for row in rows]
-            verdicts = await ask_check(asked.owned, candidates, reader, self.check_seconds)
-            records = [
-                self._record(asked, row, verdict)
-                for row, verdict in zip(rows, verdicts, strict=True)
-                if isinstance(verdict, Deny)
-            ]
-            if records:
-                await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
-            self.progress.advance(len(rows))
+        with CheckThread(asked.owned.plugin, data) as thread:
+            while rows := await cursor.fetch(CHECK_CHUNK):
+                candidates = [_candidate(row) for row in rows]
+                verdicts = await ask_check(asked.owned, candidates, thread, self.check_seconds)
+                records = [
+                    self._record(asked, row, verdict)
+                    for row, verdict in zip(rows, verdicts, strict=True)
+                    if isinstance(verdict, Deny)
+                ]
+                if records:
+                    await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
+                self.progress.advance(len(rows))
         await self._select(asked, Sql("select * from answer"), because=Sql("d.because"))
         await execute(self.conn, "batch/drop_answer")
 

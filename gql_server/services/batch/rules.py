@@ -1,39 +1,21 @@
 """Asks the plug-ins' rules. Fails closed: a rule that errs, stalls or leaves out an answer stops all."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
 
-from gql_server.db.protocols import Database
-from gql_server.db.statements import fetch
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.reasons import ALL_REASONS, ReasonBits
-from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
+from gql_server.services.batch.check_thread import CheckFailed, CheckThread
 from gql_server.services.batch.faults import lies_in_statement, passes, sqlstate
 
 CHECK_SECONDS = 30.0
 """How long a check may take over one chunk of candidates."""
 CHECK_CHUNK = 1_000
 """How many candidates a check is given at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class DistrictReader:
-    """The `Reader` of a rule: each look is a read-only transaction, and between looks no connection is held."""
-
-    db: Database
-    district_id: int
-    today: date
-
-    async def fetch(self, sql: str, **args: object) -> Sequence[Mapping[str, object]]:
-        async with self.db.acquire() as conn, conn.transaction(readonly=True):
-            rows = await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
-        return [dict(row.items()) for row in rows]
 
 
 @contextmanager
@@ -58,7 +40,7 @@ def spoken_of(rule: Rule, masks: ChannelMasks) -> int:
 async def ask_check(
     owned: OwnedRule,
     candidates: Sequence[Candidate],
-    reader: DistrictReader,
+    thread: CheckThread,
     seconds: float = CHECK_SECONDS,
 ) -> Sequence[Verdict | Deny]:
     """Return a check's verdicts, one for each candidate, in their order; it may take `seconds`.
@@ -70,12 +52,13 @@ async def ask_check(
     assert check is not None
     try:
         async with asyncio.timeout(seconds):
-            verdicts = await check(candidates, reader)
-    except TimeoutError as error:
-        raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from error
-    except Exception as error:
+            verdicts = await thread.ask(check, candidates)
+    except TimeoutError as timeout:
+        raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
+    except CheckFailed as failed:
+        error = failed.error
         if isinstance(error, Unavailable) or (passes(error) and sqlstate(error)):
-            raise
+            raise error from None
         raise PluginError(owned.plugin, f"{name} failed: {type(error).__name__}.") from error
     if not isinstance(verdicts, Sequence) or len(verdicts) != len(candidates):
         raise PluginError(owned.plugin, f"{name} must give one verdict for each candidate, in their order.")
