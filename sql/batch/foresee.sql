@@ -47,7 +47,9 @@ select contact_point, on_mask | off_mask as asked, flipped, flipped & ~yield_mas
   0::bigint as yielded, sum(rows)::bigint as rows,
   (
     select count(*)
-    from (select distinct household, s.subject_id from block cross join lateral unnest(subject_ids) as s (subject_id)) s
-  ) as total
+    from (
+      select distinct s.subject_id from block cross join lateral unnest(subject_ids) as s (subject_id) where not household
+    ) people
+  ) + (select coalesce(sum(rows), 0) from block where household)::bigint as total -- a household has one contact point
 from block
 group by 1, 2, 3, 4, 5
