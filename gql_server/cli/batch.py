@@ -53,11 +53,14 @@ async def submit(client: GraphQLClient, request: Mapping[str, object]) -> Json:
 
 
 async def act(client: GraphQLClient, mutation: str, run_id: str) -> Json:
-    """Send `applyBatch`, `cancelBatch` or `revertBatch`; return the run to follow. Raises Rejected, Unavailable."""
+    """Send `applyBatch`, `cancelBatch` or `revertBatch`, without waiting; return the run to follow.
+
+    Raises Rejected, Unavailable.
+    """
+    wait = "" if mutation == "cancelBatch" else ", waitSeconds: 0"
     payload = "{ run { ...run } userErrors { code message path } }"
-    document = f"mutation act($id: ID!) {{ {mutation}(id: $id) {payload} }}"
-    with common.stderr.status("Asking the server"):
-        answer = await client.execute(document + RUN_FIELDS, {"id": run_id})
+    document = f"mutation act($id: ID!) {{ {mutation}(id: $id{wait}) {payload} }}"
+    answer = await client.execute(document + RUN_FIELDS, {"id": run_id})
     return accepted(answer[mutation])
 
 

@@ -8,39 +8,31 @@ people and sets one bit, without plan, rules, log and counts; and with a table o
 
 import argparse
 import asyncio
-import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from os import environ
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from gql_server.api.auth import Tokens
 from gql_server.api.client import GraphQLClient
-from gql_server.db.embedded import embedded_postgres
-from gql_server.db.migrations import migrate
+from gql_server.db.embedded import create_database, embedded_postgres
 from gql_server.db.pool import connect
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, resource_folder
 from gql_server.domain.sql import Sql
-from gql_server.domain.viewer import Role
 from gql_server.hooks import Scope
 from gql_server.hooks.host import PluginHost
-from gql_server.services.sample import make_sample
+from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 
-KEY = secrets.token_urlsafe(32)
-MODE, CODE = "STUDENT_CONTACTS", "bench"
+MODE = "STUDENT_CONTACTS"
 BARE, KNOWN = "bare UPDATE that finds the people", "bare UPDATE of people known beforehand"
 ONE, EIGHT = "batchSetPreferences, one cell", "batchSetPreferences, eight cells"
 CELLS = "upsert of a row a cell, eight cells, no log"
@@ -76,11 +68,6 @@ update preference set reasons_on = 0, reasons_chosen = 0
 where contact_point = 'CELL_PHONE' and method = 'VOICE' and (reasons_on <> 0 or reasons_chosen <> 0);
 update cell_preference set is_on = false where is_on;
 """
-SUBMIT = """
-mutation submit($input: BatchSetPreferencesInput!) {
-  batchSetPreferences(input: $input) { run { id status errors } userErrors { code message } }
-}"""
-LOOK = "query look($id: ID!) { batchRun(id: $id) { id status errors } }"
 
 
 @dataclass
@@ -96,43 +83,16 @@ class Result:
         return statistics.median(self.seconds[name])
 
 
-@contextmanager
-def server(dsn: str) -> Iterator[tuple[int, str]]:
-    """Run `gql-server serve` and give its process id and URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "GQL_SERVER_DATABASE_URL": dsn,
-        "GQL_SERVER_SIGNING_KEY": KEY,
-        "GQL_SERVER_PORT": str(port),
-        "GQL_SERVER_LOG_LEVEL": "WARNING",
-    }
-    child = subprocess.Popen([sys.executable, "-m", "gql_server", "serve"], env={**environ, **settings})
-    try:
-        yield child.pid, f"http://127.0.0.1:{port}/graphql"
-    finally:
-        child.terminate()
-        child.wait()
-
-
 def peak_mebibytes(pid: int) -> float:
     """Return the most memory that a process has had resident."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-async def submit(client: GraphQLClient, reasons: list[str]) -> None:
+async def submit(runs: Runs, reasons: list[str]) -> None:
     """Send one mutation and wait until its run is done."""
-    cells = [{"contactPoint": "CELL_PHONE", "reason": reason, "set": "ON"} for reason in reasons]
-    request = {"mode": MODE, "cells": cells, "waitSeconds": 60}
-    payload = (await client.execute(SUBMIT, {"input": request}))["batchSetPreferences"]
-    run = payload["run"]
-    while run and run["status"] not in ("DONE", "FAILED"):
-        await asyncio.sleep(0.2)
-        run = (await client.execute(LOOK, {"id": run["id"]}))["batchRun"]
-    if not run or run["status"] != "DONE":
-        raise RuntimeError(f"the batch failed: {payload}")
+    cells = {f"CELL_PHONE:{reason}": "ON" for reason in reasons}
+    await runs.ended(await runs.submit(MODE, cells, waitSeconds=60), poll_seconds=0.2)
 
 
 async def reset(conn: Connection) -> None:
@@ -145,7 +105,7 @@ async def reset(conn: Connection) -> None:
 
 
 async def contestants(
-    conn: Connection, host: PluginHost, client: GraphQLClient, reasons: list[str]
+    conn: Connection, host: PluginHost, runs: Runs, reasons: list[str]
 ) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return what is compared, by name."""
     people = Sql(PEOPLE).fill(population=host.population(MODE, Scope()).sql)
@@ -157,56 +117,34 @@ async def contestants(
     return {
         BARE: lambda: execute(conn, Sql(UPDATE).fill(people=people), **district),
         KNOWN: lambda: execute(conn, Sql(UPDATE).fill(people=known), **district),
-        ONE: lambda: submit(client, reasons[:1]),
-        EIGHT: lambda: submit(client, reasons[:8]),
+        ONE: lambda: submit(runs, reasons[:1]),
+        EIGHT: lambda: submit(runs, reasons[:8]),
         CELLS: lambda: execute(conn, Sql(UPSERT).fill(people=people), **district),
     }
 
 
-async def measure(dsn: str, students: int, rounds: int, pid_and_url: tuple[int, str]) -> Result:
-    pid, url = pid_and_url
+async def measure(dsn: str, students: int, rounds: int, server: Server) -> Result:
     result = Result(students)
-    token = Tokens(KEY).issue(CODE, Role.ADMIN, None, timedelta(hours=2))
     host = PluginHost([resource_folder("plugins")])
-    async with connect(dsn) as conn, GraphQLClient(url, token) as client:
+    async with connect(dsn) as conn, GraphQLClient(server.url, token()) as client:
+        runs = Runs(client)
         reasons = [row["code"] for row in await conn.fetch("select code from contact_reason order by bit")]
         await conn.execute("update preference set reasons_on = 0, reasons_chosen = 0")
         await conn.execute("delete from disabled_cell")
         head = await conn.fetchval("select revision from district")
         await until_up(client)
-        await submit(client, reasons[:8])
+        await submit(runs, reasons[:8])
         for statement in filter(str.strip, PREPARE.format(head=head).split(";")):
             await conn.execute(statement)
         result.people = await conn.fetchval("select count(*) from known_person")
         for _ in range(rounds):
-            for name, run in (await contestants(conn, host, client, reasons)).items():
+            for name, run in (await contestants(conn, host, runs, reasons)).items():
                 await reset(conn)
                 start = time.perf_counter()
                 await run()
                 result.seconds.setdefault(name, []).append(time.perf_counter() - start)
-    result.peak = peak_mebibytes(pid)
+    result.peak = peak_mebibytes(server.pid)
     return result
-
-
-async def until_up(client: GraphQLClient) -> None:
-    """Wait until the server answers."""
-    for _ in range(100):
-        try:
-            await client.execute("{ headRevision }", {})
-        except Exception:
-            await asyncio.sleep(0.1)
-        else:
-            return
-    raise RuntimeError("the server does not answer")
-
-
-async def make_district(admin_dsn: str, dsn: str, name: str, students: int) -> None:
-    async with connect(admin_dsn) as conn:
-        await conn.execute(f'create database "{name}"')
-    async with connect(dsn) as conn:
-        await migrate(conn)
-        host = PluginHost([resource_folder("plugins")])
-        await make_sample(conn, host, code=CODE, students=students, seed=1)
 
 
 def report(results: list[Result]) -> Table:
@@ -251,12 +189,12 @@ def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gql-server-bench-"))
         admin_dsn = stack.enter_context(embedded_postgres(Path(folder), delete=True))
         for students in options.students:
-            name = f"bench_{students}"
-            dsn = admin_dsn.replace("/postgres?", f"/{name}?")
-            asyncio.run(make_district(admin_dsn, dsn, name, students))
-            with server(dsn) as running:
-                results.append(asyncio.run(measure(dsn, students, options.rounds, running)))
-    Console().print(report(results))
+            dsn = asyncio.run(create_database(admin_dsn, f"bench_{students}"))
+            asyncio.run(make_district(dsn, students))
+            with gql_server(dsn) as server:
+                results.append(asyncio.run(measure(dsn, students, options.rounds, server)))
+    # In a file, too, a row is a line.
+    Console(width=None if sys.stdout.isatty() else 140).print(report(results))
 
 
 if __name__ == "__main__":

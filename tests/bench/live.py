@@ -50,7 +50,7 @@ READ_BOUND, WRITE_BOUND, PROGRESS_BOUND = 3.0, 1.0, 1.0
 
 @dataclass
 class Watched:
-    """What polling saw of a run: when each phase began (`time.perf_counter`), and when `done` moved."""
+    """What polling saw of a run: when each phase began (`time.perf_counter`), and when its progress moved."""
 
     submitted: float
     applying: float = 0
@@ -58,10 +58,13 @@ class Watched:
     moves: list[float] = field(default_factory=list)
 
     @property
-    def gaps(self) -> tuple[float, float, float]:
-        """For how many seconds `done` stood still: at most before it moved first, between moves, after the last."""
-        between = max((after - before for before, after in pairwise(self.moves)), default=0.0)
-        return self.moves[0] - self.applying, between, self.ended - self.moves[-1]
+    def gaps(self) -> tuple[float, float]:
+        """For how many seconds progress stood still at most: while the run was planned, and while it was applied."""
+        return self._gap(self.submitted, self.applying), self._gap(self.applying, self.ended)
+
+    def _gap(self, start: float, end: float) -> float:
+        marks = [start, *(move for move in self.moves if start < move < end), end]
+        return max(after - before for before, after in pairwise(marks))
 
     def phase(self, answer: Answer) -> str | None:
         """Return the phase in which a request was due."""
@@ -84,17 +87,15 @@ async def watch(runs: Runs, to: str) -> tuple[Watched, int]:
     """Submit a run, poll it until it is done and return what was seen and its population."""
     watched = Watched(time.perf_counter())
     run = await runs.submit("STUDENT_CONTACTS", dict.fromkeys(CELLS, to))
-    done = 0
     while run["status"] != "DONE":
         await asyncio.sleep(POLL_SECONDS)
-        run = await runs.look(run["id"])
+        before, run = run["progress"], await runs.look(run["id"])
         if run["status"] == "FAILED":
             raise RuntimeError(f"the run failed: {run['errors']}")
         now = time.perf_counter()
         if run["status"] in ("APPLYING", "DONE"):
             watched.applying = watched.applying or now
-        if run["progress"]["done"] > done:
-            done = run["progress"]["done"]
+        if run["progress"] != before:
             watched.moves.append(now)
     watched.ended = time.perf_counter()
     return watched, run["population"]
@@ -215,7 +216,7 @@ def bounds(measured: Measured) -> Table:
         *(
             (f"progress stood still {where}, s", max(gaps), PROGRESS_BOUND)
             for where, gaps in zip(
-                ("before its first move", "between moves", "after its last move"),
+                ("while planning", "while applying"),
                 zip(*(run.gaps for run in measured.runs), strict=True),
                 strict=True,
             )
@@ -244,7 +245,7 @@ def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gql-server-bench-"))
         dsn = stack.enter_context(embedded_postgres(Path(folder), delete=True))
         uvloop.run(make_district(dsn, options.students))
-        port = stack.enter_context(gql_server(dsn))
+        port = stack.enter_context(gql_server(dsn)).port
         measured = uvloop.run(measure(port, dsn, options))
     console = Console()
     console.print(latencies(measured, options.students))

@@ -65,9 +65,9 @@ async def reverted(runs: Runs, run: Json, seconds: list[float]) -> None:
         await runs.ended(await runs.act("revertBatch", run["id"]))
 
 
-async def plain_turns(port: int, dsn: str, seconds: Seconds) -> int:
+async def plain_turns(url: str, dsn: str, seconds: Seconds) -> int:
     """Plan, apply and revert, and return the population."""
-    async with GraphQLClient(f"http://127.0.0.1:{port}/graphql", token()) as client:
+    async with GraphQLClient(url, token()) as client:
         await until_up(client)
         runs = Runs(client)
         await rest(dsn, client)
@@ -83,9 +83,9 @@ async def plain_turns(port: int, dsn: str, seconds: Seconds) -> int:
         return int(run["population"])
 
 
-async def checked_turn(port: int, dsn: str, seconds: Seconds) -> None:
+async def checked_turn(url: str, dsn: str, seconds: Seconds) -> None:
     """Apply with the plug-in's check, and put everything back."""
-    async with GraphQLClient(f"http://127.0.0.1:{port}/graphql", token()) as client:
+    async with GraphQLClient(url, token()) as client:
         await until_up(client)
         runs = Runs(client)
         await rest(dsn, client)
@@ -135,10 +135,10 @@ def main() -> None:
         dsn = stack.enter_context(embedded_postgres(folder, delete=True))
         uvloop.run(make_district(dsn, options.students))
         for _ in range(options.rounds):
-            with gql_server(dsn) as port:
-                population = uvloop.run(plain_turns(port, dsn, seconds))
-            with gql_server(dsn, PLUGINS_DIR=str(folder / "plugins")) as port:
-                uvloop.run(checked_turn(port, dsn, seconds))
+            with gql_server(dsn) as server:
+                population = uvloop.run(plain_turns(server.url, dsn, seconds))
+            with gql_server(dsn, PLUGINS_DIR=str(folder / "plugins")) as server:
+                uvloop.run(checked_turn(server.url, dsn, seconds))
     Console().print(report(seconds, options.students, population))
 
 

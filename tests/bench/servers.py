@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from os import environ
 from typing import Any
@@ -25,7 +26,7 @@ from gql_server.services.sample import make_sample
 KEY = secrets.token_urlsafe(32)
 CODE = "bench"
 STIRRED = ("preference", "household_preference", "change", "batch_run", "batch_cell", "batch_target")
-_RUN = "id status errors population progress { done total }"
+_RUN = "id status errors population progress { done total planning { step done total } }"
 _SUBMIT = f"""
 mutation submit($input: BatchSetPreferencesInput!) {{
   batchSetPreferences(input: $input) {{ run {{ {_RUN} }} userErrors {{ code message }} }}
@@ -53,13 +54,26 @@ def process(command: list[str], env: Mapping[str, str]) -> Iterator[subprocess.P
         child.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process that listens on a port of this machine."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/graphql"
+
+
 @contextmanager
-def gql_server(dsn: str, **settings: str) -> Iterator[int]:
-    """Run `gql-server serve` until the end of the block and give its port. `settings` are named without the prefix."""
+def gql_server(dsn: str, **settings: str) -> Iterator[Server]:
+    """Run `gql-server serve` until the end of the block. `settings` are named without the prefix."""
     port = free_port()
     given = {"DATABASE_URL": dsn, "SIGNING_KEY": KEY, "PORT": str(port), "LOG_LEVEL": "WARNING", **settings}
-    with process(["gql_server", "serve"], {f"GQL_SERVER_{name}": value for name, value in given.items()}):
-        yield port
+    env = {f"GQL_SERVER_{name}": value for name, value in given.items()}
+    with process(["gql_server", "serve"], env) as child:
+        yield Server(child.pid, port)
 
 
 async def wait_for(port: int) -> None:

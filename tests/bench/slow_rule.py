@@ -179,7 +179,7 @@ def main() -> None:
         plugin.write_text(PLUGIN.format(seconds=options.milliseconds / 1000), encoding="utf-8")
         dsn = stack.enter_context(embedded_postgres(folder, delete=True))
         uvloop.run(make_district(dsn, options.students))
-        port = stack.enter_context(gql_server(dsn, PLUGINS_DIR=str(plugin.parent)))
+        port = stack.enter_context(gql_server(dsn, PLUGINS_DIR=str(plugin.parent))).port
         measured = uvloop.run(measure(port, dsn, options))
     Console(width=130).print(report(measured, options))
 
