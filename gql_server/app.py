@@ -91,7 +91,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         poll_seconds=settings.batch_poll_seconds,
         chunk_size=settings.batch_chunk_size,
         workers=settings.batch_workers,
-        check_seconds=settings.batch_check_timeout,
+        check_seconds=settings.check_timeout,
         plan_max_age=settings.batch_plan_max_age,
     )
     handler = GraphQLHandler(
@@ -107,7 +107,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         host=host,
         services=Services(
             BatchService(db, host, worker, signals, poll_seconds=settings.batch_watch_seconds),
-            PreferenceService(db, host),
+            PreferenceService(db, host, settings.check_timeout),
             FilterService(db, host),
         ),
         pages=PageLimits(settings.max_vendor_page_size, settings.max_page_size),

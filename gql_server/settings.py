@@ -80,8 +80,10 @@ class Settings(BaseSettings):
     batch_plan_max_age: float = Field(
         24 * 3600, gt=0, description="Age from which a plan that is applied is reported as outdated."
     )
-    batch_check_timeout: float = Field(
-        30, gt=0, description="How long a plug-in's Python rule may take over one chunk of candidates."
+    check_timeout: float = Field(
+        30,
+        gt=0,
+        description="How long a plug-in's Python rule may take over one chunk of candidates, or beside one write.",
     )
     batch_workers: int = Field(2, ge=1, description="Districts whose batch runs one server works at a time.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Size of the largest request body.")

@@ -13,6 +13,7 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.changes import (
     ChangeSet,
     Raced,
@@ -47,9 +48,12 @@ class _Subject:
 
 
 class PreferenceService:
-    def __init__(self, db: Database, host: PluginHost) -> None:
+    """Writes single people's and households' preferences. `check_seconds`: how long a rule in Python may take."""
+
+    def __init__(self, db: Database, host: PluginHost, check_seconds: float = CHECK_SECONDS) -> None:
         self._db = db
         self._host = host
+        self._check_seconds = check_seconds
 
     async def set_person(
         self, viewer: Viewer, person_id: str, cells: Sequence[PreferenceCell], if_revision: int | None = None
@@ -133,6 +137,7 @@ class PreferenceService:
             household=subject.household,
             subject_id=subject.number,
             addresses={row["contact_point"]: row["address"] for row in rows},
+            check_seconds=self._check_seconds,
         )
         if denied := await rules.errors(cells):
             raise Rejected(denied)

@@ -19,7 +19,10 @@ from gql_server.services.batch.rules import ask_check, blaming, denied_mask, spo
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """One write, and what the rules need to know of it. `addresses` holds the values on record."""
+    """One write, and what the rules need to know of it. `addresses` holds the values on record.
+
+    `check_seconds`: how long a rule in Python may take.
+    """
 
     db: Database
     conn: Connection
@@ -30,6 +33,7 @@ class WriteRules:
     household: bool
     subject_id: int
     addresses: Mapping[str, str | None]
+    check_seconds: float
 
     async def errors(self, cells: Sequence[PreferenceCell]) -> list[UserError]:
         """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError."""
@@ -96,7 +100,7 @@ class WriteRules:
         ]
         data = DistrictData(self.db, self.district_id, self.today)
         with CheckThread(owned.plugin, data) as thread:
-            verdicts = await ask_check(owned, candidates, thread)
+            verdicts = await ask_check(owned, candidates, thread, self.check_seconds)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)

@@ -1,16 +1,21 @@
 """One person's or household's preferences, set by an administrator (D2, D3, D5, D19, D22)."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from gql_server.db.pool import Pool
 from gql_server.domain.channels import Method
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, Rejected
+from gql_server.errors import Forbidden, PluginError, Rejected
+from gql_server.hooks import Candidate, Reader, Verdict
 from gql_server.hooks.host import PluginHost
 from gql_server.services.preferences import PreferenceCell, PreferenceService
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, WORK, admin
 from tests.support.builder import ENDED, DistrictBuilder
+from tests.support.checks import host_checking
 
 VOICE, TEXT = Method.VOICE, Method.TEXT
 CALL = PreferenceCell(CELL, VOICE, "EMERGENCY", True)
@@ -202,3 +207,17 @@ async def test_what_changes_nothing_takes_no_revision(
     await service.set_person(admin(district), person(ada), [CALL])
     await service.set_person(admin(district), person(ada), [CALL])
     assert await district.conn.fetchval("select count(*) from change_set") == 1
+
+
+async def test_a_rule_has_its_time_beside_one_write(db: Pool, district: DistrictBuilder) -> None:
+    """A check that takes longer than the setting allows refuses the write and names its plug-in."""
+    student = await district.student(await district.school(), cell_phone="1")
+
+    async def ponder(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+        await asyncio.sleep(20)
+        return [Verdict.ALLOW] * len(candidates)
+
+    service = PreferenceService(db, host_checking(ponder), check_seconds=0.1)
+    with pytest.raises(PluginError, match=r"'odd'.*took longer than 0\.1 s"):
+        await service.set_person(admin(district), person(student), [CALL])
+    assert await district.on(student, CELL) == []

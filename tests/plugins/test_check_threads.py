@@ -312,7 +312,7 @@ async def test_a_server_whose_check_never_comes_back_ends(
     plugin = tmp_path / "plugins" / "sleeper.py"
     plugin.parent.mkdir()
     plugin.write_text(BLOCKS, encoding="utf-8")
-    server = ServerProcess(dsn, tmp_path, PLUGINS_DIR=str(plugin.parent), BATCH_CHECK_TIMEOUT=limit)
+    server = ServerProcess(dsn, tmp_path, PLUGINS_DIR=str(plugin.parent), CHECK_TIMEOUT=limit)
     server.start()
     try:
         await server.up()

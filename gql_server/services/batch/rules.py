@@ -13,7 +13,7 @@ from gql_server.services.batch.check_thread import CheckFailed, CheckThread
 from gql_server.services.batch.faults import lies_in_statement, passes, sqlstate
 
 CHECK_SECONDS = 30.0
-"""How long a check may take over one chunk of candidates."""
+"""How long a check may take over one chunk of candidates, or beside one write."""
 CHECK_CHUNK = 1_000
 """How many candidates a check is given at most."""
 
