@@ -168,7 +168,7 @@ class PluginHost:
         try:
             return self._manager.subset_hook_caller(hook, others)(**args)
         except (Exception, SystemExit) as error:
-            raise PluginError(plugin, f"{hook} failed: {type(error).__name__}") from error
+            raise PluginError(plugin, f"{hook} failed: {type(error).__name__}.") from error
 
     def _collect(self, hook: str, kind: type[T], **args: object) -> list[tuple[str, T]]:
         collected: list[tuple[str, T]] = []
@@ -234,7 +234,7 @@ def _listed(plugin: str, hook: str, result: object) -> list[object]:
     try:
         return list(result)
     except (Exception, SystemExit) as error:
-        raise PluginError(plugin, f"{hook} failed: {type(error).__name__}") from error
+        raise PluginError(plugin, f"{hook} failed: {type(error).__name__}.") from error
 
 
 def _hold(plugin: str, hook: str, value: object) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import structlog
@@ -61,18 +60,19 @@ async def test_a_check_that_takes_too_long_stops_the_run(db: Pool, district: Dis
     assert await district.on(person, CELL) == []
 
 
-async def test_no_word_of_an_exception_is_told(db: Pool, district: DistrictBuilder, capsys: Any) -> None:
-    """The run's errors and the log name plug-in, rule, the exception's type and its place: its words may be about a
-    person, and a stack trace may hold more."""
+async def test_no_word_about_a_person_is_told(db: Pool, district: DistrictBuilder) -> None:
+    """The run's errors and the log name plug-in, rule, the exception's type and its place, and give its words but for
+    those about people; a stack trace may hold more, and is not told."""
     await crowd(district, 3)
+    await district.person("Ada Lane")
 
     async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
-        raise ValueError(f"Ada Lane of {candidates[0].address}")
+        raise ValueError(f"Ada Lane of {candidates[0].address} is amiss")
 
     with structlog.testing.capture_logs() as logged:
         _, row = await run_checking(db, district, check)
     assert row["status"] == "FAILED"
-    assert row["errors"] == ["Plug-in 'odd': rule 'looks' failed: ValueError."]
+    assert row["errors"] == ["Plug-in 'odd': rule 'looks' failed: ValueError. It says: … … of … is amiss"]
     entries = [entry for entry in logged if entry["event"] == "batch_run_failed"]
     assert [entry["errors"] for entry in entries] == [row["errors"]]
     assert "test_check_rules.py:" in entries[0]["where"]

@@ -184,7 +184,7 @@ async def test_no_exception_of_a_check_reaches_the_server(
 
     _, row = await run_checking(db, district, check)
     kind = "RuntimeError" if isinstance(error, StopIteration) else type(error).__name__
-    assert row["errors"] == [f"Plug-in 'odd': rule 'looks' failed: {kind}."]
+    assert row["errors"][0].startswith(f"Plug-in 'odd': rule 'looks' failed: {kind}.")
 
 
 async def test_a_check_reads_from_its_thread(db: Pool, district: DistrictBuilder) -> None:

@@ -18,6 +18,7 @@ from gql_server.services.batch.faults import passes, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
+from gql_server.services.batch.redact import redacted
 from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import notify_moved
@@ -106,7 +107,7 @@ class BatchWorker:
             _log.info("batch_run_left", run=run.run_id)
             await self._forget_plan(run)
         except (Rejected, PluginError) as error:
-            words = [e.message for e in error.errors] if isinstance(error, Rejected) else [str(error)]
+            words = await self._words(run, error)
             cause = error.__cause__ or error
             _log.warning("batch_run_failed", run=run.run_id, errors=words, where=place(cause))
             await self._fail(run, words)
@@ -119,6 +120,17 @@ class BatchWorker:
             _log.error("batch_run_failed", run=run.run_id, error=type(error).__name__, where=place(error))
             await self._fail(run, [_UNEXPECTED])
         return True
+
+    async def _words(self, run: Run, error: Rejected | PluginError) -> list[str]:
+        """Return why a run has failed: a plug-in's exception in its own words, but for those about people."""
+        if isinstance(error, Rejected):
+            return [each.message for each in error.errors]
+        words, cause = str(error), error.__cause__
+        if cause is not None and not sqlstate(cause):  # what the database says holds SQL
+            with suppress(Exception):  # an exception may be at fault itself; its kind is told anyway
+                if said := await redacted(self._db, run.district.district_id, str(cause)):
+                    words += f" It says: {said}"
+        return [words]
 
     async def _claim(self, owner: str) -> Row | None:
         """Return the run to work now, if there is one. Of two workers who take a district's turn at once one has it."""

@@ -1,0 +1,97 @@
+"""What an administrator and the log are told of an exception of a plug-in: its words, but none about a person."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import structlog
+
+from gql_server.db.pool import Pool
+from gql_server.db.statements import resource_folder
+from gql_server.hooks import Candidate, Reader, Rule, hookimpl
+from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.redact import redacted
+from gql_server.services.batch.worker import BatchWorker
+from tests.support.batch import CELL, Batches, cells, working
+from tests.support.builder import DistrictBuilder
+from tests.support.checks import run_checking
+
+
+def raising(error: BaseException) -> Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Any]]]:
+    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Any]:
+        raise error
+
+    return check
+
+
+@pytest.fixture
+async def people(district: DistrictBuilder) -> None:
+    """A student of the population with a phone, and a household and a person whom no rule is asked about."""
+    await district.student(await district.school(), "Sam", cell_phone="+1 (555) 010-0177")
+    stranger = await district.person("Ann-Mary De la Cruz", source_id="S-1", email="ann@maple.example")
+    await district.household(stranger, name="The Cruz home", phone="77-12")
+
+
+@pytest.mark.usefixtures("people")
+async def test_an_exceptions_words_reach_the_run_and_the_log(db: Pool, district: DistrictBuilder) -> None:
+    """Its first line is told, after the plug-in's and the rule's name, in both places alike; no trace is."""
+    error = RuntimeError("The lookup service answers 503.\nTraceback (most recent call last):")
+    with structlog.testing.capture_logs() as logs:
+        _, row = await run_checking(db, district, raising(error), *cells(CELL, "EMERGENCY"))
+    words = "Plug-in 'odd': rule 'looks' failed: RuntimeError. It says: The lookup service answers 503."
+    assert (row["status"], row["errors"]) == ("FAILED", [words])
+    assert [log["errors"] for log in logs if log["event"] == "batch_run_failed"] == [[words]]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("error", [Unspeakable(), RuntimeError(), RuntimeError("\n \n"), KeyError()])
+async def test_an_exception_without_words_is_told_by_its_kind(
+    db: Pool, district: DistrictBuilder, error: Exception
+) -> None:
+    """An exception that says nothing, or cannot, still fails the run with its kind."""
+    _, row = await run_checking(db, district, raising(error), *cells(CELL, "EMERGENCY"))
+    assert row["errors"] == [f"Plug-in 'odd': rule 'looks' failed: {type(error).__name__}."]
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("no home for Sam De la Cruz", "no home for … …"),
+        ("KeyError: 'ann-mary', SAM's", "KeyError: '…', …'s"),
+        ("the same sample of 3 samples in 30 s", "the same sample of 3 samples in 30 s"),
+        ("mail to ANN@maple.example and to x.y@elm.example;", "mail to … and to …"),
+        ("+1 (555) 010-0177, 5550100178 or 77-12", "…, … or …"),
+        ("born 2010-05-01, id S-1, row 4711", "born …, id …, row 4711"),
+        ("The Cruz home\x00 is \ud800 empty", "… is ? empty"),
+        ("x" * 300, "x" * 200),
+        ("Sam, 555-0100", ""),
+        ("", ""),
+    ],
+)
+async def test_nothing_on_record_is_told(db: Pool, district: DistrictBuilder, said: str, told: str) -> None:
+    """Names, ids and contact points of anybody in the district are hidden in any case, as whole words; so is what
+    looks like an email address or a longer number, on record or not."""
+    assert await redacted(db, district.id, said) == told
+
+
+async def test_a_hooks_exception_is_told_too(db: Pool, district: DistrictBuilder) -> None:
+    """What `eligibility_rules` raises while a run is planned reaches the run in the same way (D10)."""
+
+    class Odd:
+        @hookimpl
+        def eligibility_rules(self, request: object) -> list[Rule]:
+            raise LookupError("no table of rules")
+
+    host = PluginHost([resource_folder("plugins")], given={"odd": Odd()})
+    await district.student(await district.school(), cell_phone="1")
+    async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
+        batches = Batches(db, host, district, worker)
+        row = await batches.row(await batches.run(*cells(CELL, "EMERGENCY")))
+    words = "Plug-in 'odd': eligibility_rules failed: LookupError. It says: no table of rules"
+    assert (row["status"], row["errors"]) == ("FAILED", [words])
