@@ -1,5 +1,6 @@
 """The connection pool."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -47,6 +48,9 @@ class Pool:
         try:
             yield cast(Connection, conn)
         except _LOST as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # what fails in its clean-up must not hide that
+                raise asyncio.CancelledError from error
             raise Unavailable("The connection to the database was lost. Try again.") from error
         finally:
             await self._pool.release(conn)

@@ -123,7 +123,7 @@ class Rule:
       denies: a SELECT over the relation `candidate` whose rows are the denials, with the columns `household`,
         `subject_id`, `contact_point` and `reasons` (bigint mask, -1 for all). `candidate` has the columns
         `household` (boolean), `subject_id` (a household's id or a person's), `contact_point`, `method`, `address`
-        (null: none on record), `on_mask` and `off_mask`.
+        (null: none on record), `on_mask` and `off_mask`. To deny what is not in it stops the run.
       check: a Python callable; see `Check`.
     settings: which settings the rule speaks of; by default only ON, since turning off harms nobody. With `bars` both.
     """

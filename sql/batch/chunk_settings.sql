@@ -1,5 +1,5 @@
 -- Keeps the planner to index look-ups for one chunk's transaction: a chunk is small and its tables may be large, and
--- the statement is planned once for all chunks. A server that is frozen in the middle loses the chunk with its lease.
+-- a statement is planned once for all chunks. So each has to be written for nested loops. A server that is frozen in the middle loses the chunk with its lease.
 -- Parameters: lease_seconds
 -- Columns: enable_hashjoin, enable_mergejoin, idle
 select set_config('enable_hashjoin', 'off', true) as enable_hashjoin,

@@ -1,29 +1,47 @@
 -- Adds the people whom a household phone concerns (D17): the active members of the households of {changed}, which gives
--- household_id and the bits. Who is a member of another household too, which the run changed before with the revisions
--- of its log, is counted already.
--- Parameters: district_id, batch_run_id, today, revision (null: nothing was changed before)
+-- household_id and the bits. Who is by now a member of another household too, which the run changed before by its log, is
+-- counted already. Written for nested loops (see chunk_settings): each look-up is by key, and none can be turned round.
+-- Parameters: district_id, batch_run_id, today, revision (of the changes; null: nothing was changed before)
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons
   from ({changed}) changed
-  join household_member m on m.district_id = :district_id and m.household_id = changed.household_id
-    and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today)
+  cross join lateral (
+    select h.person_id, h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.household_id = changed.household_id
+      and (h.start_date is null or h.start_date <= :today) and (h.end_date is null or h.end_date >= :today)
+    offset 0
+  ) m
 ),
-before as (
-  select member.person_id, bit_or(c.turned_on | c.turned_off) as reasons
+elsewhere as (
+  select member.person_id, m.household_id
   from member
-  join household_member m on m.district_id = :district_id and m.person_id = member.person_id
-    and m.household_id <> member.household_id
-    and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today)
-  join change c on c.district_id = :district_id and c.household_id = m.household_id and c.kind = 'PREFERENCES'
-    and c.revision < :revision
-  join change_set s on s.district_id = :district_id and s.revision = c.revision and s.batch_run_id = :batch_run_id
-  group by member.person_id
+  cross join lateral (
+    select h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.person_id = member.person_id and h.household_id <> member.household_id
+      and (h.start_date is null or h.start_date <= :today) and (h.end_date is null or h.end_date >= :today)
+    offset 0
+  ) m
+  where :revision::bigint is not null
+),
+concerned as (
+  select person_id, reasons, 0::bigint as before from member
+  union all
+  select elsewhere.person_id, 0, c.reasons
+  from elsewhere
+  cross join lateral (
+    select change.turned_on | change.turned_off as reasons
+    from change
+    where change.district_id = :district_id and change.household_id = elsewhere.household_id
+      and change.kind = 'PREFERENCES' and change.revision < :revision
+      and :batch_run_id = (
+        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = change.revision)
+    offset 0
+  ) c
 ),
 fresh as (
-  select person_id, bit_or(member.reasons) & ~coalesce(min(before.reasons), 0) as reasons
-  from member
-  left join before using (person_id)
-  group by person_id
+  select person_id, bit_or(reasons) & ~bit_or(before) as reasons from concerned group by person_id
 ),
 counted as (
   select reasons, count(*) as people from fresh group by reasons

@@ -1,12 +1,12 @@
 -- Ends a run that is done; a run that it reverts is then REVERTED.
 -- Parameters: district_id, batch_run_id, lease_owner
--- Columns: population, reverted
+-- Columns: population, reverted, whole (whether all was done that was to do)
 with ended as (
   update batch_run
   set status = 'DONE', finished_at = now(), lease_owner = null, lease_expires_at = null
   where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner
-    and status = 'APPLYING' and done = total
-  returning population, reverts_run_id
+    and status = 'APPLYING'
+  returning population, reverts_run_id, done = total as whole
 ),
 reverted as (
   update batch_run original
@@ -16,4 +16,4 @@ reverted as (
     and original.status = 'REVERTING'
   returning original.batch_run_id
 )
-select ended.population, (select batch_run_id from reverted) as reverted from ended
+select ended.population, (select batch_run_id from reverted) as reverted, ended.whole from ended

@@ -1,4 +1,4 @@
--- The households that a run changed with one revision, and the bits, by the log.
+-- The households that a revision changed, and the bits, by the log.
 -- Parameters: district_id, revision
 -- Columns: household_id, reasons
 select household_id, turned_on | turned_off as reasons

@@ -1,5 +1,5 @@
 -- Opens the next chunk of a run: renews the lease, and locks the run and its cells. No row where the lease was lost;
--- `chunk` is null where all is done.
+-- `chunk` is null where all is done. `cells` is asked for only so that they are locked.
 -- Parameters: district_id, batch_run_id, lease_owner, lease_seconds
 -- Columns: chunk, household, subjects, today, cells
 with held as (

@@ -238,3 +238,38 @@ async def test_leftovers_of_ended_runs_are_removed(
         while await district.conn.fetchval("select count(*) from batch_target"):
             await asyncio.sleep(0.02)
     assert await district.conn.fetchval("select count(*) from batch_target") == 0
+
+
+async def test_a_run_whose_chunks_are_missing_fails(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """A run that cannot do all that it planned ends FAILED: it neither says DONE nor keeps its worker busy."""
+    await populate(district)
+    batches = Batches(db, host, district, BatchWorker(db, host))
+    run = await batches.run(*NAMED, wait=0)
+    await plan_run(db, host, await claim(db, "dead"), chunk_size=2)
+    await district.conn.execute("delete from batch_target where chunk > 2")
+    await district.conn.execute("update batch_run set lease_owner = null, lease_expires_at = null")
+    async with working(BatchWorker(db, host, poll_seconds=0.05)):
+        row = await batches.ended(run)
+    assert (row["status"], row["chunks_done"]) == ("FAILED", 2)
+
+
+async def test_a_lost_connection_hides_no_cancellation(db: Pool) -> None:
+    """Who is cancelled while the connection is gone ends, and does not go on as if only that were wrong: a server
+    that is told to stop stops."""
+    waits = asyncio.Event()
+
+    async def work() -> None:
+        async with db.transaction() as conn:
+            pid = await conn.fetchval("select pg_backend_pid()")
+            async with db.acquire() as other:
+                await other.execute("select pg_terminate_backend($1)", pid)
+            waits.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

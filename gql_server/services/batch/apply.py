@@ -57,11 +57,16 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
 
 
 async def finish_run(db: Database, run: Run) -> Ended:
-    """End a run whose chunks are all done; a run that it undoes is then REVERTED. Raises LeaseLost."""
+    """End a run whose chunks are all done; a run that it undoes is then REVERTED.
+
+    Raises LeaseLost, and RuntimeError where chunks are missing.
+    """
     async with db.transaction() as conn:
         row = await fetchrow(conn, "batch/finish", **run.held)
         if row is None:
             raise LeaseLost
+        if not row["whole"]:
+            raise RuntimeError("The chunks of the run are used up, and it has not done all that it planned.")
         await notify_moved(conn, **run.key)
         if row["reverted"] is not None:
             await notify_moved(conn, district_id=run.district.district_id, batch_run_id=row["reverted"])

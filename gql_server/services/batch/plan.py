@@ -215,14 +215,14 @@ async def _foresee(plan: Plan) -> int:
 def _decided(plan: Plan) -> Sql:
     """Return what the run would do with each channel."""
     named = [masks.contact_point for masks in plan.masks]
-    held = {
-        f"held_by_{'households' if household else 'people'}": statement("batch/held")
-        .fill(**table_slots(household))
-        .having(contact_points=named)
-        for household in {point is ContactPointKind.HOUSEHOLD_PHONE for point in named}
-    }
-    both = Sql(" union all ".join(f"{{{slot}}}" for slot in held)).fill(**held)
-    decided = statement("batch/decided").fill(weighed=statement("batch/weighed"), held=both)
+    people, households = (
+        statement("batch/held").fill(**table_slots(household)).having(contact_points=named)
+        for household in (False, True)
+    )
+    held = Sql("{people} union all {households}").fill(people=people, households=households)
+    if ContactPointKind.HOUSEHOLD_PHONE not in named:  # else all of them are read for nothing
+        held = people
+    decided = statement("batch/decided").fill(weighed=statement("batch/weighed"), held=held)
     return decided.having(keep_chosen=plan.run.keep_chosen)
 
 

@@ -17,7 +17,7 @@ from gql_server.services.batch.idempotency import find_run, key_errors, take_key
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import dump_scope, resolve_scope
-from gql_server.services.batch.signals import RunSignals
+from gql_server.services.batch.signals import RunSignals, moved_or
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
 from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
@@ -169,10 +169,7 @@ class BatchService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while (left := deadline - loop.time()) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, self._poll_seconds)):
-                    await moved.wait()
-            moved.clear()
+            await moved_or(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
             with suppress(Unavailable):
                 async with self._db.acquire() as conn:

@@ -6,7 +6,7 @@ watches looks from time to time anyway.
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -15,13 +15,21 @@ from gql_server.db.statements import fetch
 from gql_server.errors import place
 
 _log = structlog.get_logger(__name__)
-_CHANNEL = "gql_server_batch_run"
+CHANNEL = "gql_server_batch_run"
 _PAUSE_SECONDS = 1.0
+
+
+async def moved_or(moved: asyncio.Event, seconds: float) -> None:
+    """Wait for a signal, but no longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await moved.wait()
+    moved.clear()
 
 
 async def notify_moved(conn: Connection, *, district_id: int, batch_run_id: int) -> None:
     """Let all who watch a run hear that it has moved, when the transaction has been committed."""
-    await fetch(conn, "batch/notify", channel=_CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
+    await fetch(conn, "batch/notify", channel=CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
 
 
 class RunSignals:
@@ -49,7 +57,7 @@ class RunSignals:
         while True:
             cause = "ConnectionLost"
             try:
-                async with self._db.listen(_CHANNEL) as payloads:
+                async with self._db.listen(CHANNEL) as payloads:
                     if not listening:
                         _log.info("batch_signals_heard_again")
                     listening = True

@@ -1,8 +1,6 @@
 """Watches a run from outside: tells of every change of its status or progress, whichever process works it."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Database
@@ -11,7 +9,7 @@ from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, rejected
 from gql_server.services.batch.faults import passes
-from gql_server.services.batch.signals import RunSignals
+from gql_server.services.batch.signals import RunSignals, moved_or
 
 POLL_SECONDS = 0.5
 """How often a run that is watched is looked at where no signal comes."""
@@ -74,10 +72,7 @@ async def watch_run(
                 told = state
                 yield told
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(poll_seconds):
-                    await moved.wait()
-            moved.clear()
+            await moved_or(moved, poll_seconds)
 
 
 async def _look(db: Database, district_id: int, batch_run_id: int) -> RunState | None:

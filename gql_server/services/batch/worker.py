@@ -21,7 +21,7 @@ from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import redacted
 from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
-from gql_server.services.batch.signals import notify_moved
+from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import let_stand
 from gql_server.services.changes import tell_changed
 
@@ -218,20 +218,17 @@ class BatchWorker:
             if noted == written and clock() < renewed + renew_seconds:
                 continue
             try:
-                held = await self._write_progress(run, noted, moved=noted != written)
+                held = await self._write_progress(run, noted)
             except Exception as error:
                 _log.warning("batch_lease_not_renewed", run=run.run_id, error=type(error).__name__)
             else:
                 renewed, written = clock(), noted
 
-    async def _write_progress(self, run: Run, noted: dict[str, object], *, moved: bool) -> bool:
+    async def _write_progress(self, run: Run, noted: dict[str, object]) -> bool:
         """Renew the lease and write down how far the plan is. Return whether the lease is still held."""
-        async with self._db.transaction() as conn:
-            lease = {"lease_seconds": self._lease_seconds}
-            held = await fetchval(conn, "batch/note_planning", **run.held, **lease, **noted) is not None
-            if held and moved:
-                await notify_moved(conn, **run.key)
-        return held
+        async with self._db.acquire() as conn:
+            lease = {"lease_seconds": self._lease_seconds, "channel": CHANNEL}
+            return await fetchval(conn, "batch/note_planning", **run.held, **lease, **noted) is not None
 
     async def _release(self, run: Run) -> None:
         """Let another worker take the run over at once, if that can be said in time."""
