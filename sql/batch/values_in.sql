@@ -3,19 +3,11 @@
 -- Columns: value
 select distinct v.value
 from (
-  select first_name as value from person where district_id = :district_id
+  select unnest(array[first_name, last_name, source_id]) as value from person where district_id = :district_id
   union all
-  select last_name from person where district_id = :district_id
-  union all
-  select source_id from person where district_id = :district_id
+  select unnest(array[name, source_id, phone]) from household where district_id = :district_id
   union all
   select value from contact_point where district_id = :district_id
-  union all
-  select name from household where district_id = :district_id
-  union all
-  select source_id from household where district_id = :district_id
-  union all
-  select phone from household where district_id = :district_id
   union all
   select address from opt_out where district_id = :district_id
 ) v
