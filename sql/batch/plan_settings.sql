@@ -1,6 +1,6 @@
 -- Gives the plan of a run room to hash, time, and time to await rules that are Python, for its transaction alone. Its
--- temporary tables are even: a small sample of them will do; and too new for good statistics: loops over them, and sorts
--- where a hash would do, are not what they seem to cost.
+-- temporary tables are even: a small sample of them will do. A sort where a hash would do costs more than it seems to the
+-- planner, which knows little of tables so new.
 -- Parameters: idle_seconds
 -- Columns: work_mem, statistics, enable_sort, statement_timeout, idle
 select set_config('work_mem', '64MB', true) as work_mem,

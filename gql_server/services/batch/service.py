@@ -1,7 +1,7 @@
 """Takes a batch, and what becomes of its run: checks, records, and waits for a while (D11-D16, D29)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from gql_server.db.protocols import Connection, Database
@@ -69,10 +69,7 @@ class BatchService:
 
         Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, WAIT_SECONDS_OUT_OF_RANGE.
         """
-        async with self._changing(viewer, wait_seconds) as conn:
-            batch_run_id = await queue_plan(conn, viewer, run_id)
-        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
-        return batch_run_id
+        return await self._begin(queue_plan, viewer, run_id, wait_seconds)
 
     async def cancel(self, viewer: Viewer, run_id: str) -> int:
         """Cancel a run and return its number; one that applies stops after its chunk and is undone by a revert.
@@ -92,14 +89,24 @@ class BatchService:
 
         Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, WAIT_SECONDS_OUT_OF_RANGE.
         """
-        async with self._changing(viewer, wait_seconds) as conn:
-            batch_run_id = await begin_revert(conn, viewer, run_id)
-        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
-        return batch_run_id
+        return await self._begin(begin_revert, viewer, run_id, wait_seconds)
 
     def watch(self, viewer: Viewer, run_id: str) -> AsyncIterator[RunState]:
         """Return the states of a run until it has ended: see `watch_run`."""
         return watch_run(self._db, viewer, run_id, self._signals, poll_seconds=self._poll_seconds)
+
+    async def _begin(
+        self,
+        change: Callable[[Connection, Viewer, str], Awaitable[int]],
+        viewer: Viewer,
+        run_id: str,
+        wait_seconds: int,
+    ) -> int:
+        """Change a run's state, so that there is something to work, and wait for the end of that."""
+        async with self._changing(viewer, wait_seconds) as conn:
+            batch_run_id = await change(conn, viewer, run_id)
+        await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
+        return batch_run_id
 
     @asynccontextmanager
     async def _changing(self, viewer: Viewer, wait_seconds: int = 0) -> AsyncIterator[Connection]:
