@@ -58,6 +58,36 @@ class Unavailable(GqlServerError):
     code = "UNAVAILABLE"
 
 
+class Busy(GqlServerError):
+    """Too much is being asked for at once, or another write holds what this one needs. It may be sent again."""
+
+    code = "BUSY"
+
+
+class TimedOut(GqlServerError):
+    """The work took longer than its bound and was stopped; nothing of it was written."""
+
+    code = "TIMEOUT"
+
+
+class TooExpensive(GqlServerError):
+    """A query may ask for more objects than its viewer's budget allows. Nothing was compiled or run."""
+
+    code = "QUERY_TOO_EXPENSIVE"
+
+
+class AnswerTooLarge(GqlServerError):
+    """An answer, or a list in it that has no `first`, is larger than its bound. Nothing of it is sent."""
+
+    code = "ANSWER_TOO_LARGE"
+
+
+class AnswerMismatch(GqlServerError):
+    """The database answered something else than what was asked: its connection is dropped, nothing of it is sent."""
+
+    code = "UNAVAILABLE"
+
+
 class ConfigurationError(GqlServerError):
     """The server cannot start as it is set up: no signing key, a database that is not migrated."""
 
