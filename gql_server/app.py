@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import structlog
 from aiohttp import web
 
 from gql_server.api.auth import Tokens
+from gql_server.api.connections import ConnectionLimits, Runner, make_room
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.http import GraphQLHandler, PageLimits, add_routes
@@ -30,6 +33,11 @@ from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
 from gql_server.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_ANSWERS_SHARE, _TIDY_SHARE = 0.6, 0.9
+"""Of the time to stop in: what answers under way get, and all that is asked to end with them."""
 
 
 def configure_logging(level: str) -> None:
@@ -63,17 +71,11 @@ def make_host(settings: Settings) -> PluginHost:
     return PluginHost(folders, settings.disabled_plugins)
 
 
-async def check_ready(conn: Connection, host: PluginHost) -> None:
-    """Raise ConfigurationError where the database is not migrated, or lacks a reason of a loaded plug-in."""
+async def check_ready(conn: Connection) -> None:
+    """Raise ConfigurationError where the database is not migrated, or by a newer version than this."""
     names = [migration.name for migration in await pending(conn)]
     if names:
         raise ConfigurationError(f"The database lacks {', '.join(names)}. Run `gql-server migrate`.")
-    codes = await missing_reasons(conn, host.reasons)
-    if codes:
-        raise ConfigurationError(
-            f"Some district has no place for the reasons {', '.join(codes)} of the loaded plug-ins. "
-            "Run `gql-server migrate`."
-        )
 
 
 def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
@@ -81,7 +83,6 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
 
     Raises ConfigurationError.
     """
-    signing_key = settings.signing_key.get_secret_value() if settings.signing_key else ""
     schema = build_schema()
     signals = RunSignals(db)
     worker = BatchWorker(
@@ -101,7 +102,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
             validation_rules(settings.max_depth, settings.max_aliases),
             max_tokens=settings.max_tokens,
         ),
-        tokens=Tokens(signing_key),
+        tokens=Tokens.of(settings),
         districts=DistrictCache(db),
         db=db,
         host=host,
@@ -112,11 +113,14 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         ),
         pages=PageLimits(settings.max_vendor_page_size, settings.max_page_size),
         graphiql=settings.graphiql,
+        body_seconds=settings.body_timeout,
     )
 
-    async def ready() -> None:
+    async def ready() -> Mapping[str, object]:
         async with db.acquire() as conn:
-            await check_ready(conn, host)
+            await check_ready(conn)
+            lacking = await missing_reasons(conn, host.reasons)
+        return {"districtsThatLackReasons": lacking.districts} if lacking.districts else {}
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
@@ -133,9 +137,16 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
     return app
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """Return what serves the application. A read ends when its client leaves; mutations shield themselves from that."""
-    return web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
+def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    """Return what serves the application, within the settings' bounds for connections."""
+    limits = ConnectionLimits(
+        total=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head=settings.header_timeout,
+        idle=settings.keepalive_timeout,
+        write=settings.write_timeout,
+    )
+    return Runner(app, limits, answer_seconds=settings.stop_timeout * _ANSWERS_SHARE)
 
 
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
@@ -144,9 +155,57 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
     Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
     """
     configure_logging(settings.log_level)
+    with stop_signals(settings.stop_timeout) as stop:
+        serving = asyncio.create_task(_serve(settings, dsn, ready))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()  # at any point of its start, too
+            stopping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+
+@contextlib.contextmanager
+def stop_signals(seconds: float) -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set. Whatever hangs then, the process ends so many seconds later."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if not stop.is_set():
+            stop.set()
+            watch = threading.Timer(seconds, _give_up)
+            watch.daemon = True
+            watch.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _give_up() -> None:
+    log.error("stop_timeout_reached", words="Something did not end. What it was doing is cut off.")
+    os._exit(1)
+
+
+async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | None) -> None:
+    """Serve until cancelled."""
     host = make_host(settings)
     async with connect(dsn) as conn:
-        await check_ready(conn, host)
+        await check_ready(conn)
+        lacking = await missing_reasons(conn, host.reasons)
+    if lacking.districts:
+        log.warning(
+            "districts_lack_reasons", districts=lacking.districts, reasons=list(lacking.codes),
+            words="Nothing can be set for these reasons there. Run `gql-server migrate`.",
+        )  # fmt: skip
+    settings = settings.model_copy(update={"max_connections": make_room(settings.max_connections)})
     db = await open_pool(
         dsn,
         min_size=settings.pool_min_size,
@@ -154,11 +213,7 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         acquire_timeout=settings.acquire_timeout,
         statement_timeout=settings.statement_timeout,
     )
-    runner = make_runner(make_app(settings, db, host))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    runner = make_runner(make_app(settings, db, host), settings)
     try:
         await runner.setup()
         shorten_pauses()
@@ -173,7 +228,11 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         if ready is not None:
             port = runner.addresses[0][1]
             ready(f"http://{settings.host}:{port}")
-        await stop.wait()
+        await asyncio.Event().wait()
     finally:
-        await runner.cleanup()
-        await db.close()
+        try:
+            async with asyncio.timeout(settings.stop_timeout * _TIDY_SHARE):
+                await runner.cleanup()
+                await db.close()
+        except TimeoutError:
+            log.warning("stopped_in_the_middle", words="What was still under way is cut off.")

@@ -13,6 +13,7 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    TokenKind,
     parse,
     validate,
 )
@@ -22,6 +23,7 @@ from gql_server.domain.viewer import Role
 from gql_server.reads.compiler import Compiled
 
 _MAX_VARIANTS = 16
+_LONGEST_NUMBER = 100
 _MAX_KEPT_CHARACTERS = 20_000
 """A longer document is admitted anew each time: what is kept must have a bound."""
 
@@ -92,6 +94,8 @@ class DocumentCache:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
         except GraphQLError as error:
             return Document(None, [error])
+        if number := _long_number(ast):
+            return Document(None, [number])
         errors = validate(
             self._schema,
             ast,
@@ -109,6 +113,17 @@ class DocumentCache:
             if isinstance(d, OperationDefinitionNode)
         }
         return Document(ast, (), fragments, operations)
+
+
+def _long_number(ast: DocumentNode) -> GraphQLError | None:
+    """Return what is wrong with a number that Python would refuse to read, where it is met deep in graphql-core."""
+    token = ast.loc.start_token if ast.loc else None
+    while token is not None:
+        if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > _LONGEST_NUMBER:
+            words = f"A number may have {_LONGEST_NUMBER} characters at most."
+            return GraphQLError(words, source=ast.loc.source if ast.loc else None, positions=[token.start])
+        token = token.next
+    return None
 
 
 def variable_shape(variables: VariableValues) -> object:
