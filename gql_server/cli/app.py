@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from gql_server import __version__
+from gql_server.api.auth import Tokens
 from gql_server.cli import batch_order, common, demo, server
 from gql_server.domain.viewer import Role
 from gql_server.errors import ConfigurationError
@@ -175,7 +176,7 @@ def token(
     ] = timedelta(hours=1),
 ) -> None:
     """Print a token alone, signed with GQL_SERVER_SIGNING_KEY."""
-    tokens = server.tokens(load_settings())
+    tokens = Tokens.of(load_settings())
     common.say(tokens.issue(district, role, person, expires))
 
 
