@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gql_server.cli.batch import matrix
@@ -108,6 +109,35 @@ def test_a_terminated_demo_leaves_nothing_behind(temporary: dict[str, str], tmp_
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def postgres_of(folder: Path) -> list[psutil.Process]:
+    """Return the PostgreSQL servers whose data lie below a folder."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres"
+        and any(str(folder) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.parametrize("moment", ["postgres/PG_VERSION", "postgres/postmaster.pid"])
+def test_a_killed_demo_leaves_nothing_behind(temporary: dict[str, str], tmp_path: Path, moment: str) -> None:
+    """SIGKILL, while PostgreSQL starts and while the district is made, leaves neither its processes nor its data."""
+    folder = Path(temporary["TMPDIR"])
+    process = subprocess.Popen(
+        [str(COMMAND), "demo", "--students", "200000"],
+        env={**environment({"PORT": "0"}), **temporary}, cwd=tmp_path,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not list(folder.glob(f"*/{moment}")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while list(folder.glob("gql-server-*")) or postgres_of(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_matrix_shows_numbers_and_no_change() -> None:
