@@ -9,7 +9,7 @@ import asyncpg
 
 from gql_server.db.listen import listening
 from gql_server.db.protocols import Connection
-from gql_server.errors import Unavailable
+from gql_server.errors import ConfigurationError, Unavailable
 
 _LOST = (
     OSError,
@@ -17,6 +17,10 @@ _LOST = (
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
+)
+
+_UNUSABLE = (
+    "GQL_SERVER_DATABASE_URL cannot be used. Look at its host, port and the options after the question mark."
 )
 
 
@@ -107,6 +111,8 @@ async def open_pool(
                 "jit": "off",  # compiling a short statement costs more than it saves
             },
         )
+    except ValueError:  # of the driver, about the address; its words may hold parts of it
+        raise ConfigurationError(_UNUSABLE) from None
     except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
     assert pool is not None
@@ -118,6 +124,8 @@ async def connect(dsn: str) -> AsyncIterator[Connection]:
     """Give one connection without a pool and without timeouts, for commands. Raises Unavailable."""
     try:
         conn = await asyncpg.connect(dsn, server_settings={"jit": "off"})
+    except ValueError:  # of the driver, about the address; its words may hold parts of it
+        raise ConfigurationError(_UNUSABLE) from None
     except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
     try:

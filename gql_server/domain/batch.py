@@ -48,7 +48,7 @@ class ChannelMasks:
 def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
     """Return the distinct ON and OFF cells and what is wrong with the list.
 
-    Errors: UNKNOWN_REASON, CONFLICTING_CELLS (D13), NO_CELLS.
+    Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS.
     """
     errors: list[UserError] = []
     settings: dict[tuple[ContactPointKind, str], Setting] = {}
@@ -56,13 +56,7 @@ def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], li
         path = ("cells", str(index))
         key = (cell.contact_point, cell.reason)
         if cell.reason not in bits:
-            errors.append(
-                UserError(
-                    "UNKNOWN_REASON",
-                    f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}.",
-                    (*path, "reason"),
-                )
-            )
+            errors.append(bits.unknown(cell.reason, (*path, "reason")))
         elif settings.setdefault(key, cell.set) is not cell.set:
             errors.append(
                 UserError(

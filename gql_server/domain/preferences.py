@@ -24,7 +24,9 @@ class PreferenceCell:
 
 
 def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household: bool) -> list[UserError]:
-    """Return what is wrong with the cells: NO_CELLS, UNKNOWN_REASON, INVALID_CHANNEL, CONFLICTING_CELLS.
+    """Return what is wrong with the cells.
+
+    Errors: NO_CELLS, UNKNOWN_REASON, REASON_NOT_SET_UP, INVALID_CHANNEL, CONFLICTING_CELLS.
 
     A household has only its phone, a person has all but that (D5); phones are reached by VOICE and TEXT,
     emails by EMAIL (D2).
@@ -41,8 +43,7 @@ def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household:
             words = f"{cell.contact_point} by {cell.method} cannot be set here. Use one of {names}."
             errors.append(UserError("INVALID_CHANNEL", words, path))
         if cell.reason not in bits:
-            words = f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}."
-            errors.append(UserError("UNKNOWN_REASON", words, (*path, "reason")))
+            errors.append(bits.unknown(cell.reason, (*path, "reason")))
         if seen.setdefault((cell.channel, cell.reason), cell.on) is not cell.on:
             name = f"{cell.contact_point} by {cell.method} × {cell.reason}"
             words = f"{name} is named both on and off. Name it once."

@@ -102,7 +102,7 @@ class PreferenceService:
         self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
     ) -> int:
         async with self._db.transaction() as conn:
-            bits = await reason_bits(conn, subject.district_id)
+            bits = await reason_bits(conn, subject.district_id, self._host.reasons)
             subject_id = await self._check(conn, viewer, subject, cells, bits)
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)

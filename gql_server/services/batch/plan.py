@@ -63,7 +63,7 @@ async def plan_run(
     """
     async with db.transaction() as conn:
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
-        plan = await _prepare(conn, run, progress or PlanProgress())
+        plan = await _prepare(conn, host, run, progress or PlanProgress())
         gone = None
         if run.reverts is not None:
             population = await _look_back(plan)
@@ -102,7 +102,7 @@ async def _end(plan: Plan, **planned: float | None) -> None:
     await notify_moved(plan.conn, **plan.run.key)
 
 
-async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:
+async def _prepare(conn: Connection, host: PluginHost, run: Run, progress: PlanProgress) -> Plan:
     cells = [
         Cell(
             ContactPointKind(row["contact_point"]),
@@ -111,7 +111,7 @@ async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:
         )
         for row in await fetch(conn, "batch/cells", **run.key)
     ]
-    bits = await reason_bits(conn, run.district.district_id)
+    bits = await reason_bits(conn, run.district.district_id, host.reasons)
     return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), progress)
 
 

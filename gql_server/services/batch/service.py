@@ -134,7 +134,8 @@ class BatchService:
         self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
     ) -> list[Cell]:
         """Return the cells to set. Raises Rejected, with what was found before."""
-        cells, errors = named_cells(request.cells, await reason_bits(conn, district.district_id))
+        bits = await reason_bits(conn, district.district_id, self._host.reasons)
+        cells, errors = named_cells(request.cells, bits)
         errors += found
         words: dict[Cell, str] = {}
         try:
