@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from gql_server.domain.batch import Cell
+from gql_server.domain.dates import SCHOOL_YEARS
+from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, list_excess
+from gql_server.errors import UserError
 
 MAX_WAIT_SECONDS = 60
 WAIT_SECONDS = 10
@@ -17,6 +20,22 @@ class ScopeInput:
     school_year: int | None = None
     grades: tuple[str, ...] | None = None
     filter_id: str | None = None
+
+    def excesses(self) -> list[UserError]:
+        """Return what is out of all bounds: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE, INVALID_SCHOOL_YEAR."""
+        errors = []
+        if words := list_excess("schools", self.school_ids or (), MAX_SCHOOLS):
+            errors.append(UserError("TOO_MANY_SCHOOLS", words, ("scope", "schoolIds")))
+        if words := list_excess("grades", self.grades or (), MAX_GRADES):
+            errors.append(UserError("TOO_MANY_GRADES", words, ("scope", "grades")))
+        elif words := next(filter(None, map(LABEL.excess, self.grades or ())), None):
+            errors.append(UserError("INVALID_GRADE", words, ("scope", "grades")))
+        if self.school_year is not None and self.school_year not in SCHOOL_YEARS:
+            words = (
+                f"A school year is from {SCHOOL_YEARS[0]} to {SCHOOL_YEARS[-1]}, the year that it ends in."
+            )
+            errors.append(UserError("INVALID_SCHOOL_YEAR", words, ("scope", "schoolYear")))
+        return errors
 
 
 @dataclass(frozen=True, slots=True)
