@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from gql_server.domain.batch import Cell
-from gql_server.domain.dates import SCHOOL_YEARS
 from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, list_excess
 from gql_server.errors import UserError
 
@@ -22,7 +21,7 @@ class ScopeInput:
     filter_id: str | None = None
 
     def excesses(self) -> list[UserError]:
-        """Return what is out of all bounds: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE, INVALID_SCHOOL_YEAR."""
+        """Return what is out of all bounds: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE."""
         errors = []
         if words := list_excess("schools", self.school_ids or (), MAX_SCHOOLS):
             errors.append(UserError("TOO_MANY_SCHOOLS", words, ("scope", "schoolIds")))
@@ -30,11 +29,6 @@ class ScopeInput:
             errors.append(UserError("TOO_MANY_GRADES", words, ("scope", "grades")))
         elif words := next(filter(None, map(LABEL.excess, self.grades or ())), None):
             errors.append(UserError("INVALID_GRADE", words, ("scope", "grades")))
-        if self.school_year is not None and self.school_year not in SCHOOL_YEARS:
-            words = (
-                f"A school year is from {SCHOOL_YEARS[0]} to {SCHOOL_YEARS[-1]}, the year that it ends in."
-            )
-            errors.append(UserError("INVALID_SCHOOL_YEAR", words, ("scope", "schoolYear")))
         return errors
 
 
