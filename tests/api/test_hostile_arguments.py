@@ -121,3 +121,55 @@ async def test_no_text_in_a_mutation_breaks_anything_or_is_half_written(
             refusals = _hold_answer(place, hostile, *await _send(server, place, hostile))
             after = await district.conn.fetchrow(_WRITTEN, district.id)
             assert not refusals or after == before, (place.name, str(hostile)[:60], refusals)
+
+
+_CELL = {"contactPoint": "CELL_PHONE", "reason": "EMERGENCY", "set": "ON"}
+_PREFERENCE = {"contactPoint": "CELL_PHONE", "method": "TEXT", "reason": "EMERGENCY", "on": True}
+_BATCH = {"mode": "STUDENTS", "cells": [_CELL], "dryRun": True}
+_PEOPLE = "query ($value: PersonFilter) { people(filter: $value) { edges { cursor } } }"
+_SET = "mutation ($value: SetPreferencesInput!) { setPreferences(input: $value) { userErrors { code message } } }"
+_RUN = (
+    "mutation ($value: BatchSetPreferencesInput!)"
+    " { batchSetPreferences(input: $value) { userErrors { code message } } }"
+)
+_SAVE = "mutation ($value: SaveFilterInput!) { saveFilter(input: $value) { userErrors { code message } } }"
+
+
+_BEYOND: list[tuple[str, Any, str, str]] = [
+    (_PEOPLE, {"search": "x" * 201}, "INVALID_ARGUMENT", "`search`: A search has at most 200 characters"),
+    (_PEOPLE, {"search": "x " * 200_000}, "INVALID_ARGUMENT", "this has 400,000"),
+    (_PEOPLE, {"search": "x " * 11}, "INVALID_ARGUMENT", "At most 10 words"),
+    (_PEOPLE, {"sourceId": "x" * 121}, "INVALID_ARGUMENT", "`sourceId`: A source id has at most 120"),
+    (_PEOPLE, {"schoolId": "x" * 101}, "INVALID_ARGUMENT", "`schoolId`: An id of this API has at most 100"),
+    (_PEOPLE, {"grade": "x" * 101}, "INVALID_ARGUMENT", "`grade`: A label"),
+    (_PEOPLE, {"ids": ["person_1"] * 1_001}, "INVALID_ARGUMENT", "`ids`: At most 1,000 ids"),
+    ("query ($value: ID!) { person(id: $value) { id } }", "x" * 101, "INVALID_ARGUMENT", "`id`: An id"),
+    ("query ($value: ID!) { node(id: $value) { id } }", "x" * 101, "INVALID_ARGUMENT", "`id`: An id"),
+    (
+        "query ($value: String) { people(after: $value) { edges { cursor } } }",
+        "x" * 8_001, "INVALID_ARGUMENT", "`after`: A cursor has at most 8,000",
+    ),
+    (_SET, {"personId": "person_1", "cells": [_PREFERENCE] * 1_001}, "TOO_MANY_CELLS", "At most 1,000 cells"),
+    (_RUN, {**_BATCH, "cells": [_CELL] * 1_001}, "TOO_MANY_CELLS", "At most 1,000 cells"),
+    (_RUN, {**_BATCH, "scope": {"schoolIds": ["school_1"] * 1_001}}, "TOO_MANY_SCHOOLS", "1,000 schools"),
+    (_RUN, {**_BATCH, "scope": {"grades": ["09"] * 101}}, "TOO_MANY_GRADES", "At most 100 grades"),
+    (_RUN, {**_BATCH, "scope": {"grades": ["9" * 101]}}, "INVALID_GRADE", "at most 100 characters"),
+    (
+        _SAVE, {"name": "A\nB", "kind": "STUDENT", "criteria": {"field": "grade", "is": "09"}},
+        "INVALID_NAME", "A name is one line of 1 to 100 characters",
+    ),
+    (
+        _SAVE, {"name": "A", "kind": "STUDENT", "criteria": {"field": "person", "is": "person_\0"}},
+        "INVALID_CRITERIA", "an id, as this API gave it",
+    ),
+]  # fmt: skip
+
+
+async def test_what_is_beyond_a_limit_is_told_which(server: TestServer) -> None:
+    """Every text and list has a limit; who goes beyond it hears which, and where (protects the server)."""
+    for document, value, code, words in _BEYOND:
+        body = {"query": document, "variables": {"value": value}}
+        status, answer = await server.post(body, token=server.token())
+        assert status == 200, answer
+        (refusal,) = [refusal for refusal in _refusals(answer) if refusal[0] == code]
+        assert words in refusal[1]

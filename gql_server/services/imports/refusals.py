@@ -8,13 +8,9 @@ from gql_server.errors import ImportFailed
 _REFUSALS = {
     "22": "a value that it cannot keep",
     "23": "a record that does not fit the others",
-    "53": "the work for lack of room or memory",
-    "54": "a value or a statement beyond its limits",
-    "57014": "to work on: a statement took too long or was cancelled",
-    "55P03": "to wait any longer for another write",
-    "40": "the work beside another write",
+    "54": "a value beyond its limits",
 }
-"""What PostgreSQL refused, by the beginning of the SQLSTATE; other errors are not the import's to tell."""
+"""What PostgreSQL refused, by the class of the SQLSTATE; errors of other classes are not about what is imported."""
 
 
 @contextmanager
@@ -26,9 +22,9 @@ def told_as_failures(folder: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        state = getattr(error, "sqlstate", None)
-        what = next((words for start, words in _REFUSALS.items() if str(state).startswith(start)), None)
-        if state is None or what is None:
+        state = getattr(error, "sqlstate", None) or ""
+        what = _REFUSALS.get(state[:2])
+        if what is None:
             raise
         problem = f"the database refused {what} (SQLSTATE {state}). Nothing was written."
         raise ImportFailed(folder, None, problem) from None

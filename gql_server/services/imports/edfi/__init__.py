@@ -11,6 +11,8 @@ What becomes of the files:
 - Relations make guardians (parents, not step-parents, and guardians) unless LegalGuardian is given; `messenger`
   makes messenger contacts (D8). The no-contact mark and a relationship's dates are not the files' to say.
 - An enrollment's year is the one given, its calendar's, or follows from the sessions and the entry date.
+- A start of 0001-01-01 is open, and so is an end of 9999-12-31; other days are from 1900-01-01 to 2199-12-31 (D6).
+- What is kept is one line without control characters, no longer than `gql_server.domain.limits` says.
 - An assignment to a school is one there; to any other organization, one to the district's office (D9).
 """
 
