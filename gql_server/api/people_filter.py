@@ -5,6 +5,8 @@ from typing import Any, cast
 
 from gql_server.api.enums import Audience
 from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.limits import GLOBAL_ID, LABEL, MAX_IDS, SOURCE_ID, list_excess, search_words
+from gql_server.errors import InvalidArgument
 from gql_server.reads.links import Args, ReadContext
 
 _ACTIVE = ":today between coalesce({0}.start_date, '-infinity') and coalesce({0}.end_date, 'infinity')"
@@ -56,12 +58,16 @@ def people_condition(args: Args) -> str:
 
 
 def people_params(args: Args, context: ReadContext) -> dict[str, object]:
-    """Return the values of the parameters of `people_condition`. Ids that are none find nobody."""
+    """Return the values of the parameters of `people_condition`. Ids that are none find nobody.
+
+    Raises InvalidArgument for what is too long.
+    """
     given = _filter(args)
+    _hold_lengths(given)
     audience = given.get("audience")
     ids = [parse_id(IdKind.PERSON, str(id_)) for id_ in given.get("ids") or ()]
     return {
-        "search": _text(given.get("search") or "").lower().split(),
+        "search": search_words(_text(given.get("search") or "")),
         "source_id": _text(given.get("sourceId")),
         "school_id": parse_id(IdKind.SCHOOL, str(given.get("schoolId"))),
         "grade": _text(given.get("grade")),
@@ -73,6 +79,13 @@ def people_params(args: Args, context: ReadContext) -> dict[str, object]:
 
 def _filter(args: Args) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], args.get("filter") or {})
+
+
+def _hold_lengths(given: Mapping[str, Any]) -> None:
+    for name, limit in (("sourceId", SOURCE_ID), ("schoolId", GLOBAL_ID), ("grade", LABEL)):
+        limit.sought(str(given.get(name) or ""), name)
+    if excess := list_excess("ids", given.get("ids") or (), MAX_IDS):
+        raise InvalidArgument(f"`ids`: {excess}")
 
 
 def _text(value: Any) -> Any:

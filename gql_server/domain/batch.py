@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.limits import MAX_CELLS, list_excess
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
@@ -48,8 +49,10 @@ class ChannelMasks:
 def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
     """Return the distinct ON and OFF cells and what is wrong with the list.
 
-    Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS.
+    Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS, TOO_MANY_CELLS.
     """
+    if excess := list_excess("cells", cells, MAX_CELLS):
+        return [], [UserError("TOO_MANY_CELLS", excess, ("cells",))]
     errors: list[UserError] = []
     settings: dict[tuple[ContactPointKind, str], Setting] = {}
     for index, cell in enumerate(cells):

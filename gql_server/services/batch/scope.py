@@ -22,8 +22,11 @@ async def resolve_scope(
 
     `school_year` stays None where it is not given: the mode's SQL finds the current one (D12).
     Raises Rejected with all problems at once: UNKNOWN_MODE, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
-    WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED. Malformed, foreign and unknown ids are the same error.
+    WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED; or, before any statement, those of
+    `ScopeInput.excesses`. Malformed, foreign and unknown ids are the same error.
     """
+    if excesses := scope.excesses():
+        raise Rejected(excesses)
     owned = host.modes.get(mode)
     errors: list[UserError] = []
     school_ids = await _schools(conn, district, scope, errors)

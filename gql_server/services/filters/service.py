@@ -6,12 +6,11 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetchval
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.limits import FILTER_NAME
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
-from gql_server.services.filters.criteria import compile_criteria, storable
-
-MAX_NAME = 100
+from gql_server.services.filters.criteria import compile_criteria
 
 
 class FilterService:
@@ -63,8 +62,8 @@ class FilterService:
 
     def _check(self, name: str, criteria: object, kind: FilterKind) -> None:
         errors: list[UserError] = []
-        if not 1 <= len(name) <= MAX_NAME or not storable(name):
-            words = f"A name has 1 to {MAX_NAME} characters, spaces at its ends not counted."
+        if not name or FILTER_NAME.problem(name):
+            words = f"A name is one line of 1 to {FILTER_NAME.longest} characters, spaces at its ends not counted."
             errors.append(UserError("INVALID_NAME", words, ("name",)))
         try:
             compile_criteria(criteria, kind, self._host)
