@@ -79,10 +79,10 @@ async def test_seven_is_seven(server: TestServer, grade: str) -> None:
 
 async def test_a_grade_that_nobody_has_is_an_error(server: TestServer) -> None:
     """A grade that no enrollment of the district has is an error that lists those it has, each with its path (D32)."""
-    scope = {"grades": ["7", "13", "kg", "70", ""]}
+    scope = {"grades": ["7", "13", "kg", "70", "", "7\0"]}
     errors = await refused(server, scope)
     assert [(code, path) for code, path, _ in errors] == [
-        ("UNKNOWN_GRADE", ["scope", "grades", str(n)]) for n in (1, 2, 3, 4)
+        ("UNKNOWN_GRADE", ["scope", "grades", str(n)]) for n in (1, 2, 3, 4, 5)
     ]
     assert errors[0][2] == "The district has no grade '13'. It has 07, 10, 7, KG."
 

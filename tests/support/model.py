@@ -75,11 +75,13 @@ class Outcome:
 
 def run(world: World, request: Request) -> Outcome:
     """Work a batch on a world."""
-    if errors := request_errors(world, request):
+    errors = request_errors(world, request)
+    scoped = not any(_scope_errors(world, request.mode, request.scope))
+    people = population(world, request.mode, request.scope) if scoped else set()
+    if scoped and not people:
+        errors |= {"NOBODY_SELECTED"}  # D32
+    if errors:
         return Outcome(world, errors)
-    people = population(world, request.mode, request.scope)
-    if not people:
-        return Outcome(world, frozenset({"NOBODY_SELECTED"}))  # D32
     named = {cell[:2]: cell[2] for cell in request.cells if cell[2] is not Setting.NO_CHANGE}
     if any(cell in world.disabled or not on_record(world, people, cell[0]) for cell in named):
         return Outcome(world, frozenset({"CELL_NOT_ENABLED"}))  # D15
