@@ -26,7 +26,7 @@ def in_grades(row: str, grades: str) -> str:
 
 def grade_key(grade: str) -> str:
     """Return the expression that is equal for two grades that are one (D32): without zeros before the rest."""
-    return f"regexp_replace({grade}, '^0+(?=.)', '')"
+    return f"coalesce(nullif(ltrim({grade}, '0'), ''), right({grade}, 1))"  # a third of what a pattern costs
 
 
 CURRENT_YEAR = (

@@ -28,7 +28,8 @@ HOUSEHOLDS = """query ($first: Int!, $after: String) { households(first: $first,
   pageInfo { hasNextPage endCursor } } }"""
 PEOPLE = f"""query ($filter: PersonFilter, $first: Int!, $after: String) {{
   people(filter: $filter, first: $first, after: $after) {{
-    edges {{ cursor node {{ {WHO} enrollments {{ grade school {{ id }} }} districtAssignments {{ school {{ id }} }} }} }}
+    edges {{ cursor node {{ {WHO}
+      enrollments {{ grade school {{ id }} }} districtAssignments {{ school {{ id }} }} }} }}
     pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"""
 NODE = f"""query ($id: ID!) {{ node(id: $id) {{ id
   ... on Person {{ {WHO} contactPoints {{ value }} preferences {{ value on }} optOuts {{ id }} contacts {{ kind }} }}

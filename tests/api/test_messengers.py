@@ -28,7 +28,7 @@ async def found(server: TestServer, given: dict[str, Any]) -> list[Any]:
 async def test_messenger_contacts_are_those_that_messages_reach(
     db: Pool, host: PluginHost, district: DistrictBuilder
 ) -> None:
-    """`messengerOnly` shows the active messenger relationships that are not marked no-contact, of both ends (D6, D8)."""
+    """`messengerOnly` shows the active messenger relationships that are not marked no-contact, from both ends (D8)."""
     student = await district.student(await district.school())
     contact = await district.person("Mia Lane")
     today = district.district.today()
