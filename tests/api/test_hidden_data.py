@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from gql_server.db.pool import Pool
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.hooks.host import PluginHost
 from tests.support import random_district as size
+from tests.support.edfi import EdfiFolder, phone, run
 from tests.support.naive_rules import Eyes, load_tables, same_grade
 from tests.support.server import TestServer, serving
 
@@ -124,6 +126,26 @@ async def test_filters_about_contacts_are_not_for_the_portal(
                 assert next(iter(given)) in error["message"]
             for other in (Role.ADMIN, Role.VENDOR):
                 assert "errors" not in (await server.post(body, token=server.token(other)))[1]
+
+
+async def test_an_imported_home_number_is_for_those_who_live_there(
+    db: Pool, host: PluginHost, tmp_path: Path
+) -> None:
+    """A home number that an import made the household's phone is shown to those who live there; a parent who lives
+    apart sees the household's name alone (D1, D27)."""
+    folder = EdfiFolder(tmp_path / "edfi")
+    folder.family(1, phone("Home", "555 0102"))
+    folder.person("Contact", "2", "Dan Hill")
+    folder.relate("1", "2", "Father", lives_with="false")
+    async with db.acquire() as conn:
+        await run(conn, host, folder)
+    seen = "{ households { edges { node { name phone preferences { value } } } } }"
+    async with serving(db, host, "maple") as server:
+        for name, number in (("contact-1", "5550102"), ("contact-2", None)):
+            data = await server.run(seen, token=server.token(Role.GUARDIAN, name))
+            (edge,) = data["households"]["edges"]
+            assert (edge["node"]["name"], edge["node"]["phone"]) == ("Lane1", number)
+            assert bool(edge["node"]["preferences"]) is (number is not None)
 
 
 async def all_answers(server: TestServer, token: str) -> str:
