@@ -30,14 +30,17 @@ class BatchScope:
         description=f"Only these schools, {MAX_SCHOOLS:,} at most; without them all schools.", default=None
     )
     school_year: int | None = strawberry.field(
-        description="The year it ends in; without it the newest one with an enrollment active today.",
+        description="The year it ends in, for the student modes; without it the newest one with an enrollment active "
+        "today.",
         default=None,
     )
     grades: list[str] | None = strawberry.field(
-        description=f"Only these grades, {MAX_GRADES} at most; for the student modes.", default=None
+        description=f"Only these grades, {MAX_GRADES} at most, for the student modes; `7` and `07` are one grade.",
+        default=None,
     )
     filter_id: strawberry.ID | None = strawberry.field(
-        description="A saved filter of the mode's kind.", default=None
+        description="A saved filter of the mode's kind. A run keeps the criteria that it has now.",
+        default=None,
     )
 
     def value(self) -> ScopeInput:
@@ -147,12 +150,15 @@ class PersonFilter:
     school_id: strawberry.ID | None = strawberry.field(
         description="Enrolled or assigned there today.", default=None
     )
-    grade: str | None = strawberry.field(description="Enrolled in this grade today.", default=None)
+    grade: str | None = strawberry.field(
+        description="Enrolled in this grade today; `7` and `07` are one grade.", default=None
+    )
     audience: Audience | None = strawberry.field(
-        description="Whom messages for this audience are for.", default=None
+        description="Whom messages for this audience are for. For administrators and vendors.", default=None
     )
     without_messenger_contact: bool | None = strawberry.field(
-        description="true: students enrolled today without anyone whom messages about them reach; false: those with.",
+        description="true: students enrolled today without anyone whom messages about them reach; false: those with. "
+        "For administrators and vendors.",
         default=None,
     )
     ids: list[strawberry.ID] | None = strawberry.field(

@@ -34,7 +34,8 @@ def _revision(text: str | None) -> int | None:
 
 
 @strawberry.type(
-    description="What can be changed. Every change that is committed is one change set of the district's history."
+    description="What can be changed. Preferences that are committed together are one change set of the district's "
+    "history; a batch commits its people chunk by chunk."
 )
 class Mutation:
     @mutation
@@ -107,7 +108,10 @@ class Mutation:
     async def save_filter(
         self, info: RequestInfo, input: Annotated[SaveFilterInput, _INPUT]
     ) -> SavedFilterPayload:
-        """Save a filter under a name, a new one or another version. For administrators."""
+        """Save a filter under a name, a new one or another version. For administrators.
+
+        Runs that were asked for before keep the criteria that they were asked with.
+        """
         context = info.context
         work = context.services.filters.save(
             context.viewer, name=input.name, kind=input.kind, criteria=input.criteria, filter_id=input.id
@@ -116,7 +120,7 @@ class Mutation:
 
     @mutation
     async def delete_filter(self, info: RequestInfo, id: Id) -> DeletedPayload:
-        """Delete a saved filter that no unfinished run uses. For administrators."""
+        """Delete a saved filter. For administrators. Runs keep the criteria that they were asked with."""
         try:
             await info.context.services.filters.delete(info.context.viewer, id)
         except Rejected as refusal:

@@ -34,7 +34,7 @@ class ContactReason:
 
 @dataclass(frozen=True, slots=True)
 class BatchMode:
-    """A way to select people (D11). `grades`: whether a scope may name grades (D12)."""
+    """A way to select people (D11). `grades`, `school_year`: whether a scope may name them (D12)."""
 
     code: str
     label: str
@@ -42,6 +42,7 @@ class BatchMode:
     filter_kind: FilterKind
     filter_required: bool = False
     grades: bool = True
+    school_year: bool = True
 
 
 @dataclass(frozen=True, slots=True)

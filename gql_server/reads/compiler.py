@@ -94,6 +94,11 @@ def _body(name: str) -> str:
     return "\n".join(line for line in statement(name).text.splitlines() if not line.startswith("--"))
 
 
+def graph_rows(table: str) -> str:
+    """Return the SELECT of a graph file: the rows that the viewer may see, for a condition that looks at them."""
+    return _body(f"graph/{table}")
+
+
 class Compiler:
     """Compiles the fields of one operation (or of one field of it) for one role."""
 

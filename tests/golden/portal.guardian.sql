@@ -81,10 +81,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+        or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id
@@ -100,7 +103,9 @@ where m.district_id = :district_id
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
 ) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean))) from (
-select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
+select h.household_id, 'household_' || h.household_id as id, h.name,
+  case when 'GUARDIAN' in ('ADMIN', 'VENDOR')
+    or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
@@ -121,10 +126,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+        or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id

@@ -33,6 +33,7 @@ FRAGMENTS = {
     "decided": DECIDED,
     "denies": DENIALS,
     "held": HELD,
+    "key": "g.grade",
     "population": "select p.person_id from person p where p.district_id = :district_id",
     "subject": "person_id",
     "table": "preference",
@@ -43,7 +44,7 @@ FRAGMENTS = {
 """What stands in for each slot; a new slot needs a line here."""
 
 PARENTS = {
-    "graph/batch_cell_option": "select null::bigint[] as reachable",
+    "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
     "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from change c",
     "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from change c",
 }

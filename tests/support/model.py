@@ -75,9 +75,13 @@ class Outcome:
 
 def run(world: World, request: Request) -> Outcome:
     """Work a batch on a world."""
-    if errors := request_errors(world, request):
+    errors = request_errors(world, request)
+    scoped = not any(_scope_errors(world, request.mode, request.scope))
+    people = population(world, request.mode, request.scope) if scoped else set()
+    if scoped and not people:
+        errors |= {"NOBODY_SELECTED"}  # D32
+    if errors:
         return Outcome(world, errors)
-    people = population(world, request.mode, request.scope)
     named = {cell[:2]: cell[2] for cell in request.cells if cell[2] is not Setting.NO_CHANGE}
     if any(cell in world.disabled or not on_record(world, people, cell[0]) for cell in named):
         return Outcome(world, frozenset({"CELL_NOT_ENABLED"}))  # D15
@@ -134,6 +138,11 @@ def _scope_errors(world: World, mode: str, scope: Scope) -> Iterable[str]:
         yield "FILTER_REQUIRED"
     if mode == "CENSUS_STAFF" and scope.grades is not None:
         yield "GRADES_NOT_ALLOWED"
+    if mode == "CENSUS_STAFF" and scope.year is not None:
+        yield "SCHOOL_YEAR_NOT_ALLOWED"
+    there = {unpadded(e.grade) for person in world.people for e in person.enrollments}
+    if mode in ("STUDENTS", "STUDENT_CONTACTS") and not {*map(unpadded, scope.grades or ())} <= there:
+        yield "UNKNOWN_GRADE"
 
 
 def _cell_errors(request: Request) -> Iterable[str]:
@@ -195,9 +204,14 @@ def _enrolled(world: World, person: Person, scope: Scope) -> bool:
         active(e.span)
         and e.year == year
         and (scope.schools is None or e.school in scope.schools)
-        and (scope.grades is None or e.grade in scope.grades)
+        and (scope.grades is None or unpadded(e.grade) in map(unpadded, scope.grades))
         for e in person.enrollments
     )
+
+
+def unpadded(grade: str) -> str:
+    """Return a grade without the zeros before it: `7` and `07` are one (D32)."""
+    return grade.lstrip("0") or grade[-1:]
 
 
 def assignments(person: Person) -> list[Assignment]:
@@ -304,6 +318,8 @@ def fits(world: World, criteria: Criteria, person: int) -> bool:
     if "not" in criteria:
         return not fits(world, criteria["not"], person)
     wanted = criteria["in"] if "in" in criteria else [criteria["is"]]
+    if criteria["field"] == "grade":
+        wanted = [*map(unpadded, wanted)]
     return any(value in wanted for value in _values(world, criteria["field"], person))
 
 
@@ -311,11 +327,14 @@ def _values(world: World, name: str, n: int) -> set[object]:
     """Return the values that a person has of a field."""
     person = world.people[n]
     enrollments = [e for e in person.enrollments if active(e.span)]
-    contacts = [r for r in world.relationships if r.student == n and r.messenger and active(r.span)]
+    contacts = [
+        r for r in world.relationships
+        if r.student == n and r.messenger and not r.no_contact and active(r.span)
+    ]  # fmt: skip
     phones = [h.phone for h in world.households if n in members(h) and h.phone]
     values: dict[str, set[object]] = {
         "person": {n},
-        "grade": {e.grade for e in enrollments},
+        "grade": {unpadded(e.grade) for e in enrollments},
         "school": {e.school for e in enrollments},
         "schoolYear": {e.year for e in enrollments},
         "activeEnrollment": {bool(enrollments)},

@@ -24,7 +24,7 @@ PEOPLE, HOUSEHOLDS, SCHOOLS, RUNS, FILTERS, OPT_OUTS = 12, 5, 3, 3, 5, 8
 """How many of each there are: their ids are 1 to that number."""
 
 YEARS = (2025, 2026)
-GRADES = ("09", "10")
+GRADES = ("09", "9", "10", "KG")
 FIRST_NAMES = ("Ada", "ada", "Öz", "Sam", 'Lee "Lu"')
 LAST_NAMES = ("Lane", "O'Neil", "van der Berg", "Ünal")
 PHONES = ("555-0100", "555-0101", "555-0102", "555-0103")

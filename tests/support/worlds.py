@@ -33,7 +33,7 @@ REASONS = (
     "EMERGENCY", "ATTENDANCE", "BEHAVIOR", "STAFF", "GENERAL", "FOOD_SERVICE", "PRIORITY", "TEACHER",
 )  # fmt: skip
 YEARS = (2025, 2026)
-GRADES = ("09", "10")
+GRADES = ("09", "9", "10")
 TITLES = ("Teacher", "Principal")
 PHONES = ("555-0100", "555-0101", "555-0102")
 EMAILS = ("ada@example.org", "sam@example.org", "lee@example.org")
@@ -239,7 +239,7 @@ def leaves(kind: FilterKind, people: int, schools: int) -> st.SearchStrategy[Cri
         leaf("hasContactPoint", st.sampled_from(list(map(str, ContactPointKind)))),
     ]
     student = [
-        leaf("grade", st.sampled_from([*GRADES, "none"])),
+        leaf("grade", st.sampled_from([*GRADES, "010", "none"])),
         leaf("school", st.integers(0, schools)),
         leaf("schoolYear", st.sampled_from(YEARS)),
         flag("hasMessengerContact"),

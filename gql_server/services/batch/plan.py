@@ -19,7 +19,7 @@ from gql_server.services.batch.plan_rules import Barring, PlanRules
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import CHECK_SECONDS, blaming
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
-from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.batch.scope import mode_scope, nobody_selected
 from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import Tally, table_slots
 from gql_server.services.districts import reason_bits
@@ -59,7 +59,8 @@ async def plan_run(
     denies now is taken out and counted; nothing is added. `chunk_size` is the number of channels, at most, that
     one transaction will write. `lease_seconds`: how long the lease holds. `max_age`: see PLAN_MAX_AGE. `progress`:
     where to note how far the plan is.
-    Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
+    Raises Rejected (nobody is selected, a cell is not enabled, or a plug-in that the scope needs is gone),
+    PluginError, and LeaseLost.
     """
     async with db.transaction() as conn:
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
@@ -88,6 +89,8 @@ async def _gather(plan: Plan, host: PluginHost, barring: Barring) -> tuple[int, 
     Return the population, and of a plan that is to be applied how many of its people and households are gone.
     """
     population = await _select(plan, host)
+    if population == 0 and plan.run.planned_at is None:
+        raise nobody_selected()
     await _find_channels(plan, barring)
     if plan.run.planned_at is None:
         await _hold_enabled(plan)
@@ -118,8 +121,7 @@ async def _prepare(conn: Connection, host: PluginHost, run: Run, progress: PlanP
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    scope = await resolve_scope(conn, run.district, host, run.mode, run.scope)
-    population = host.population(run.mode, scope)
+    population = host.population(run.mode, mode_scope(run.scope, run.mode, host))
     await execute(conn, "batch/create_selected")
     with blaming(host.modes[run.mode].plugin, f"the selection of the mode {run.mode!r}"):
         people = await execute(

@@ -6,8 +6,7 @@ from datetime import datetime
 from gql_server.db.protocols import Row
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import District
-from gql_server.services.batch.request import ScopeInput
-from gql_server.services.batch.scope import load_scope
+from gql_server.services.batch.scope import KeptScope
 
 LEASE_SECONDS = 30.0
 """How long a run is its worker's without a word from it."""
@@ -28,7 +27,7 @@ class Run:
     district: District
     batch_run_id: int
     mode: str
-    scope: ScopeInput
+    scope: KeptScope
     keep_chosen: bool
     status: str
     requested_by: str
@@ -43,7 +42,7 @@ class Run:
             District(row["district_id"], row["code"], row["time_zone"]),
             row["batch_run_id"],
             row["mode"],
-            load_scope(row["scope"]),
+            KeptScope.load(row["scope"]),
             row["keep_chosen"],
             row["status"],
             row["requested_by"],

@@ -10,13 +10,12 @@ from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
-from gql_server.hooks import Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import find_run, key_errors, take_key
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.rules import blaming
-from gql_server.services.batch.scope import dump_scope, resolve_scope
+from gql_server.services.batch.scope import KeptScope, check_scope, mode_scope, nobody_selected
 from gql_server.services.batch.signals import RunSignals, moved_or
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
 from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
@@ -51,9 +50,10 @@ class BatchService:
 
         Raises Forbidden to all but administrators, PluginError, and Rejected with all problems at once:
         UNKNOWN_MODE, UNKNOWN_REASON, CONFLICTING_CELLS, NO_CELLS, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
-        WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, and
-        CELL_NOT_ENABLED (D15), INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED. A key that stands for a run
-        answers that run, whether or not the request would still be taken.
+        WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, UNKNOWN_GRADE, GRADES_NOT_ALLOWED,
+        SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then
+        NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15). A key that stands for a run answers that run, whether
+        or not the request would still be taken.
         """
         _hold_admin(viewer)
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
@@ -124,47 +124,49 @@ class BatchService:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
                     return known
-            cells = await self._check(conn, district, request, errors)
-            batch_run_id = await _record(conn, viewer, request, cells)
+            cells, scope = await self._check(conn, district, request, errors)
+            batch_run_id = await _record(conn, viewer, request, scope, cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
 
     async def _check(
         self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
-    ) -> list[Cell]:
-        """Return the cells to set. Raises Rejected, with what was found before."""
+    ) -> tuple[list[Cell], KeptScope]:
+        """Return the cells to set and the scope to keep. Raises Rejected, with what was found before."""
         bits = await reason_bits(conn, district.district_id, self._host.reasons)
         cells, errors = named_cells(request.cells, bits)
         errors += found
-        words: dict[Cell, str] = {}
+        scope = None
         try:
-            scope = await resolve_scope(conn, district, self._host, request.mode, request.scope)
+            scope = await check_scope(conn, district, self._host, request.mode, request.scope)
+            words = await self._out_of_reach(conn, district, request.mode, scope, cells)
         except Rejected as rejection:
-            errors.extend(rejection.errors)
+            errors[:0] = rejection.errors
         else:
-            unreachable = await self._unreachable(conn, district, request.mode, scope, cells)
-            words |= out_of_reach(cells, unreachable)
-        words |= await switched_off(conn, district.district_id, cells)
-        errors += not_enabled(words, request.cells)
-        if errors:
+            words |= await switched_off(conn, district.district_id, cells)
+            errors += not_enabled(words, request.cells)
+        if scope is None or errors:
             raise Rejected(errors)
-        return cells
+        return cells, scope
 
-    async def _unreachable(
-        self, conn: Connection, district: District, mode: str, scope: Scope, cells: Sequence[Cell]
-    ) -> set[ContactPointKind]:
-        """Return the contact points named that nobody selected has on record (D15)."""
-        population = self._host.population(mode, scope)
+    async def _out_of_reach(
+        self, conn: Connection, district: District, mode: str, scope: KeptScope, cells: Sequence[Cell]
+    ) -> dict[Cell, str]:
+        """Return words for each cell that reaches nobody selected (D15). Raises Rejected: NOBODY_SELECTED (D32)."""
+        population = self._host.population(mode, mode_scope(scope, mode, self._host)).sql
+        named = {cell.contact_point for cell in cells}
+        args = {"district_id": district.district_id, "today": district.today()}
         with blaming(self._host.modes[mode].plugin, f"the selection of the mode {mode!r}"):
-            rows = await fetch(
-                conn,
-                statement("batch/unreachable").fill(population=population.sql),
-                district_id=district.district_id,
-                today=district.today(),
-                contact_points=sorted({cell.contact_point for cell in cells}),
+            unreachable = statement("batch/unreachable").fill(population=population)
+            rows = await fetch(conn, unreachable, **args, contact_points=sorted(named))
+            # Somebody has one of the contact points: somebody is there.
+            anybody = len(rows) < len(named) or await fetchval(
+                conn, statement("batch/anybody").fill(population=population), **args
             )
-        return {ContactPointKind(row["contact_point"]) for row in rows}
+        if not anybody:
+            raise nobody_selected()
+        return out_of_reach(cells, {ContactPointKind(row["contact_point"]) for row in rows})
 
     async def _watch(self, district_id: int, batch_run_id: int, seconds: float) -> None:
         """Have the run worked, and wait for it."""
@@ -198,14 +200,16 @@ def _wait_errors(seconds: int) -> list[UserError]:
     return [UserError("WAIT_SECONDS_OUT_OF_RANGE", limits, ("waitSeconds",))]
 
 
-async def _record(conn: Connection, viewer: Viewer, request: BatchRequest, cells: Sequence[Cell]) -> int:
+async def _record(
+    conn: Connection, viewer: Viewer, request: BatchRequest, scope: KeptScope, cells: Sequence[Cell]
+) -> int:
     district_id = viewer.district.district_id
     batch_run_id = await fetchval(
         conn,
         "batch/insert_run",
         district_id=district_id,
         mode=request.mode,
-        scope=dump_scope(request.scope),
+        scope=scope.dump(),
         keep_chosen=request.keep_chosen,
         dry_run=request.dry_run,
         requested_by=viewer.actor,
