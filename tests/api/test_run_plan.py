@@ -324,7 +324,9 @@ async def test_the_log_of_an_applied_plan_is_that_of_the_run(
     assert [tuple(row.values()) for row in rows] == [("BATCH", run)]
     assert await replayed(district) == await actual(district)
     again = await batches.run(*NAMED, dry_run=True)
-    assert all(row["updated"] == 0 for row in await district.conn.fetch(COUNTS.format("batch_forecast"), again))
+    assert all(
+        row["updated"] == 0 for row in await district.conn.fetch(COUNTS.format("batch_forecast"), again)
+    )
     assert await told(batches, again, "status samples { cells { reason } }") == {
         "status": "PLANNED",
         "samples": [],

@@ -70,7 +70,8 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
     "BatchCellOption": {ADMIN: "contactPoint reason enabled because reachable"},
     "BatchRun": {
         ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt progress population "
-        "results forecast errors exclusions excludedByRule samples difference queuedBehind reverts revertedBy restored leftAlone",
+        "results forecast errors exclusions excludedByRule samples difference queuedBehind reverts "
+        "revertedBy restored leftAlone",
     },
     "BatchProgress": {ADMIN: "done total planning"},
     "BatchPlanning": {ADMIN: "step done total"},

@@ -76,8 +76,8 @@ class BatchProgress:
 
 
 @strawberry.type(
-    description="One cell of the matrix: in `results` what the run did with it so far, in `forecast` what its plan would "
-    "do. All counts are null where the cell is NO_CHANGE; in `results` they are 0 until the run sets preferences."
+    description="One cell of the matrix: in `results` what the run did with it so far, in `forecast` what its plan "
+    "would do. All counts are null where the cell is NO_CHANGE; in `results` they are 0 until the run sets preferences."
 )
 class BatchCellResult:
     contact_point: ContactPointKind = column("The contact point.")
