@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gql_server.cli.batch_report import notes
 from gql_server.cli.batch_order import parse_cell
+from gql_server.cli.batch_report import notes
 from gql_server.db.pool import Pool
 from gql_server.domain.channels import Method
 from gql_server.domain.viewer import Role
