@@ -45,6 +45,9 @@ class Mutation:
         """Set contact preferences for a whole population. For administrators.
 
         The mode and the scope select people; plug-ins' rules keep some out of some cells, and the run says whom.
+        It overwrites what people have chosen for themselves, unless `keepChosen` is set; the run says how often.
+        The household phone belongs to a household: setting it sets it for everyone who lives there, whether or not
+        the mode and the scope select them. With `dryRun` the run only plans, and tells both before anything is set.
         """
         context = info.context
         work = context.services.batch.submit(context.viewer, input.value(), input.wait_seconds)

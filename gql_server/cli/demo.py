@@ -75,7 +75,7 @@ async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> Sam
                 progress=lambda words: status.update(f"Making a sample district: {words}"),
             )  # fmt: skip
     rows = people.counts
-    common.say(
+    common.tell(
         f"A sample district: {students:,} students, {rows['person']:,} people,"
         f" {rows['household']:,} households, {rows['change']:,} preference rows (seed {seed})."
     )

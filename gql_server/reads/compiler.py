@@ -190,9 +190,10 @@ class Compiler:
         if not is_list_type(get_nullable_type(field.type)):
             return f"(select {json} from (\n{source}\n) as {child} where {where})"
         order = f" order by {(link.order or '').replace('{child}', child)}" if link.order else ""
-        return (
-            f"(select coalesce(json_agg({json}{order}), '[]') from (\n{source}\n) as {child} where {where})"
-        )
+        rows = f"json_agg({json}{order})"
+        if not link.none_is_null:
+            rows = f"coalesce({rows}, '[]')"
+        return f"(select {rows} from (\n{source}\n) as {child} where {where})"
 
     def _node(self, field: GraphQLField, nodes: list[FieldNode], link: NodeLink, extra: Args) -> str:
         branches = []

@@ -47,7 +47,7 @@ class Link:
     table: the file in `sql/graph`; None: the object is made of the parent's own row.
     on: which of its rows. order: for lists, over `{child}`. params: values of the parameters of `on` and of the file.
     slots: fragments for the slots of the file, which may need a look at the database first.
-    roles: who may ask; None: everyone, the file says what they see.
+    none_is_null: whether a list without rows is null. roles: who may ask; None: everyone, the file says what they see.
     """
 
     table: str | None
@@ -55,6 +55,7 @@ class Link:
     order: str | None = None
     params: Params = no_params
     slots: Slots | None = None
+    none_is_null: bool = False
     roles: frozenset[Role] | None = None
 
 

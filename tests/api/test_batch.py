@@ -206,13 +206,14 @@ async def test_people_of_two_households_count_once_whichever_chunks_change_them(
     await district.prefer_household(first, on=("GENERAL",))
     named = cells(HOUSEHOLD, EMERGENCY, "GENERAL")
 
-    async def affected(run: int) -> list[int]:
-        return [(await batches.counts(run, HOUSEHOLD, cell.reason))["people_affected"] for cell in named]
+    async def affected(run: int, *, foreseen: bool = False) -> list[int]:
+        counts = [await batches.counts(run, HOUSEHOLD, cell.reason, foreseen=foreseen) for cell in named]
+        return [count["people_affected"] for count in counts]
 
     async with working(BatchWorker(db, host, chunk_size=1, poll_seconds=0.05)) as worker:
         batches = Batches(db, host, district, worker)
         plan = await batches.run(*named, dry_run=True)
-        assert await affected(plan) == [3, 2]
+        assert await affected(plan, foreseen=True) == [3, 2]
         run = await batches.run(*named)
         assert [
             home

@@ -113,9 +113,9 @@ def _wait_for(url: str) -> None:
 
 
 def test_its_picture_is_what_is_shown(tmp_path: Path) -> None:
-    """The result in the README is the one that its first command prints, in a terminal of 110 columns."""
+    """The result in the README is the one that its first command prints, in a terminal of 80 columns."""
     command = [str(Path(sys.executable).parent / "gql-server"), "demo", "--once"]
-    env = {**os.environ, "COLUMNS": "110"}
+    env = {**os.environ, "COLUMNS": "80"}
     shown = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=120
     )

@@ -70,7 +70,8 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
     "BatchCellOption": {ADMIN: "contactPoint reason enabled because reachable"},
     "BatchRun": {
         ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt progress population "
-        "results errors exclusions samples difference queuedBehind reverts revertedBy restored leftAlone",
+        "results forecast errors exclusions excludedByRule samples difference queuedBehind reverts "
+        "revertedBy restored leftAlone",
     },
     "BatchProgress": {ADMIN: "done total planning"},
     "BatchPlanning": {ADMIN: "step done total"},
@@ -78,6 +79,7 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
         ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
         "peopleAffected",
     },
+    "BatchExcludedByRule": {ADMIN: "rule because excluded"},
     "BatchDifference": {ADMIN: "leftPopulation choseSince excludedSince outdated"},
     "BatchSample": {ADMIN: "person household cells"},
     "BatchSampleCell": {ADMIN: "contactPoint reason set"},

@@ -29,6 +29,7 @@ HELD = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from (
 FRAGMENTS = {
     "barred_by": "null::smallint",
     "because": "null::text",
+    "counts": "batch_cell",
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
     "decided": DECIDED,
     "denies": DENIALS,

@@ -4,7 +4,7 @@ Written from the rules of the domain (D1-D20) and not from the product, so that 
 other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from gql_server.domain.batch import FilterKind, Setting
@@ -58,6 +58,8 @@ class Counts:
 
 
 Excluded = tuple[Subject, ContactPointKind, str]
+Deniers = Callable[[World, str, Subject, Cell, Setting], set[str]]
+"""Returns the plug-ins whose rules keep a subject out of a cell, given the mode."""
 
 
 @dataclass
@@ -73,8 +75,8 @@ class Outcome:
     """The people and households with a cell that no rule keeps them out of."""
 
 
-def run(world: World, request: Request) -> Outcome:
-    """Work a batch on a world."""
+def run(world: World, request: Request, deniers: Deniers | None = None) -> Outcome:
+    """Work a batch on a world; `deniers` where there are other rules than the built-in ones."""
     errors = request_errors(world, request)
     scoped = not any(_scope_errors(world, request.mode, request.scope))
     people = population(world, request.mode, request.scope) if scoped else set()
@@ -87,11 +89,13 @@ def run(world: World, request: Request) -> Outcome:
         return Outcome(world, frozenset({"CELL_NOT_ENABLED"}))  # D15
     outcome = Outcome(world, population=len(people))
     for cell, setting in named.items():
-        outcome.cells[cell] = _work(outcome, people, request, cell, setting)
+        outcome.cells[cell] = _work(outcome, people, request, cell, setting, deniers or builtin_deniers)
     return outcome
 
 
-def _work(outcome: Outcome, people: set[int], request: Request, cell: Cell, setting: Setting) -> Counts:
+def _work(
+    outcome: Outcome, people: set[int], request: Request, cell: Cell, setting: Setting, deniers: Deniers
+) -> Counts:
     """Set one cell for everyone it applies to, and count (D16-D19)."""
     kind, reason = cell
     counts, changed = Counts(), []
@@ -111,7 +115,7 @@ def _work(outcome: Outcome, people: set[int], request: Request, cell: Cell, sett
             counts.updated += 1
             counts.overwrote_chosen += reason in state.chosen
             on = state.on | {reason} if setting is Setting.ON else state.on - {reason}
-            outcome.world = _with(outcome.world, subject, kind, State(on, state.chosen - {reason}))
+            outcome.world = with_state(outcome.world, subject, kind, State(on, state.chosen - {reason}))
             changed.append(subject)
     counts.people_affected = people_affected(outcome.world, kind, changed)
     return counts
@@ -251,8 +255,8 @@ def on_record(world: World, people: set[int], kind: ContactPointKind) -> bool:
     return any(address_of(world, subject, kind) is not None for subject in subjects(world, people, kind))
 
 
-def deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
-    """Return the plug-ins whose rules keep a subject out of a cell."""
+def builtin_deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
+    """Return the built-in plug-ins whose rules keep a subject out of a cell."""
     kind, reason = cell
     address = address_of(world, subject, kind)
     rules = {"on_record"} if address is None else set()  # D16
@@ -293,7 +297,7 @@ def state_of(world: World, subject: Subject, kind: ContactPointKind) -> State:
     return holder.preferences.get(Channel(kind, batch_method(kind)), State())
 
 
-def _with(world: World, subject: Subject, kind: ContactPointKind, state: State) -> World:
+def with_state(world: World, subject: Subject, kind: ContactPointKind, state: State) -> World:
     channel = Channel(kind, batch_method(kind))
     if subject.household:
         households = list(world.households)

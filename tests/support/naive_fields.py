@@ -388,8 +388,18 @@ def _planning(eyes: Eyes, run: Row) -> Row | None:
 
 @answers("BatchRun.results")
 def _results(eyes: Eyes, run: Row) -> list[Row]:
-    cells = {(c["contact_point"], c["reason"]): c
-             for c in eyes.rows("batch_cell", batch_run_id=run["batch_run_id"])}  # fmt: skip
+    return _cells(eyes, eyes.rows("batch_cell", batch_run_id=run["batch_run_id"]))
+
+
+@answers("BatchRun.forecast")
+def _forecast(eyes: Eyes, run: Row) -> list[Row] | None:
+    """As the plan foresaw it; nothing of a run that has no plan."""
+    rows = eyes.rows("batch_forecast", batch_run_id=run["batch_run_id"])
+    return _cells(eyes, rows) if rows else None
+
+
+def _cells(eyes: Eyes, rows: list[Row]) -> list[Row]:
+    cells = {(c["contact_point"], c["reason"]): c for c in rows}
     names = (
         "updated", "unchanged", "overwrote_chosen", "kept_chosen", "excluded", "left_alone", "people_affected"
     )  # fmt: skip
@@ -489,6 +499,21 @@ def _exclusions(eyes: Eyes, run: Row, first: int | None = None, after: str | Non
     ]
     columns = "rule_no household subject_id contact_point bit"
     return page(eyes, rows, columns, first, after, longest=10_000)
+
+
+@answers("BatchRun.excludedByRule")
+def _excluded_by_rule(eyes: Eyes, run: Row) -> list[Row]:
+    key = {"batch_run_id": run["batch_run_id"]}
+    blocks = eyes.rows("batch_exclusion_block", **key)
+    told: dict[str, Row] = {}
+    for rule in sorted(eyes.rows("batch_rule", **key), key=itemgetter("rule_no")):
+        name = f"{rule['plugin']}.{rule['rule']}"
+        mine = [block for block in blocks if block["rule_no"] == rule["rule_no"]]
+        cells = sum(len(block["subject_ids"]) * block["reasons"].bit_count() for block in mine)
+        if mine:
+            before = told[name]["excluded"] if name in told else 0
+            told[name] = {"rule": name, "because": rule["because"], "excluded": before + cells}
+    return sorted(told.values(), key=lambda row: (-row["excluded"], row["rule"]))
 
 
 def _exclusion(row: Row, rule: Row, reason: Row) -> Row:

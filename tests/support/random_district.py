@@ -207,6 +207,11 @@ class _Maker:
                  "left_alone": self._id(9), "excluded_since": self._id(9)}
                 for n, (kind, reason) in self._some(_pairs(numbers, _pairs(ContactPointKind, self.bits)), 0.1)
             ],
+            "batch_forecast": [
+                {"batch_run_id": 1, "contact_point": kind, "reason": reason, "turn_on": self._one([True, False]),
+                 "updated": self._id(9), "excluded": self._id(9), "people_affected": self._id(9)}
+                for kind, reason in self._some(_pairs(ContactPointKind, self.bits), 0.2)
+            ],
             "batch_sample": [
                 {"batch_run_id": n, "place": place, "household": place == 1, "subject_id": 1,
                  "contact_point": kind, "turned_on": self._mask(), "turned_off": 0}

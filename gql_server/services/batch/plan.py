@@ -13,7 +13,7 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Rejected
 from gql_server.hooks import Context, Request
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.counting import count_cells, count_people
+from gql_server.services.batch.counting import count_cells, count_people, counts_slot
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import Barring, PlanRules
 from gql_server.services.batch.progress import PlanProgress
@@ -76,7 +76,10 @@ async def plan_run(
             population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
             plan.progress.begin(PlanningStep.WRITING_PLAN, 2)
-            await execute(conn, "batch/exclude", **run.key, since=run.planned_at is not None)
+            if run.plan_only:
+                await execute(conn, "batch/begin_forecast", **run.key)
+            exclude = statement("batch/exclude").fill(**counts_slot(run))
+            await execute(conn, exclude, **run.key, since=run.planned_at is not None)
             plan.progress.advance()
             weighed = statement("batch/weighed")
             total = await (_foresee(plan) if run.plan_only else _aim(plan, weighed, chunk_size))
