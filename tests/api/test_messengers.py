@@ -60,7 +60,8 @@ async def test_all_who_ask_for_messenger_contacts_are_told_the_same(
         without = await found(server, {"withoutMessengerContact": True})
         those_with = await found(server, {"withoutMessengerContact": False})
         students = await found(server, {"audience": "STUDENTS"})
-        assert without and those_with
+        assert without
+        assert those_with
         assert not any(student["contacts"] for student in without)
         assert all(student["contacts"] for student in those_with)
         ties = [tie for student in those_with for tie in student["contacts"]]

@@ -129,7 +129,9 @@ async def test_its_plugin_and_its_mutation_work(
     """The plug-in keeps what it says out of a batch, which is sent as the README sends it."""
     (tmp_path / "work_phones.py").write_text(blocks("python")[0], encoding="utf-8")
     host = PluginHost([builtin_plugins, tmp_path])
-    student = await district.student(await district.school())
+    school = await district.school()
+    student = await district.student(school)
+    await district.student(school, grade="10")
     parent = await district.person("Ada Lane", work_phone="555-0100")
     await district.relate(student, parent)
     await district.household(parent, phone="555-0101")
