@@ -1,7 +1,7 @@
 """Which days are taken from outside: one rule for imports, arguments and whatever else brings days.
 
 Other systems write an open start as 0001-01-01 and an open end as 9999-12-31. Here open is None: the driver
-would make those two days infinite ones. Every other day is from FIRST_DAY to LAST_DAY, as `0008_days.sql` also says.
+would make those two days infinite ones. Every other day is from FIRST_DAY to LAST_DAY, as `0007_days.sql` also says.
 """
 
 import re
