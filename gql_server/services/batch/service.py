@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
@@ -10,12 +11,13 @@ from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
-from gql_server.hooks import Scope
+from gql_server.hooks import Population, Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import find_run, key_errors, take_key
+from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
+from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
-from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import dump_scope, resolve_scope
 from gql_server.services.batch.signals import RunSignals, moved_or
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
@@ -26,6 +28,15 @@ from gql_server.services.districts import reason_bits
 
 class _KeyTaken(Exception):
     """Another call with the same idempotency key was faster; its run is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that has been read: the cells to set, the scope if it is one, and what is wrong so far."""
+
+    cells: list[Cell]
+    scope: Scope | None
+    errors: list[UserError]
 
 
 class BatchService:
@@ -58,9 +69,10 @@ class BatchService:
         _hold_admin(viewer)
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
         batch_run_id = None
-        while batch_run_id is None:
-            with suppress(_KeyTaken):
-                batch_run_id = await self._submit(viewer, request, limits)
+        async with logging_failures(self._db, viewer.district):
+            while batch_run_id is None:
+                with suppress(_KeyTaken):
+                    batch_run_id = await self._submit(viewer, request, limits)
         await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
         return batch_run_id
 
@@ -119,43 +131,63 @@ class BatchService:
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
         """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
         district = viewer.district
-        async with self._db.transaction() as conn:
+        async with self._db.acquire() as conn:
             if not errors:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
                     return known
-            cells = await self._check(conn, district, request, errors)
-            batch_run_id = await _record(conn, viewer, request, cells)
+            asked = await self._understand(conn, district, request, errors)
+        # The plug-in may take its time: meanwhile no connection is held.
+        population = None
+        if asked.scope is not None:
+            population = await self._host.aside.population(request.mode, asked.scope)
+        async with self._db.transaction() as conn:
+            await self._check(conn, district, request, asked, population)
+            batch_run_id = await _record(conn, viewer, request, asked.cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
 
-    async def _check(
+    async def _understand(
         self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
-    ) -> list[Cell]:
-        """Return the cells to set. Raises Rejected, with what was found before."""
+    ) -> _Asked:
         cells, errors = named_cells(request.cells, await reason_bits(conn, district.district_id))
         errors += found
-        words: dict[Cell, str] = {}
+        scope = None
         try:
             scope = await resolve_scope(conn, district, self._host, request.mode, request.scope)
         except Rejected as rejection:
             errors.extend(rejection.errors)
-        else:
-            unreachable = await self._unreachable(conn, district, request.mode, scope, cells)
-            words |= out_of_reach(cells, unreachable)
-        words |= await switched_off(conn, district.district_id, cells)
-        errors += not_enabled(words, request.cells)
+        return _Asked(cells, scope, errors)
+
+    async def _check(
+        self,
+        conn: Connection,
+        district: District,
+        request: BatchRequest,
+        asked: _Asked,
+        population: Population | None,
+    ) -> None:
+        """Raise Rejected, with what was found before, where the run may not be recorded."""
+        words: dict[Cell, str] = {}
+        if population is not None:
+            unreachable = await self._unreachable(conn, district, request.mode, population, asked.cells)
+            words |= out_of_reach(asked.cells, unreachable)
+        words |= await switched_off(conn, district.district_id, asked.cells)
+        errors = [*asked.errors, *not_enabled(words, request.cells)]
         if errors:
             raise Rejected(errors)
-        return cells
 
     async def _unreachable(
-        self, conn: Connection, district: District, mode: str, scope: Scope, cells: Sequence[Cell]
+        self,
+        conn: Connection,
+        district: District,
+        mode: str,
+        population: Population,
+        cells: Sequence[Cell],
     ) -> set[ContactPointKind]:
         """Return the contact points named that nobody selected has on record (D15)."""
-        population = self._host.population(mode, scope)
-        with blaming(self._host.modes[mode].plugin, f"the selection of the mode {mode!r}"):
+        async with plugin_sql(conn, selection_of(self._host, mode, population)):
             rows = await fetch(
                 conn,
                 statement("batch/unreachable").fill(population=population.sql),
