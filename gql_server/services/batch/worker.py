@@ -34,7 +34,7 @@ _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
 _MET_OTHERS = ("40", "53", "55")
-"""The classes of errors that are nobody's end: a deadlock, a lock not given, no room. To try again counts for nothing."""
+"""The classes of errors that end no connection: a deadlock, a lock not given, no room. They do not count."""
 MOST_CLAIMS = 6
 """How often a run is begun without getting further: once, and then again five times."""
 _WORN_OUT = (
