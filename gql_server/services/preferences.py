@@ -118,9 +118,10 @@ class PreferenceService:
             check_seconds=self._check_seconds,
         )
         asked = await rules.ask(cells)  # plug-ins may take their time: meanwhile no connection is held
-        async with self._db.transaction() as conn:
+        async with self._db.acquire() as conn:
             if denied := await rules.errors(conn, cells, asked):
                 raise Rejected(denied)
+        async with self._db.transaction() as conn:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
             await _hold_revision(conn, subject, if_revision, written)

@@ -1,7 +1,6 @@
 """Asks the plug-ins' rules about a write to one person or household (D3, D19)."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -15,7 +14,7 @@ from gql_server.errors import UserError
 from gql_server.hooks import Candidate, Context, Deny, Request
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
-from gql_server.services.batch.plugin_sql import Fragment, blamed, reading_only
+from gql_server.services.batch.plugin_sql import Fragment, blamed
 from gql_server.services.batch.rules import ask_check, denied_mask, spoken_of
 
 Denied = Mapping[ContactPointKind, tuple[int, str | None]]
@@ -74,17 +73,18 @@ class WriteRules:
     async def errors(
         self, conn: Connection, cells: Sequence[PreferenceCell], asked: Sequence[AskedRule]
     ) -> list[UserError]:
-        """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError."""
+        """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError.
+
+        The connection must be in no transaction: the rules' statements make theirs read only.
+        """
         said: dict[PreferenceCell, str] = {}
-        in_sql = [rule for rule in asked if rule.said is None]
-        async with reading_only(conn) if in_sql else nullcontext():
-            for rule in asked:
-                denied = await self._select(conn, rule) if rule.said is None else rule.said
-                for cell in cells:
-                    mask, because = denied.get(cell.contact_point, (0, None))
-                    spoken = rule.spoken.get(cell.contact_point, 0) if cell.channel in rule.masks else 0
-                    if mask & spoken & 1 << self.bits[cell.reason]:
-                        said.setdefault(cell, because or rule.owned.rule.because)
+        for rule in asked:
+            denied = await self._select(conn, rule) if rule.said is None else rule.said
+            for cell in cells:
+                mask, because = denied.get(cell.contact_point, (0, None))
+                spoken = rule.spoken.get(cell.contact_point, 0) if cell.channel in rule.masks else 0
+                if mask & spoken & 1 << self.bits[cell.reason]:
+                    said.setdefault(cell, because or rule.owned.rule.because)
         return [
             UserError("RULE_DENIES", said[cell], ("cells", str(index)))
             for index, cell in enumerate(cells)

@@ -180,12 +180,19 @@ async def test_a_listener_may_be_a_coroutine(db: Pool, district: DistrictBuilder
 
 
 @pytest.mark.parametrize(
-    "error",
-    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), ValueError("Ada")],
+    ("hook", "error"),
+    [
+        ("eligibility_rules", SystemExit(3)),
+        ("eligibility_rules", asyncio.CancelledError()),
+        ("eligibility_rules", GeneratorExit()),
+        ("run_finished", KeyboardInterrupt()),
+        ("run_finished", asyncio.CancelledError()),
+        ("preferences_changed", asyncio.CancelledError()),
+        ("preferences_changed", SystemExit(3)),
+    ],
 )
-@pytest.mark.parametrize("hook", ["eligibility_rules", "run_finished", "preferences_changed"])
 async def test_no_exception_of_a_hook_reaches_the_server(
-    db: Pool, district: DistrictBuilder, waiting: Waiting, error: BaseException, hook: str
+    db: Pool, district: DistrictBuilder, waiting: Waiting, hook: str, error: BaseException
 ) -> None:
     """What would end or cancel the server's own work is an error with the plug-in's name, in the answer, the run and
     the log; the next request and the next run go their way."""

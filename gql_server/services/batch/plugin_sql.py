@@ -47,20 +47,13 @@ async def plugin_sql(
     deadline = asyncio.timeout(seconds)
     try:
         with blamed(*fragments):
-            async with deadline, reading_only(conn):
+            async with deadline, conn.transaction():
+                await fetch(conn, "batch/read_only")
                 yield
     except TimeoutError as timeout:
         if deadline.expired():
             raise _fault(fragments, f"took longer than {seconds:g} s in the database.") from timeout
         raise
-
-
-@asynccontextmanager
-async def reading_only(conn: Connection) -> AsyncIterator[None]:
-    """Let the block, inside a transaction that is open, write nothing but temporary tables."""
-    async with conn.transaction():
-        await fetch(conn, "batch/read_only")
-        yield
 
 
 @contextmanager
