@@ -12,7 +12,8 @@ import structlog
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.domain.ids import IdKind, encode_id
-from gql_server.hooks import BatchMode, FilterKind, Population, Rule, hookimpl
+from gql_server.hooks import BatchMode, FilterKind, Population, PreferenceChanges, Rule, hookimpl
+from gql_server.hooks.aside import MOST_WAITING
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.threads import MOST_STUCK
 from tests.plugins.test_check_threads import INPUT, PERSON, SET, SUBMIT, ended, until
@@ -253,3 +254,18 @@ def test_nobody_calls_a_hook_in_place(builtin_plugins: Path) -> None:
         calls(builtin_plugins.parent / "gql_server" / layer, "rules population tell tell_run_finished")
     )
     assert [*found("services"), *found("api"), *found("reads")] == []
+
+
+async def test_what_no_listener_can_keep_up_with_is_dropped_and_logged(waiting: Waiting) -> None:
+    """So many calls wait for a plug-in that does not come back, no more: what is not told is in the log, when it comes
+    and when the server stops."""
+    host = PluginHost([], given={"odd": waiting}, hook_seconds=60)
+    waiting.hook = "preferences_changed"
+    host.aside.tell_preferences_changed(PreferenceChanges("maple", 0, "ADMIN", 1))
+    await until(waiting.inside.is_set)
+    with structlog.testing.capture_logs() as logs:
+        for revision in range(MOST_WAITING + 2):
+            host.aside.tell_preferences_changed(PreferenceChanges("maple", revision, "ADMIN", 1))
+        await host.aside.settle(0.01)
+    assert [log.get("why") for log in logs] == ["Too many calls wait for it."] * 2 + ["The server stops."]
+    assert logs[-1]["calls"] == MOST_WAITING
