@@ -33,25 +33,14 @@ from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
 from gql_server.settings import Settings
+from gql_server.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
 
 _ANSWERS_SHARE, _TIDY_SHARE = 0.6, 0.9
 """Of the time to stop in: what answers under way get, and all that is asked to end with them."""
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr from this level on: lines for people on a terminal, JSON elsewhere."""
-    tty = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+_SETTLE_SECONDS = 5.0
+"""How long a server that stops waits for plug-ins that are told what has happened."""
 
 
 def shorten_pauses() -> None:
@@ -68,7 +57,7 @@ def make_host(settings: Settings) -> PluginHost:
     folders = [resource_folder("plugins")]
     if settings.plugins_dir is not None:
         folders.append(settings.plugins_dir)
-    return PluginHost(folders, settings.disabled_plugins)
+    return PluginHost(folders, settings.disabled_plugins, hook_seconds=settings.hook_timeout)
 
 
 async def check_ready(conn: Connection) -> None:
@@ -93,6 +82,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         chunk_size=settings.batch_chunk_size,
         workers=settings.batch_workers,
         check_seconds=settings.check_timeout,
+        statement_seconds=settings.statement_timeout,
         plan_max_age=settings.batch_plan_max_age,
     )
     handler = GraphQLHandler(
@@ -130,6 +120,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await host.aside.settle(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
     add_routes(app, handler, ready)

@@ -110,7 +110,11 @@ class Settings(BaseSettings):
     acquire_timeout: float = Field(
         10, gt=0, description="How long a request waits for a database connection."
     )
-    statement_timeout: float = Field(60, gt=0, description="How long one statement may take.")
+    statement_timeout: float = Field(
+        60,
+        gt=0,
+        description="How long one statement may take; in the plan of a batch, one that holds SQL of a plug-in.",
+    )
     migrate_lock_timeout: float = Field(
         2,
         gt=0,
@@ -136,6 +140,11 @@ class Settings(BaseSettings):
         30,
         gt=0,
         description="How long a plug-in's Python rule may take over one chunk of candidates, or beside one write.",
+    )
+    hook_timeout: float = Field(
+        10,
+        gt=0,
+        description="How long the hooks of plug-ins may take when they are asked, and a listener each time it is told.",
     )
     batch_workers: int = Field(2, ge=1, description="Districts whose batch runs one server works at a time.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Size of the largest request body.")

@@ -16,8 +16,9 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.counting import count_cells, count_people, counts_slot
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import Barring, PlanRules
+from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.rules import CHECK_SECONDS, blaming
+from gql_server.services.batch.rules import RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.scope import mode_scope, nobody_selected
 from gql_server.services.batch.signals import notify_moved
@@ -39,6 +40,7 @@ class Plan:
     cells: Sequence[Cell]
     bits: ReasonBits
     masks: Sequence[ChannelMasks]
+    limits: RuleLimits
     progress: PlanProgress
 
 
@@ -49,7 +51,7 @@ async def plan_run(
     *,
     chunk_size: int,
     lease_seconds: float = LEASE_SECONDS,
-    check_seconds: float = CHECK_SECONDS,
+    limits: RuleLimits = RuleLimits(),  # noqa: B008
     max_age: float = PLAN_MAX_AGE,
     progress: PlanProgress | None = None,
 ) -> None:
@@ -63,16 +65,17 @@ async def plan_run(
     PluginError, and LeaseLost.
     """
     async with db.transaction() as conn:
-        await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
-        plan = await _prepare(conn, host, run, progress or PlanProgress())
+        waits = max(limits.check_seconds, host.aside.seconds)
+        await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
+        plan = await _prepare(conn, host, run, limits, progress or PlanProgress())
         gone = None
         if run.reverts is not None:
             population = await _look_back(plan)
             plan.progress.begin(PlanningStep.WRITING_PLAN)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
-            rules = host.rules(Request(Context.BATCH, run.mode, tuple(plan.cells)))
-            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds, plan.progress)
+            (rules,) = await host.aside.rules([Request(Context.BATCH, run.mode, tuple(plan.cells))])
+            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, limits, plan.progress)
             population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
             plan.progress.begin(PlanningStep.WRITING_PLAN, 2)
@@ -108,7 +111,9 @@ async def _end(plan: Plan, **planned: float | None) -> None:
     await notify_moved(plan.conn, **plan.run.key)
 
 
-async def _prepare(conn: Connection, host: PluginHost, run: Run, progress: PlanProgress) -> Plan:
+async def _prepare(
+    conn: Connection, host: PluginHost, run: Run, limits: RuleLimits, progress: PlanProgress
+) -> Plan:
     cells = [
         Cell(
             ContactPointKind(row["contact_point"]),
@@ -118,15 +123,16 @@ async def _prepare(conn: Connection, host: PluginHost, run: Run, progress: PlanP
         for row in await fetch(conn, "batch/cells", **run.key)
     ]
     bits = await reason_bits(conn, run.district.district_id, host.reasons)
-    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), progress)
+    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), limits, progress)
 
 
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    population = host.population(run.mode, mode_scope(run.scope, run.mode, host))
+    population = await host.aside.population(run.mode, mode_scope(run.scope, run.mode, host))
+    selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
-    with blaming(host.modes[run.mode].plugin, f"the selection of the mode {run.mode!r}"):
+    async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
         people = await execute(
             conn,
             statement("batch/select_people").fill(population=population.sql),
@@ -146,7 +152,7 @@ async def _find_channels(plan: Plan, barring: Barring) -> None:
     for masks in plan.masks:
         household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
         found = statement("batch/gather_households" if household else "batch/gather_people")
-        with barring.blamed():
+        async with plugin_sql(conn, *barring.fragments, seconds=plan.limits.statement_seconds):
             await execute(
                 conn,
                 found.fill(barred_by=barring.number()),

@@ -21,7 +21,7 @@ class Run:
     """A run as it was when it was claimed, and the lease that it is held by.
 
     plan_only: it ends as PLANNED. planned_at: set where a plan is to be applied. reverts: the number of the run
-    that it undoes, None where it undoes none.
+    that it undoes, None where it undoes none. claims: how often it was claimed since it last got further.
     """
 
     district: District
@@ -34,6 +34,7 @@ class Run:
     plan_only: bool
     planned_at: datetime | None
     reverts: int | None
+    claims: int
     lease_owner: str
 
     @classmethod
@@ -49,6 +50,7 @@ class Run:
             row["plan_only"],
             row["planned_at"],
             row["reverts_run_id"],
+            row["claims"],
             lease_owner,
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
@@ -10,11 +11,13 @@ from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
+from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import find_run, key_errors, take_key
+from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
+from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
-from gql_server.services.batch.rules import blaming
 from gql_server.services.batch.scope import KeptScope, check_scope, mode_scope, nobody_selected
 from gql_server.services.batch.signals import RunSignals, moved_or
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
@@ -25,6 +28,15 @@ from gql_server.services.districts import reason_bits
 
 class _KeyTaken(Exception):
     """Another call with the same idempotency key was faster; its run is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that has been read: the cells to set, the scope if it is one, and what is wrong so far."""
+
+    cells: list[Cell]
+    scope: KeptScope | None
+    errors: list[UserError]
 
 
 class BatchService:
@@ -58,9 +70,10 @@ class BatchService:
         _hold_admin(viewer)
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
         batch_run_id = None
-        while batch_run_id is None:
-            with suppress(_KeyTaken):
-                batch_run_id = await self._submit(viewer, request, limits)
+        async with logging_failures(self._db, viewer.district):
+            while batch_run_id is None:
+                with suppress(_KeyTaken):
+                    batch_run_id = await self._submit(viewer, request, limits)
         await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
         return batch_run_id
 
@@ -119,50 +132,74 @@ class BatchService:
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
         """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
         district = viewer.district
-        async with self._db.transaction() as conn:
+        async with self._db.acquire() as conn:
             if not errors:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
                     return known
-            cells, scope = await self._check(conn, district, request, errors)
-            batch_run_id = await _record(conn, viewer, request, scope, cells)
+            asked = await self._understand(conn, district, request, errors)
+        # The plug-in may take its time: meanwhile no connection is held.
+        population = None
+        if asked.scope is not None:
+            scope = mode_scope(asked.scope, request.mode, self._host)
+            population = await self._host.aside.population(request.mode, scope)
+        async with self._db.transaction() as conn:
+            kept = await self._check(conn, district, request, asked, population)
+            batch_run_id = await _record(conn, viewer, request, kept, asked.cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
 
-    async def _check(
+    async def _understand(
         self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
-    ) -> tuple[list[Cell], KeptScope]:
-        """Return the cells to set and the scope to keep. Raises Rejected, with what was found before."""
+    ) -> _Asked:
         bits = await reason_bits(conn, district.district_id, self._host.reasons)
         cells, errors = named_cells(request.cells, bits)
         errors += found
         scope = None
         try:
             scope = await check_scope(conn, district, self._host, request.mode, request.scope)
-            words = await self._out_of_reach(conn, district, request.mode, scope, cells)
         except Rejected as rejection:
             errors[:0] = rejection.errors
-        else:
-            words |= await switched_off(conn, district.district_id, cells)
-            errors += not_enabled(words, request.cells)
-        if scope is None or errors:
+        return _Asked(cells, scope, errors)
+
+    async def _check(
+        self,
+        conn: Connection,
+        district: District,
+        request: BatchRequest,
+        asked: _Asked,
+        population: Population | None,
+    ) -> KeptScope:
+        """Return the scope to keep. Raises Rejected, with what was found before, where the run may not be recorded."""
+        if asked.scope is None or population is None:
+            raise Rejected(asked.errors)
+        try:
+            words = await self._out_of_reach(conn, district, request.mode, population, asked.cells)
+        except Rejected as rejection:
+            raise Rejected([*rejection.errors, *asked.errors]) from None
+        words |= await switched_off(conn, district.district_id, asked.cells)
+        if errors := [*asked.errors, *not_enabled(words, request.cells)]:
             raise Rejected(errors)
-        return cells, scope
+        return asked.scope
 
     async def _out_of_reach(
-        self, conn: Connection, district: District, mode: str, scope: KeptScope, cells: Sequence[Cell]
+        self,
+        conn: Connection,
+        district: District,
+        mode: str,
+        population: Population,
+        cells: Sequence[Cell],
     ) -> dict[Cell, str]:
         """Return words for each cell that reaches nobody selected (D15). Raises Rejected: NOBODY_SELECTED (D32)."""
-        population = self._host.population(mode, mode_scope(scope, mode, self._host)).sql
         named = {cell.contact_point for cell in cells}
         args = {"district_id": district.district_id, "today": district.today()}
-        with blaming(self._host.modes[mode].plugin, f"the selection of the mode {mode!r}"):
-            unreachable = statement("batch/unreachable").fill(population=population)
+        async with plugin_sql(conn, selection_of(self._host, mode, population)):
+            unreachable = statement("batch/unreachable").fill(population=population.sql)
             rows = await fetch(conn, unreachable, **args, contact_points=sorted(named))
             # Somebody has one of the contact points: somebody is there.
             anybody = len(rows) < len(named) or await fetchval(
-                conn, statement("batch/anybody").fill(population=population), **args
+                conn, statement("batch/anybody").fill(population=population.sql), **args
             )
         if not anybody:
             raise nobody_selected()
