@@ -114,9 +114,12 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         graphiql=settings.graphiql,
     )
 
-    async def ready() -> None:
+    async def ready() -> dict[str, str]:
         async with db.acquire() as conn:
             await check_ready(conn, host)
+        return {
+            "pooler": "yes: statements have a transaction each, and no name is kept" if db.pooled else "no"
+        }
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
@@ -145,7 +148,7 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
     """
     configure_logging(settings.log_level)
     host = make_host(settings)
-    async with connect(dsn) as conn:
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
         await check_ready(conn, host)
     db = await open_pool(
         dsn,
@@ -153,6 +156,9 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         max_size=settings.pool_max_size,
         acquire_timeout=settings.acquire_timeout,
         statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+        unnamed_statements=settings.unnamed_statements,
+        max_prepared_bytes=settings.max_prepared_bytes,
     )
     runner = make_runner(make_app(settings, db, host))
     stop = asyncio.Event()

@@ -24,7 +24,7 @@ from gql_server.api.execution import (
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
-from gql_server.errors import ConfigurationError, GqlServerError, Unauthenticated, Unavailable
+from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
@@ -72,7 +72,7 @@ class GraphQLHandler:
             session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
             return _refuse(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
-        except Unavailable as error:
+        except (TimedOut, Unavailable) as error:
             return _refuse(503, error.code, str(error), {"Retry-After": "1"})
         parsed = await _read_body(request)
         if isinstance(parsed, web.Response):
@@ -177,21 +177,24 @@ def _refuse(status: int, code: str, message: str, headers: dict[str, str]) -> we
 
 
 def add_routes(
-    app: web.Application, handler: GraphQLHandler, check_ready: Callable[[], Awaitable[None]]
+    app: web.Application, handler: GraphQLHandler, check_ready: Callable[[], Awaitable[dict[str, str]]]
 ) -> None:
-    """Add /graphql, /healthz (the process answers) and /readyz (so does the database, migrated)."""
+    """Add /graphql, /healthz (the process answers) and /readyz (so does the database, migrated).
+
+    `check_ready` returns what /readyz tells beside that.
+    """
 
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(request: web.Request) -> web.Response:
         try:
-            await check_ready()
-        except (ConfigurationError, Unavailable) as error:
+            told = await check_ready()
+        except (ConfigurationError, TimedOut, Unavailable) as error:
             return web.json_response({"status": "not ready", "because": str(error)}, status=503)
         except GqlServerError:
             return web.json_response({"status": "not ready"}, status=503)
-        return web.json_response({"status": "ready"})
+        return web.json_response({"status": "ready", **told})
 
     app.router.add_post("/graphql", handler.post)
     app.router.add_get("/graphql", handler.get)

@@ -39,3 +39,14 @@ async def _payloads(conn: Connection, heard: asyncio.Queue[str | None]) -> Async
         if payload is None:
             return
         yield payload
+
+
+@asynccontextmanager
+async def silence() -> AsyncIterator[AsyncIterator[str]]:
+    """Give payloads of which none ever comes: what is heard where nothing can be."""
+    yield _nothing()
+
+
+async def _nothing() -> AsyncIterator[str]:
+    await asyncio.Event().wait()
+    yield ""  # never reached

@@ -101,7 +101,7 @@ class PreferenceService:
     async def _try(
         self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
     ) -> int:
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(subject.district_id) as conn:
             bits = await reason_bits(conn, subject.district_id)
             subject_id = await self._check(conn, viewer, subject, cells, bits)
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)

@@ -61,7 +61,7 @@ async def plan_run(
     where to note how far the plan is.
     Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
     """
-    async with db.transaction() as conn:
+    async with db.transaction(run.district.district_id) as conn:
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
         plan = await _prepare(conn, run, progress or PlanProgress())
         gone = None

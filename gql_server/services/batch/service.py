@@ -9,7 +9,7 @@ from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
+from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
 from gql_server.hooks import Scope
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
@@ -113,13 +113,13 @@ class BatchService:
         _hold_admin(viewer)
         if errors := _wait_errors(wait_seconds):
             raise Rejected(errors)
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             yield conn
 
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
         """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
         district = viewer.district
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(district.district_id) as conn:
             if not errors:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
@@ -178,7 +178,7 @@ class BatchService:
         while (left := deadline - loop.time()) > 0:
             await moved_or(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
-            with suppress(Unavailable):
+            with suppress(TimedOut, Unavailable):
                 async with self._db.acquire() as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/ended", **key):
