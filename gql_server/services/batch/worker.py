@@ -10,7 +10,7 @@ import structlog
 
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.errors import PluginError, Rejected, place
+from gql_server.errors import Busy, PluginError, Rejected, place
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
@@ -153,7 +153,11 @@ class BatchWorker:
             if run.plan_only:
                 return
         while True:
-            written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
+            try:
+                written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
+            except Busy as error:
+                await self._wait_for_locks(run, error)
+                continue
             if written is None:
                 break
             tell_changed(self._host, run.district.code, source(run), written)
@@ -163,9 +167,16 @@ class BatchWorker:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
         await self._forget_plan(run)
 
+    async def _wait_for_locks(self, run: Run, error: Busy) -> None:
+        """Keep the lease of a run whose chunk could not have its locks in time. Raises LeaseLost."""
+        _log.warning("batch_run_waits", run=run.run_id, error=str(error), sqlstate=sqlstate(error))
+        if not await self._write_progress(run, PlanProgress().noted):
+            raise LeaseLost
+        await asyncio.sleep(self._poll_seconds)
+
     async def _forget_plan(self, run: Run) -> None:
         """Remove the plan of a run that has ended."""
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             await execute(conn, "batch/forget_plan", **run.key)
 
     async def _plan(self, run: Run, progress: PlanProgress) -> None:
@@ -181,7 +192,7 @@ class BatchWorker:
         )
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
             if population is not None:
                 await execute(conn, "batch/forget_plan", **run.key)
