@@ -3,7 +3,10 @@
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import structlog
@@ -33,6 +36,7 @@ _PROGRESS_SECONDS = 0.2
 _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
+T = TypeVar("T")
 
 
 class BatchWorker:
@@ -149,30 +153,34 @@ class BatchWorker:
 
     async def _work(self, run: Run) -> None:
         if run.status == "PLANNING":
-            await self._plan_while_renewing(run)
+            await self._patiently(run, lambda: self._plan_while_renewing(run))
             if run.plan_only:
                 return
+        chunk = partial(apply_chunk, self._db, run, lease_seconds=self._lease_seconds)
         while True:
-            try:
-                written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
-            except Busy as error:
-                await self._wait_for_locks(run, error)
-                continue
+            written = await self._patiently(run, chunk)
             if written is None:
                 break
             tell_changed(self._host, run.district.code, source(run), written)
-        ended = await finish_run(self._db, run)
+        ended = await self._patiently(run, lambda: finish_run(self._db, run))
         self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
         if ended.reverted is not None:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
         await self._forget_plan(run)
 
-    async def _wait_for_locks(self, run: Run, error: Busy) -> None:
-        """Keep the lease of a run whose chunk could not have its locks in time. Raises LeaseLost."""
-        _log.warning("batch_run_waits", run=run.run_id, error=str(error), sqlstate=sqlstate(error))
-        if not await self._write_progress(run, PlanProgress().noted):
-            raise LeaseLost
-        await asyncio.sleep(self._poll_seconds)
+    async def _patiently(self, run: Run, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of a run, again where it could not have its locks in time; meanwhile keep the lease.
+
+        Raises LeaseLost.
+        """
+        while True:
+            try:
+                return await step()
+            except Busy as error:
+                _log.warning("batch_run_waits", run=run.run_id, error=str(error), sqlstate=sqlstate(error))
+            await asyncio.sleep(self._poll_seconds)
+            if not await self._write_progress(run, PlanProgress().noted):
+                raise LeaseLost
 
     async def _forget_plan(self, run: Run) -> None:
         """Remove the plan of a run that has ended."""
