@@ -120,7 +120,7 @@ class Dialer:
     """Makes connections to one database. `pooled`: whether a pooler was met, from when on all are made for one.
 
     `settings`: what holds in each session, or where there is none to keep it in each transaction. `begin_timeout`:
-    see PooledConnection, in seconds.
+    see PooledConnection, in seconds. `logs`: whether a pooler that is found is logged.
     """
 
     def __init__(
@@ -130,11 +130,13 @@ class Dialer:
         unnamed: Unnamed = "auto",
         begin_timeout: float | None = None,
         application_name: str = "gql-server",
+        logs: bool = False,
     ) -> None:
         self._settings = dict(settings)
         self._unnamed = unnamed
         self._begin_timeout = begin_timeout
         self._application_name = application_name
+        self._logs = logs
         self.pooled = unnamed == "always"
 
     async def __call__(self, dsn: str, **options: Any) -> LeanConnection:
@@ -148,7 +150,7 @@ class Dialer:
                 conn.terminate()
                 raise
             await conn.close(timeout=1)
-            self._tell()
+            self._found_pooler()
         pooled: PooledConnection = await self._dial(dsn, PooledConnection, options)
         pooled.settings, pooled.begin_timeout = self._settings, self._begin_timeout
         return pooled
@@ -177,11 +179,11 @@ class Dialer:
             await conn.execute(";".join(f"set {name} = '{value}'" for name, value in self._settings.items()))
         return True
 
-    def _tell(self) -> None:
-        if not self.pooled:
-            self.pooled = True
+    def _found_pooler(self) -> None:
+        if not self.pooled and self._logs:
             names = "named" if self._unnamed == "never" else "unnamed"
             _log.warning("database_behind_a_pooler", statements=names, notifications="not heard: polls")
+        self.pooled = True
 
 
 async def decode_json_as_bytes(conn: LeanConnection) -> None:

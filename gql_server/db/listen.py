@@ -41,12 +41,7 @@ async def _payloads(conn: Connection, heard: asyncio.Queue[str | None]) -> Async
         yield payload
 
 
-@asynccontextmanager
-async def silence() -> AsyncIterator[AsyncIterator[str]]:
-    """Give payloads of which none ever comes: what is heard where nothing can be."""
-    yield _nothing()
-
-
-async def _nothing() -> AsyncIterator[str]:
+async def silence() -> AsyncIterator[str]:
+    """Give payloads of which none ever comes, as where nothing can be heard."""
     await asyncio.Event().wait()
     yield ""  # never reached

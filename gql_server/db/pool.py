@@ -91,13 +91,13 @@ class Pool:
         It is one of its own, outside the pool. Through a pooler nothing is heard, and nothing is ever given: whoever
         listens must look from time to time anyway. Raises Unavailable.
         """
-        async with connect(self._dsn) as conn:
-            if not cast(LeanConnection, conn).pooled:
-                async with listening(conn, channel) as payloads:
-                    yield payloads
-                return
-        async with silence() as payloads:
-            yield payloads
+        if not self.pooled:
+            async with connect(self._dsn) as conn:
+                if not cast(LeanConnection, conn).pooled:
+                    async with listening(conn, channel) as payloads:
+                        yield payloads
+                    return
+        yield silence()
 
     async def close(self) -> None:
         await self._pool.close()
@@ -148,6 +148,7 @@ async def open_pool(
         unnamed=unnamed_statements,
         begin_timeout=acquire_timeout,
         application_name=application_name,
+        logs=True,
     )
     with _reaching():
         pool = await asyncpg.create_pool(

@@ -27,11 +27,12 @@ from gql_server.domain.viewer import Role
 from gql_server.hooks.host import PluginHost
 from gql_server.services.sample import make_sample
 from tests.bench.live import READ, WRITE, percentile
-from tests.bench.load import Answer, fetch_once, http_request, run_paced
+from tests.bench.load import Answer, fetch_once, http_request, run_load, run_paced
 from tests.bench.servers import CODE, KEY, gql_server, make_district, settle, token, wait_for
 
 LOCKED = "locked"
 BOUND = 1.5
+WRITERS = 24
 WARM_UP_SECONDS = 5
 PEOPLE = """
 select p.person_id, p.source_id from person p join district d using (district_id)
@@ -94,16 +95,19 @@ async def keep_writing(
     port: int, writes: Sequence[bytes], first: int, told: list[str], stop: asyncio.Event
 ) -> None:
     number = first
+    await asyncio.sleep(first / WRITERS)  # clients do not come all at once
     while not stop.is_set():
         answer = orjson.loads(await fetch_once(port, writes[number % len(writes)]))
         told.append(answer["errors"][0]["extensions"]["code"] if "errors" in answer else "written")
-        number += 24
+        number += WRITERS
 
 
 async def measure(port: int, dsn: str, options: argparse.Namespace) -> list[Round]:
     await wait_for(port)
     reads, writes = await requests(port, dsn)
-    await read(port, reads, options.reads, WARM_UP_SECONDS)
+    await run_load(
+        port, reads, connections=16, seconds=WARM_UP_SECONDS
+    )  # all connections of the pool are used
     rounds = []
     for _ in range(options.rounds):
         idle = await read(port, reads, options.reads, options.seconds)
@@ -111,8 +115,8 @@ async def measure(port: int, dsn: str, options: argparse.Namespace) -> list[Roun
         stop = asyncio.Event()
         async with connect(dsn) as conn, conn.transaction():
             await conn.fetch("select from district where code = $1 for update", LOCKED)
-            writers = [asyncio.create_task(keep_writing(port, writes, n, told, stop)) for n in range(24)]
-            await asyncio.sleep(1)
+            writers = [asyncio.create_task(keep_writing(port, writes, n, told, stop)) for n in range(WRITERS)]
+            await asyncio.sleep(1.5)
             locked = await read(port, reads, options.reads, options.seconds)
         stop.set()
         await asyncio.gather(*writers)

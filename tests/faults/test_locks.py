@@ -120,6 +120,16 @@ async def test_what_passes_is_told_as_that(db: Pool, sqlstate: str, error: type[
         assert await conn.fetchval("select 1") == 1
 
 
+async def test_a_statement_may_have_a_time_of_its_own(db: Pool) -> None:
+    """What takes longer than its caller gives it is stopped and told as TimedOut, and its connection is fit again."""
+    with pytest.raises(TimedOut):
+        async with db.acquire() as conn:
+            await conn.fetchval("select pg_sleep(20)", timeout=0.05)
+    async with asyncio.timeout(PATIENCE), db.acquire() as conn:
+        assert await conn.fetchval("select count(*) from pg_stat_activity where query = 'select pg_sleep(20)'"
+                                   " and state = 'active'") == 0  # fmt: skip
+
+
 async def test_faults_of_a_statement_stay_what_they_are(db: Pool) -> None:
     """An error that lies in the SQL is not hidden as one that passes."""
     with pytest.raises(asyncpg.DivisionByZeroError):
