@@ -6,9 +6,10 @@ one name are mixed up, and a client is answered with another's rows. So each new
 a pooler, and behind one every statement is unnamed, inside a transaction, and under the settings of that transaction.
 """
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal, cast
 from uuid import uuid4
 
@@ -39,7 +40,7 @@ class LeanConnection(asyncpg.Connection):
         super().__init__(*args, **options)
         self.pooled = False
         self.prepared_bytes = 0
-        """How much SQL has been prepared by name, which costs PostgreSQL memory until the connection ends."""
+        """How much SQL PostgreSQL has prepared on it, which costs memory until the connection ends."""
         self._names = 0
 
     def get_reset_query(self) -> str:
@@ -53,7 +54,7 @@ class LeanConnection(asyncpg.Connection):
     async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
         names = self._names
         found = await cast(Any, super())._get_statement(query, timeout, **options)
-        if self._names != names:
+        if self._names != names or not (found.name or self.pooled):  # too long to be kept, or new
             self.prepared_bytes += len(query)
         return found
 
@@ -104,7 +105,11 @@ class PooledConnection(LeanConnection):
         local = "".join(f" set local {name} = '{value}';" for name, value in self.settings.items())
         try:
             return str(await super().execute(f"{query.rstrip(';')};{local}", timeout=self.begin_timeout))
+        except asyncio.CancelledError:
+            self.terminate()  # it would go on waiting for one
+            raise
         except TimeoutError as error:
+            self.terminate()
             raise Busy("The database's pooler has no connection free. Try again in a moment.") from error
 
     @asynccontextmanager
@@ -120,7 +125,8 @@ class Dialer:
     """Makes connections to one database. `pooled`: whether a pooler was met, from when on all are made for one.
 
     `settings`: what holds in each session, or where there is none to keep it in each transaction. `begin_timeout`:
-    see PooledConnection, in seconds. `logs`: whether a pooler that is found is logged.
+    see PooledConnection, in seconds. `logs`: whether a pooler that is found is logged. `init`: what is
+    done first on each connection.
     """
 
     def __init__(
@@ -131,29 +137,34 @@ class Dialer:
         begin_timeout: float | None = None,
         application_name: str = "gql-server",
         logs: bool = False,
+        init: Callable[[LeanConnection], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = dict(settings)
         self._unnamed = unnamed
         self._begin_timeout = begin_timeout
         self._application_name = application_name
         self._logs = logs
+        self._init = init
         self.pooled = unnamed == "always"
 
     async def __call__(self, dsn: str, **options: Any) -> LeanConnection:
         """Connect. Raises the driver's errors."""
         if not self.pooled:
-            conn: LeanConnection = await self._dial(dsn, LeanConnection, options)
-            try:
-                if await self._settled(conn):
-                    return conn
-            except BaseException:
-                conn.terminate()
-                raise
-            await conn.close(timeout=1)
+            direct: LeanConnection = await self._dial(dsn, LeanConnection, options)
+            with _cut_on_error(direct):
+                if await self._settled(direct):
+                    return await self._begun(direct)
+                await direct.close(timeout=1)
             self._found_pooler()
         pooled: PooledConnection = await self._dial(dsn, PooledConnection, options)
         pooled.settings, pooled.begin_timeout = self._settings, self._begin_timeout
-        return pooled
+        with _cut_on_error(pooled):
+            return await self._begun(pooled)
+
+    async def _begun(self, conn: LeanConnection) -> LeanConnection:
+        if self._init is not None:
+            await self._init(conn)
+        return conn
 
     async def _dial(self, dsn: str, kind: type[Any], options: Mapping[str, Any]) -> Any:
         # A pooler refuses startup parameters that it does not know: settings are made afterwards.
@@ -184,6 +195,16 @@ class Dialer:
             names = "named" if self._unnamed == "never" else "unnamed"
             _log.warning("database_behind_a_pooler", statements=names, notifications="not heard: polls")
         self.pooled = True
+
+
+@contextmanager
+def _cut_on_error(conn: LeanConnection) -> Iterator[None]:
+    """Leave no connection half made; nor wait to end it, for what a pooler may never give."""
+    try:
+        yield
+    except BaseException:
+        conn.terminate()
+        raise
 
 
 async def decode_json_as_bytes(conn: LeanConnection) -> None:

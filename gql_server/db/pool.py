@@ -149,6 +149,7 @@ async def open_pool(
         begin_timeout=acquire_timeout,
         application_name=application_name,
         logs=True,
+        init=decode_json_as_bytes,
     )
     with _reaching():
         pool = await asyncpg.create_pool(
@@ -157,7 +158,6 @@ async def open_pool(
             max_size=max_size,
             connect=cast(Any, dialer),
             connection_class=LeanConnection,
-            init=cast(Any, decode_json_as_bytes),
             command_timeout=None,
         )
     assert pool is not None

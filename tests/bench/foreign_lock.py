@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,13 +42,13 @@ order by hashint8extended(p.person_id, 1) limit 500
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Round:
-    """The reads of one round, and the codes that the writers were answered with."""
+    """The reads of one round, and what the writers were told: a code, or "written"."""
 
-    idle: Sequence[Answer]
-    locked: Sequence[Answer]
-    writes: Sequence[str]
+    idle: list[Answer] = field(default_factory=list)
+    locked: list[Answer] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
 
 async def make(dsn: str, students: int) -> None:
@@ -105,23 +105,34 @@ async def keep_writing(
 async def measure(port: int, dsn: str, options: argparse.Namespace) -> list[Round]:
     await wait_for(port)
     reads, writes = await requests(port, dsn)
-    await run_load(
-        port, reads, connections=16, seconds=WARM_UP_SECONDS
-    )  # all connections of the pool are used
-    rounds = []
-    for _ in range(options.rounds):
-        idle = await read(port, reads, options.reads, options.seconds)
-        told: list[str] = []
-        stop = asyncio.Event()
-        async with connect(dsn) as conn, conn.transaction():
-            await conn.fetch("select from district where code = $1 for update", LOCKED)
-            writers = [asyncio.create_task(keep_writing(port, writes, n, told, stop)) for n in range(WRITERS)]
-            await asyncio.sleep(1.5)
-            locked = await read(port, reads, options.reads, options.seconds)
-        stop.set()
-        await asyncio.gather(*writers)
-        rounds.append(Round(idle, locked, told))
+    for warming in (writes, reads):  # on all connections of the pool
+        await run_load(port, warming, connections=16, seconds=WARM_UP_SECONDS)
+    rounds = [Round() for _ in range(options.rounds)]
+    for each in rounds:
+        for _ in range(options.turns):  # in turn, so that what else the machine does is in both
+            each.idle += await read(port, reads, options.reads, options.seconds)
+            each.locked += await read_beside_writers(port, dsn, reads, writes, options, each.told)
     return rounds
+
+
+async def read_beside_writers(
+    port: int,
+    dsn: str,
+    reads: Sequence[bytes],
+    writes: Sequence[bytes],
+    options: argparse.Namespace,
+    told: list[str],
+) -> list[Answer]:
+    """Read while the other district's row is locked; note what its writers are told."""
+    stop = asyncio.Event()
+    async with connect(dsn) as conn, conn.transaction():
+        await conn.fetch("select from district where code = $1 for update", LOCKED)
+        writers = [asyncio.create_task(keep_writing(port, writes, n, told, stop)) for n in range(WRITERS)]
+        await asyncio.sleep(1.5)
+        answers = await read(port, reads, options.reads, options.seconds)
+    stop.set()
+    await asyncio.gather(*writers)
+    return answers
 
 
 def table(rounds: Sequence[Round]) -> Table:
@@ -149,7 +160,8 @@ def main() -> None:
     )
     parser.add_argument("--students", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=15, help="seconds of load in each phase")
+    parser.add_argument("--turns", type=int, default=4, help="times that both are measured in a round")
+    parser.add_argument("--seconds", type=float, default=6, help="seconds of load each time")
     parser.add_argument("--reads", type=float, default=50, help="reads a second")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -160,7 +172,7 @@ def main() -> None:
         rounds = uvloop.run(measure(port, dsn, options))
     console = Console()
     console.print(table(rounds))
-    told = [code for each in rounds for code in each.writes]
+    told = [code for each in rounds for code in each.told]
     console.print("writes:", ", ".join(f"{told.count(code):,} {code}" for code in sorted(set(told))))
 
 

@@ -15,7 +15,7 @@ import structlog
 from gql_server.db.pool import Pool, connect, open_pool
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import Role
-from gql_server.errors import TimedOut, Unavailable
+from gql_server.errors import Busy, TimedOut, Unavailable
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.pooler import pgbouncer, pooler
@@ -227,6 +227,25 @@ async def test_settings_hold_behind_a_pooler(dsn: str) -> None:
             async with pool.acquire() as conn:
                 await conn.fetchval("select pg_sleep(5)", timeout=0.05)
         await pool.close()
+
+
+@pytest.mark.parametrize("there", [0, 2])
+async def test_a_pooler_without_a_free_connection_is_waited_for_so_long(dsn: str, there: int) -> None:
+    """Where the pooler has none to give, who asks is told so after the acquire timeout, whether or not a connection
+    to the pooler was there, and the next is answered."""
+    async with asyncio.timeout(40), pooler(dsn, size=1) as between:
+        pool = await open_pool(between.dsn, min_size=there, max_size=4, acquire_timeout=0.5)
+        async with pool.transaction() as held:
+            assert await held.fetchval("select 1") == 1
+            with pytest.raises(Busy if there else Unavailable):
+                await _ask(pool)
+        assert await _ask(pool) == 2
+        await pool.close()
+
+
+async def _ask(pool: Pool) -> Any:
+    async with pool.acquire() as conn:
+        return await conn.fetchval("select 2")
 
 
 async def test_commands_work_behind_a_pooler(dsn: str) -> None:

@@ -60,6 +60,8 @@ class Pooler:
         self._free: asyncio.Queue[_Backend] = asyncio.Queue()
         self._greeting = b""
         self._serving: dict[bytes, _Backend | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.switches = 0
         self.dsn = ""
 
@@ -69,6 +71,7 @@ class Pooler:
 
     async def _connect(self) -> _Backend:
         reader, writer = await asyncio.open_unix_connection(self._socket)
+        self._writers.append(writer)
         writer.write(_startup({"user": self._user, "database": self._database, "client_encoding": "UTF8"}))
         greeting, key = b"", b""
         while True:
@@ -102,7 +105,21 @@ class Pooler:
                     break
         return answers
 
+    async def close(self) -> None:
+        """Leave neither a client nor a connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.append(writer)
         with suppress(EOFError, ConnectionError):  # it left
             await self._serve(reader, writer)
         writer.close()
@@ -219,8 +236,7 @@ async def pooler(dsn: str, size: int = 4) -> AsyncIterator[Pooler]:
         yield made
     finally:
         server.close()
-        while not made._free.empty():
-            made._free.get_nowait().writer.close()
+        await made.close()
 
 
 @contextmanager
