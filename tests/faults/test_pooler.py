@@ -170,23 +170,18 @@ class _Client(asyncpg.Connection):
 async def test_the_pooler_mixes_up_what_has_a_name(dsn: str) -> None:
     """What the tests above protect from: two processes whose statements have names get each other's rows."""
 
-    async def ask(kind: type[_Client], begin: int) -> int:
-        pool = await asyncpg.create_pool(
-            between.dsn, min_size=2, max_size=2, connection_class=kind, reset=_nothing
-        )
-        wrong = 0
-        for n in range(60):
-            with suppress(asyncpg.PostgresError):
-                wrong += await pool.fetchval(f"select {begin + n % 3}") != begin + n % 3
-        pool.terminate()
-        return wrong
-
+    rng, wrong = random.Random(7), 0
     async with pooler(dsn, size=2) as between:
-        one, other = (type("Process", (_Client,), {"names": count(1)}) for _ in range(2))
-        assert sum(await asyncio.gather(ask(one, 0), ask(other, 100)))
-
-
-async def _nothing(_: object) -> None: ...
+        kinds = [type("Process", (_Client,), {"names": count(1)}) for _ in range(2)]
+        clients = [await asyncpg.connect(between.dsn, connection_class=kind) for kind in kinds]
+        for _ in range(200):  # one after the other: the same each time
+            number = rng.randrange(2)
+            due = 100 * number + rng.randrange(3)
+            with suppress(asyncpg.PostgresError):
+                wrong += await clients[number].fetchval(f"select {due}") != due
+        for client in clients:
+            client.terminate()
+    assert wrong
 
 
 async def test_names_that_are_forced_bring_errors_and_no_other_rows(db: Pool, dsn: str) -> None:
