@@ -110,7 +110,12 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         async with db.acquire() as conn:
             await check_ready(conn)
             lacking = await missing_reasons(conn, host.reasons)
-        return {"districtsThatLackReasons": lacking.districts} if lacking.districts else {}
+        told: dict[str, object] = {
+            "pooler": "yes: statements have a transaction each, and no name is kept" if db.pooled else "no"
+        }
+        if lacking.districts:
+            told["districtsThatLackReasons"] = lacking.districts
+        return told
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
@@ -188,7 +193,7 @@ def _give_up() -> None:
 async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | None) -> None:
     """Serve until cancelled."""
     host = make_host(settings)
-    async with connect(dsn) as conn:
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
         await check_ready(conn)
         lacking = await missing_reasons(conn, host.reasons)
     if lacking.districts:
@@ -203,6 +208,9 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
         max_size=settings.pool_max_size,
         acquire_timeout=settings.acquire_timeout,
         statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+        unnamed_statements=settings.unnamed_statements,
+        max_prepared_bytes=settings.max_prepared_bytes,
     )
     runner = make_runner(make_app(settings, db, host), settings)
     try:

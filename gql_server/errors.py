@@ -58,7 +58,7 @@ class Unavailable(GqlServerError):
     code = "UNAVAILABLE"
 
 
-class Busy(GqlServerError):
+class Busy(Unavailable):
     """Too much is being asked for at once, or another write holds what this one needs. It may be sent again."""
 
     code = "BUSY"

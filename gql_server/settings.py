@@ -106,7 +106,9 @@ class Settings(BaseSettings):
         (), description="Names of plug-ins that are not loaded, separated by commas."
     )
     pool_min_size: int = Field(2, ge=0, description="Database connections kept open.")
-    pool_max_size: int = Field(10, ge=1, description="Database connections opened at most.")
+    pool_max_size: int = Field(
+        10, ge=1, description="Database connections opened at most. Half of them may write at a time."
+    )
     acquire_timeout: float = Field(
         10, gt=0, description="How long a request waits for a database connection."
     )
@@ -115,11 +117,22 @@ class Settings(BaseSettings):
         gt=0,
         description="How long one statement may take; in the plan of a batch, one that holds SQL of a plug-in.",
     )
+    lock_timeout: float = Field(
+        5, gt=0, description="How long a statement waits for a lock before the request is answered with BUSY."
+    )
     migrate_lock_timeout: float = Field(
         2,
         gt=0,
         le=3600,
         description="How long `migrate` waits for a table before it lets others pass and tries again.",
+    )
+    unnamed_statements: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether SQL is sent as through a pooler that hands connections on after each transaction: "
+        "`auto` asks each connection; `never` is for PgBouncer from 1.21 on with max_prepared_statements.",
+    )
+    max_prepared_bytes: int = Field(
+        4_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
     )
     batch_lease_seconds: float = Field(
         30, gt=0, description="How long a batch run stays with a server that has stopped answering."

@@ -23,7 +23,7 @@ from gql_server.api.execution import (
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
-from gql_server.errors import ConfigurationError, GqlServerError, Unauthenticated, Unavailable
+from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
@@ -73,7 +73,7 @@ class GraphQLHandler:
             session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
             return _refuse(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
-        except Unavailable as error:
+        except (TimedOut, Unavailable) as error:
             return _refuse(503, error.code, str(error), {"Retry-After": "1"})
         try:
             parsed = await read_request(request, self._body_seconds)
@@ -181,7 +181,7 @@ def add_routes(
     async def readyz(request: web.Request) -> web.Response:
         try:
             more = await check_ready()
-        except (ConfigurationError, Unavailable) as error:
+        except (ConfigurationError, TimedOut, Unavailable) as error:
             return web.json_response({"status": "not ready", "because": str(error)}, status=503)
         except GqlServerError:
             return web.json_response({"status": "not ready"}, status=503)

@@ -121,7 +121,7 @@ class PreferenceService:
         async with self._db.acquire() as conn:
             if denied := await rules.errors(conn, cells, asked):
                 raise Rejected(denied)
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(subject.district_id) as conn:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
             await _hold_revision(conn, subject, if_revision, written)

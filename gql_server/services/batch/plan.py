@@ -64,7 +64,7 @@ async def plan_run(
     Raises Rejected (nobody is selected, a cell is not enabled, or a plug-in that the scope needs is gone),
     PluginError, and LeaseLost.
     """
-    async with db.transaction() as conn:
+    async with db.transaction(run.district.district_id) as conn:
         waits = max(limits.check_seconds, host.aside.seconds)
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(conn, host, run, limits, progress or PlanProgress())

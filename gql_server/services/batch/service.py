@@ -10,7 +10,7 @@ from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
+from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
 from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
@@ -126,7 +126,7 @@ class BatchService:
         _hold_admin(viewer)
         if errors := _wait_errors(wait_seconds):
             raise Rejected(errors)
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             yield conn
 
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
@@ -143,7 +143,7 @@ class BatchService:
         if asked.scope is not None:
             scope = mode_scope(asked.scope, request.mode, self._host)
             population = await self._host.aside.population(request.mode, scope)
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(district.district_id) as conn:
             kept = await self._check(conn, district, request, asked, population)
             batch_run_id = await _record(conn, viewer, request, kept, asked.cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
@@ -218,7 +218,7 @@ class BatchService:
         while (left := deadline - loop.time()) > 0:
             await moved_or(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
-            with suppress(Unavailable):
+            with suppress(TimedOut, Unavailable):
                 async with self._db.acquire() as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/ended", **key):

@@ -3,14 +3,17 @@
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import structlog
 
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.errors import PluginError, Rejected, UserError, place
+from gql_server.errors import Busy, PluginError, Rejected, UserError, place
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
@@ -41,6 +44,7 @@ _WORN_OUT = (
     f"The run was begun {MOST_CLAIMS} times, and each time its server or its connection to the database was gone before"
     " the run got further. A plug-in may be the cause. Find it in the servers' logs, then submit the batch again."
 )
+T = TypeVar("T")
 
 
 class BatchWorker:
@@ -156,23 +160,38 @@ class BatchWorker:
 
     async def _work(self, run: Run) -> None:
         if run.status == "PLANNING":
-            await self._plan_while_renewing(run)
+            await self._patiently(run, lambda: self._plan_while_renewing(run))
             if run.plan_only:
                 return
+        chunk = partial(apply_chunk, self._db, run, lease_seconds=self._lease_seconds)
         while True:
-            written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
+            written = await self._patiently(run, chunk)
             if written is None:
                 break
             tell_changed(self._host, run.district.code, source(run), written)
-        ended = await finish_run(self._db, run)
+        ended = await self._patiently(run, lambda: finish_run(self._db, run))
         self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
         if ended.reverted is not None:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
         await self._forget_plan(run)
 
+    async def _patiently(self, run: Run, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of a run, again where it could not have its locks in time; meanwhile keep the lease.
+
+        Raises LeaseLost.
+        """
+        while True:
+            try:
+                return await step()
+            except Busy as error:
+                _log.warning("batch_run_waits", run=run.run_id, error=str(error), sqlstate=sqlstate(error))
+            await asyncio.sleep(self._poll_seconds)
+            if not await self._write_progress(run, PlanProgress().noted):
+                raise LeaseLost
+
     async def _forget_plan(self, run: Run) -> None:
         """Remove the plan of a run that has ended."""
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             await execute(conn, "batch/forget_plan", **run.key)
 
     async def _plan(self, run: Run, progress: PlanProgress) -> None:
@@ -188,7 +207,7 @@ class BatchWorker:
         )
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
             if population is not None:
                 await execute(conn, "batch/forget_plan", **run.key)

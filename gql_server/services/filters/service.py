@@ -31,7 +31,7 @@ class FilterService:
         self._check(name, criteria, kind)
         district_id = viewer.district.district_id
         values = {"district_id": district_id, "name": name, "criteria": json.dumps(criteria)}
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             await execute(conn, "filter/lock", district_id=district_id)
             if filter_id is None:
                 saved = await fetchval(conn, "filter/create", kind=kind, **values)
@@ -53,7 +53,7 @@ class FilterService:
             "district_id": viewer.district.district_id,
             "saved_filter_id": parse_id(IdKind.SAVED_FILTER, filter_id),
         }
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             if await fetchval(conn, "filter/delete", **key) is None:
                 raise _unknown("id")
 
