@@ -54,7 +54,13 @@ async def prepare(dsn: str, students: int) -> dict[str, Any]:
         }
         district = await conn.fetchval("select district_id from district")
     statement, names = compiled_portal()
-    fixed = {"district_id": district, "viewer_source_id": None, "active_only": True, "answer_bytes": 1 << 24, "request": 0}
+    fixed = {
+        "district_id": district,
+        "viewer_source_id": None,
+        "active_only": True,
+        "answer_bytes": 1 << 24,
+        "request": 0,
+    }
     return {"people": people, "bits": bits, "statement": statement, "names": names, "fixed": fixed}
 
 
