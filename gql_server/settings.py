@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest price of a query, about the rows it may ask for: links times lists.",
     )
-    max_portal_price: int = Field(20_000, ge=1, description="The same for guardians, students and staff.")
+    max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
     max_statement_characters: int = Field(
         150_000, ge=10_000, description="Length of the longest statement that a query may become."
     )

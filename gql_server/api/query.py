@@ -122,7 +122,7 @@ class Query:
             people_condition,
             params=people_params,
             each=PERSON_EACH,
-            scan=2_000,
+            scan=10_000,
         )
     )
     def people(
@@ -139,7 +139,7 @@ class Query:
     def household(self, id: Id) -> Household | None:
         """A household by id."""
 
-    @linked(ConnectionLink("household", (Key("name", "text"), Key("household_id", "bigint")), scan=500))
+    @linked(ConnectionLink("household", (Key("name", "text"), Key("household_id", "bigint")), scan=1_000))
     def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
         """Households by name."""
 

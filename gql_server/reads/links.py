@@ -32,7 +32,7 @@ class ReadLimits:
     """
 
     max_first: int = 100
-    price: int = 400_000
+    price: int = 500_000
     characters: int = 150_000
     answer_bytes: int = 16 * 1024 * 1024
     seconds: float | None = None

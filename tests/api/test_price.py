@@ -120,7 +120,7 @@ async def test_the_price_is_told_where_it_is_asked_for(server: TestServer, distr
         server, "{ headRevision people(first: 0) { edges { cursor } } }", extensions={"price": True}
     )
     assert list(answer) == ["data", "errors", "extensions"]
-    assert answer["extensions"] == {"price": {"price": 1, "budget": 400_000}}
+    assert answer["extensions"] == {"price": {"price": 1, "budget": 500_000}}
     await district.student(await district.school(), email="a@b.example")
     answer = await asked(server, SUBMIT % "", variables={"input": ORDER}, extensions={"price": True})
     assert answer["data"]["batchSetPreferences"]["run"]["id"]

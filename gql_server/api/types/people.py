@@ -188,7 +188,7 @@ class Person(Node):
         """As a student: the people tied to them."""
 
     @linked(Link("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only, most=60, most_portal=16))  # fmt: skip
+                 _RELATIONSHIP_ORDER, _messenger_only, most=100, most_portal=40))  # fmt: skip
     def students(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
         """As a contact: the students they are tied to."""
 
