@@ -24,7 +24,7 @@ from gql_server.reads.selections import Path, Refused, Selector
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS = 5
+_ATTEMPTS = 3
 """A field that turns out to be unanswerable is left out, and the rest is asked for again: so often."""
 _TOO_LONG = re.compile(rf"{TOO_LONG}:(\d+):")
 _INVALID_TEXT = "22P02"
@@ -124,7 +124,7 @@ class Reader:
             return plan
         plan, reusable = self._make(document, operation, variables, context, refused or {})
         if reusable:
-            self._plans.put(key, plan, len(document.text) + plan.bytes)
+            self._plans.put(key, plan, document.bytes + plan.bytes)  # a plan points into its document
         return plan
 
     def _make(
