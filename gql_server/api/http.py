@@ -16,9 +16,9 @@ from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import (
     BAD_REQUEST,
     Executor,
-    PageLimits,
     Prepared,
     Refused,
+    RoleLimits,
 )
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
@@ -27,7 +27,7 @@ from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unau
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
-__all__ = ["GraphQLHandler", "PageLimits", "add_routes"]
+__all__ = ["GraphQLHandler", "RoleLimits", "add_routes"]
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _CLOSE_SECONDS = 3.0
@@ -46,13 +46,13 @@ class GraphQLHandler:
         db: Database,
         host: PluginHost,
         services: Services,
-        pages: PageLimits,
+        limits: RoleLimits,
         graphiql: bool,
         body_seconds: float,
     ) -> None:
         self._sessions = Sessions(tokens, districts)
         self._executor = Executor(
-            schema=schema, documents=documents, db=db, host=host, services=services, pages=pages
+            schema=schema, documents=documents, db=db, host=host, services=services, limits=limits
         )
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
         self._body_seconds = body_seconds

@@ -1,6 +1,5 @@
-"""Documents: parsed and validated once, kept with the statements that their operations became."""
+"""Documents: parsed and validated once, and kept."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,44 +11,45 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
-    OperationType,
     TokenKind,
     parse,
     validate,
 )
 from graphql.execution.values import VariableValues
 
-from gql_server.domain.viewer import Role
-from gql_server.reads.compiler import Compiled
+from gql_server.domain.bounded_cache import ByteBoundedCache
+from gql_server.reads.selections import INTROSPECTION
 
-_MAX_VARIANTS = 16
 _LONGEST_NUMBER = 100
+_BYTES_PER_CHARACTER = 130
+"""What a parsed document takes in memory; measured."""
 _MAX_KEPT_CHARACTERS = 20_000
 """A longer document is admitted anew each time: what is kept must have a bound."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document, and what it was compiled to, by role and by which variables are given."""
+    """One operation of a document. `introspects`: whether the schema itself is asked for somewhere."""
 
+    name: str
     node: OperationDefinitionNode
-    compilable: bool
-    variants: dict[tuple[Role, object], Compiled] = field(default_factory=dict)
-
-    def keep(self, role: Role, shape: object, compiled: Compiled) -> None:
-        if len(self.variants) >= _MAX_VARIANTS:
-            self.variants.clear()
-        self.variants[role, shape] = compiled
+    introspects: bool
 
 
 @dataclass(slots=True)
 class Document:
     """A document that was parsed and validated, or the errors that kept it from it."""
 
+    text: str
     ast: DocumentNode | None
     errors: Sequence[GraphQLError]
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Roughly what it takes in memory."""
+        return 1_000 + _BYTES_PER_CHARACTER * len(self.text)
 
     def operation(self, name: str | None) -> Operation:
         """Return the operation asked for. Raises GraphQLError where it is not clear which."""
@@ -63,7 +63,7 @@ class Document:
 
 
 class DocumentCache:
-    """Parses and validates documents, and keeps the ones used last."""
+    """Parses and validates documents, and keeps the ones used last, up to a number of bytes."""
 
     def __init__(
         self,
@@ -71,31 +71,26 @@ class DocumentCache:
         rules: Sequence[type[Any]],
         *,
         max_tokens: int,
-        size: int = 512,
+        max_bytes: int = 32 * 1024 * 1024,
     ) -> None:
-        self._schema, self._rules, self._max_tokens, self._size = schema, tuple(rules), max_tokens, size
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._schema, self._rules, self._max_tokens = schema, tuple(rules), max_tokens
+        self._documents: ByteBoundedCache[str, Document] = ByteBoundedCache(max_bytes)
 
     def get(self, text: str) -> Document:
         document = self._documents.get(text)
-        if document is not None:
-            self._documents.move_to_end(text)
-            return document
-        document = self._admit(text)
-        if len(text) > _MAX_KEPT_CHARACTERS:
-            return document
-        self._documents[text] = document
-        if len(self._documents) > self._size:
-            self._documents.popitem(last=False)
+        if document is None:
+            document = self._admit(text)
+            if len(text) <= _MAX_KEPT_CHARACTERS:
+                self._documents.put(text, document, document.bytes)
         return document
 
     def _admit(self, text: str) -> Document:
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
         except GraphQLError as error:
-            return Document(None, [error])
+            return Document(text, None, [error])
         if number := _long_number(ast):
-            return Document(None, [number])
+            return Document(text, None, [number])
         errors = validate(
             self._schema,
             ast,
@@ -105,14 +100,14 @@ class DocumentCache:
             allow_empty_selection_sets=False,
         )
         if errors:
-            return Document(None, errors)
+            return Document(text, None, errors)
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
         operations = {
-            (d.name.value if d.name else ""): Operation(d, _compilable(d, fragments))
+            (d.name.value if d.name else ""): _operation(d, fragments)
             for d in ast.definitions
             if isinstance(d, OperationDefinitionNode)
         }
-        return Document(ast, (), fragments, operations)
+        return Document(text, ast, (), fragments, operations)
 
 
 def _long_number(ast: DocumentNode) -> GraphQLError | None:
@@ -143,16 +138,17 @@ def _shape(value: object) -> object:
     return "given"
 
 
-def _compilable(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
-    """Tell whether an operation is a query without introspection, which is left to graphql-core."""
-    if node.operation is not OperationType.QUERY:
-        return False
+def _operation(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Operation:
+    return Operation(node.name.value if node.name else "", node, _introspects(node, fragments))
+
+
+def _introspects(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
     selections = [node.selection_set, *(fragment.selection_set for fragment in fragments.values())]
     while selections:
         for selection in selections.pop().selections:
             name = getattr(selection, "name", None)
-            if name is not None and name.value in ("__schema", "__type"):
-                return False
+            if name is not None and name.value in INTROSPECTION:
+                return True
             if inner := getattr(selection, "selection_set", None):
                 selections.append(inner)
-    return True
+    return False

@@ -201,6 +201,11 @@ async def neighbours(db: Pool, host: PluginHost) -> AsyncIterator[Neighbours]:
     settings = Settings(
         signing_key=SecretStr(KEY), batch_poll_seconds=0.1, max_tokens=100_000, max_aliases=1_000
     )
+    settings = settings.model_copy(
+        update={
+            f"max_{of}{what}": 10**9 for of in ("", "portal_") for what in ("price", "statement_characters")
+        }
+    )
     async with TestClient(TestServer(make_app(settings, db, host))) as client:
         yield Neighbours(first, second, db, client)
 

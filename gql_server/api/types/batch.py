@@ -11,9 +11,11 @@ from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
+from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
 from gql_server.reads.links import ConnectionLink, Expression, Key, Link
 
+MAX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
 
 
@@ -52,7 +54,7 @@ class BatchCellOption:
 class BatchOptions:
     population: int = column("How many people the mode and scope select.")
     cells: list[BatchCellOption] = joined(
-        Link("batch_cell_option", order="{child}.contact_point, {child}.bit"),
+        Link("batch_cell_option", order="{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
         "The cells, in the matrix's order.",
     )
 
@@ -134,6 +136,8 @@ class BatchSample:
             "batch_sample_cell",
             f"{_OF_RUN} and {{child}}.place = {{parent}}.place",
             "{child}.contact_point, {child}.bit",
+            most=MAX_CELLS,
+            fixed=True,
         ),
         "The cells that would change.",
     )
@@ -154,6 +158,7 @@ _RUN_SAMPLES = Link(
     f"{_OF_RUN} and {{child}}.place <= :first::integer",
     "{child}.place",
     lambda args, context: {"first": page_size(args.get("first"), 10, context.max_first)},
+    most=25,
 )
 
 
@@ -181,12 +186,19 @@ class BatchRun(Node):
     progress: BatchProgress = joined(Link(None), "How far it is.")
     population: int = column("People the mode and the scope selected; 0 until the run is planned.")
     results: list[BatchCellResult] = joined(
-        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit"),
+        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
         "What the run did so far: one entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the "
         "matrix's order. A run that wrote nothing has updated nothing: see `forecast` for what a plan would do.",
     )
     forecast: list[BatchCellResult] | None = joined(
-        Link("batch_cell_forecast", _OF_RUN, "{child}.contact_point, {child}.bit", none_is_null=True),
+        Link(
+            "batch_cell_forecast",
+            _OF_RUN,
+            "{child}.contact_point, {child}.bit",
+            none_is_null=True,
+            most=MAX_CELLS,
+            fixed=True,
+        ),
         "What the plan foresees, never what was done, in the form of `results`; it stays as it was shown when the plan "
         "is applied. Null until there is a plan, and for a run that was not asked for as one (`dryRun`).",
     )
@@ -219,6 +231,8 @@ class BatchRun(Node):
             ),
             _OF_RUN,
             max_first=MAX_EXCLUSIONS,
+            each=2,
+            scan=10_000,
         )
     )
     def exclusions(
@@ -229,7 +243,7 @@ class BatchRun(Node):
         """People a rule kept out of a cell, with the rule and its words; up to 10,000 at once."""
 
     excluded_by_rule: list[BatchExcludedByRule] = joined(
-        Link("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule"),
+        Link("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", most=200),
         "How much each rule kept out, the most first; of a plan that was applied, what its plan kept out among it.",
     )
 
@@ -245,7 +259,7 @@ class SavedFilter(Node):
     criteria: JSON = column("What people must fit: all / any / not over fields.")
     matches: int = strawberry.field(
         description="How many people fit today.",
-        metadata={"link": Expression("{matches}", matches_slots)},
+        metadata={"link": Expression("{matches}", matches_slots, each=1_000)},
     )
 
 
