@@ -1,0 +1,63 @@
+"""A cache that is bounded in bytes, not in entries: what a stranger can make large must not make the server large."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class ByteBoundedCache(Generic[K, V]):
+    """Keeps what was used last, up to a sum of sizes. Threads may share it.
+
+    The sizes are the caller's to say: in bytes, with what the keys take.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """The sum of the sizes of what is kept. Never more than `max_bytes`."""
+        return self._bytes
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, or None."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        """Keep a value, or give one that is kept another value or size: what was used least recently makes room.
+
+        A value larger than the whole cache is not kept.
+        """
+        with self._lock:
+            self._drop(key)
+            if size > self.max_bytes:
+                return
+            self._entries[key] = (value, size)
+            self._bytes += size
+            while self._bytes > self.max_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def discard(self, key: K) -> None:
+        """Forget a key, if it is kept."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry[1]
