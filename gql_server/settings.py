@@ -90,6 +90,14 @@ class Settings(BaseSettings):
     max_depth: int = Field(10, ge=1, description="Depth of the deepest query.")
     max_aliases: int = Field(15, ge=0, description="Aliases in one query at most.")
     max_tokens: int = Field(1_000, ge=10, description="Lexical tokens in one query at most.")
+    max_selections: int = Field(
+        2_000,
+        ge=10,
+        description="Fields and fragments in one document at most; a fragment's counted each time.",
+    )
+    max_document_characters: int = Field(
+        50_000, ge=1_000, description="Length of the longest document; variables do not count."
+    )
     max_page_size: int = Field(100, ge=1, description="Largest `first` of a connection.")
     max_vendor_page_size: int = Field(
         1_000, ge=1, description="Largest `first` of a connection for a vendor."

@@ -69,9 +69,11 @@ class DocumentCache:
         rules: Sequence[type[Any]],
         *,
         max_tokens: int,
+        max_characters: int = 50_000,
         size: int = 512,
     ) -> None:
-        self._schema, self._rules, self._max_tokens, self._size = schema, tuple(rules), max_tokens, size
+        self._schema, self._rules, self._size = schema, tuple(rules), size
+        self._max_tokens, self._max_characters = max_tokens, max_characters
         self._documents: OrderedDict[str, Document] = OrderedDict()
 
     def get(self, text: str) -> Document:
@@ -88,20 +90,23 @@ class DocumentCache:
         return document
 
     def _admit(self, text: str) -> Document:
+        if len(text) > self._max_characters:
+            words = f"The document is longer than {self._max_characters} characters. Put long values into variables."
+            return Document(None, [GraphQLError(words)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
-        except GraphQLError as error:
+            errors = validate(
+                self._schema,
+                ast,
+                self._rules,
+                max_errors=20,
+                hide_suggestions=True,
+                allow_empty_selection_sets=False,
+            )
+        except GraphQLError as error:  # of the syntax, or of a rule that ends the validation
             return Document(None, [error])
-        errors = validate(
-            self._schema,
-            ast,
-            self._rules,
-            max_errors=20,
-            hide_suggestions=True,
-            allow_empty_selection_sets=False,
-        )
         if errors:
-            return Document(None, errors)
+            return Document(None, [_in_words(error) for error in errors])
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
         operations = {
             (d.name.value if d.name else ""): Operation(d, _compilable(d, fragments))
@@ -109,6 +114,16 @@ class DocumentCache:
             if isinstance(d, OperationDefinitionNode)
         }
         return Document(ast, (), fragments, operations)
+
+
+def _in_words(error: GraphQLError) -> GraphQLError:
+    """Return a validation's error, or one that says what to do where it gave up without saying why."""
+    if error.message != "Validation aborted.":
+        return error
+    return GraphQLError(
+        "The document is too intricate to be checked: it asks for too many fields of one name in one place, or its "
+        "fragments are nested too deeply. Ask for each field once."
+    )
 
 
 def variable_shape(variables: VariableValues) -> object:
