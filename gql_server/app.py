@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import structlog
 from aiohttp import web
@@ -13,7 +14,7 @@ from aiohttp import web
 from gql_server.api.auth import Tokens
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
-from gql_server.api.http import GraphQLHandler, PageLimits, add_routes
+from gql_server.api.http import GraphQLHandler, RoleLimits, add_routes
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.migrations import pending
@@ -23,6 +24,7 @@ from gql_server.db.statements import resource_folder
 from gql_server.errors import ConfigurationError
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
+from gql_server.reads.links import ReadLimits
 from gql_server.services.batch.service import BatchService
 from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.worker import BatchWorker
@@ -76,6 +78,26 @@ async def check_ready(conn: Connection, host: PluginHost) -> None:
         )
 
 
+def role_limits(settings: Settings) -> RoleLimits:
+    """Return what one read of each role may ask for."""
+    admin = ReadLimits(
+        max_first=settings.max_page_size,
+        price=settings.max_price,
+        characters=settings.max_statement_characters,
+        answer_bytes=settings.max_answer_bytes,
+    )
+    return RoleLimits(
+        vendor=replace(admin, max_first=settings.max_vendor_page_size),
+        admin=admin,
+        portal=replace(
+            admin,
+            price=settings.max_portal_price,
+            characters=settings.max_portal_statement_characters,
+            seconds=settings.portal_statement_timeout,
+        ),
+    )
+
+
 def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
     """Wire one server on an open pool. Its batch worker and its ear for runs that move are up as long as it is.
 
@@ -111,7 +133,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
             PreferenceService(db, host, settings.check_timeout),
             FilterService(db, host),
         ),
-        pages=PageLimits(settings.max_vendor_page_size, settings.max_page_size),
+        limits=role_limits(settings),
         graphiql=settings.graphiql,
     )
 

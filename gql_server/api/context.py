@@ -7,7 +7,7 @@ from strawberry import Info
 
 from gql_server.domain.viewer import Viewer
 from gql_server.reads.links import ReadContext
-from gql_server.reads.reader import Reader
+from gql_server.reads.reader import Plan, Reader
 from gql_server.services.batch.service import BatchService
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
@@ -24,12 +24,13 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request: who asks, and what answers."""
+    """One mutation or subscription: who asks, what answers, and what was planned of the answer."""
 
     viewer: Viewer
     services: Services
     reader: Reader
     read: ReadContext
+    plan: Plan
 
 
 RequestInfo: TypeAlias = Info[RequestContext, None]

@@ -1,24 +1,37 @@
 """Answers GraphQL requests, whatever brought them: an answer each, or for subscriptions a stream of answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, OperationType, execute, subscribe
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    execute,
+    subscribe,
+)
 from graphql.execution.values import VariableValues, get_variable_values
 
 from gql_server.api.context import RequestContext, Services
 from gql_server.api.errors import error_answers, graphql_error_answers
+from gql_server.api.payloads import REF
 from gql_server.api.schema import Schema
 from gql_server.db.protocols import Database
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import Document, DocumentCache, Operation
-from gql_server.reads.links import ReadContext
-from gql_server.reads.reader import Reader
+from gql_server.reads.links import PORTAL, ReadContext, ReadLimits
+from gql_server.reads.reader import Plan, Reader
+from gql_server.reads.selections import INTROSPECTION, collect_fields
 
 VALIDATION = "GRAPHQL_VALIDATION_FAILED"
 BAD_REQUEST = "BAD_REQUEST"
@@ -46,11 +59,12 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """A request, its types checked."""
+    """A request, its types checked. `price`: whether the answer shall say what it cost."""
 
     query: str
     variables: dict[str, Any]
     operation_name: str | None
+    price: bool = False
 
 
 def parse_request(body: object) -> GraphQLRequest:
@@ -58,24 +72,30 @@ def parse_request(body: object) -> GraphQLRequest:
     if not isinstance(body, dict):
         raise Malformed("The body must be a JSON object with `query`.")
     query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
+    extensions = body.get("extensions")
     if not isinstance(query, str) or not query:
         raise Malformed("`query` must be the text of a GraphQL document.")
     if not (variables is None or isinstance(variables, dict)):
         raise Malformed("`variables` must be an object.")
     if not (name is None or isinstance(name, str)):
         raise Malformed("`operationName` must be a text.")
-    return GraphQLRequest(query, variables or {}, name)
+    if not (extensions is None or isinstance(extensions, dict)):
+        raise Malformed("`extensions` must be an object.")
+    return GraphQLRequest(query, variables or {}, name, (extensions or {}).get("price") is True)
 
 
 @dataclass(frozen=True, slots=True)
-class PageLimits:
-    """The largest `first` of a connection: for vendors, who sync whole districts, and for all others."""
+class RoleLimits:
+    """What one read may ask for: by vendors, who sync whole districts, by administrators, and by portal roles."""
 
-    vendor: int
-    others: int
+    vendor: ReadLimits
+    admin: ReadLimits
+    portal: ReadLimits
 
-    def of(self, role: Role) -> int:
-        return self.vendor if role is Role.VENDOR else self.others
+    def of(self, role: Role) -> ReadLimits:
+        if role in PORTAL:
+            return self.portal
+        return self.vendor if role is Role.VENDOR else self.admin
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +124,11 @@ class Executor:
         db: Database,
         host: PluginHost,
         services: Services,
-        pages: PageLimits,
+        limits: RoleLimits,
     ) -> None:
         self._schema, self._documents = schema, documents
-        self._db, self._host, self._services, self._pages = db, host, services, pages
-        self._reader = Reader(schema.graphql, schema.links)
+        self._db, self._host, self._services, self._limits = db, host, services, limits
+        self._reader = Reader(schema.graphql, schema.links, {REF: None})
         self._mutations: set[asyncio.Task[ExecutionResult]] = set()
 
     def prepare(self, request: GraphQLRequest) -> Prepared:
@@ -127,46 +147,87 @@ class Executor:
 
     async def answer(self, prepared: Prepared, viewer: Viewer) -> bytes:
         """Return the answer to a query or mutation. What fails in it is told in its `errors`."""
-        operation = prepared.operation
-        read = ReadContext(viewer, self._db, self._host, self._pages.of(viewer.role))
-        if operation.compilable:
-            return await self._query(prepared, read)
-        work = self._execute(prepared, self._context(read))
-        if operation.node.operation is OperationType.MUTATION:
-            work = self._finish_anyway(work)
-        return _answer(await work)
+        operation, read = prepared.operation.node.operation, self._read(viewer)
+        try:
+            if operation is OperationType.QUERY:
+                return await self._query(prepared, read)
+            plan = self._plan(prepared, read)
+        except Exception as error:
+            return orjson.dumps({"data": None, "errors": _entries(error)})
+        result = await self._finish_anyway(self._mutate(prepared, self._context(read, plan)))
+        return _answer(result, _extensions(prepared, plan.price.of(prepared.variables.coerced), read))
 
     async def answers(self, prepared: Prepared, viewer: Viewer) -> AsyncIterator[bytes]:
         """Yield every answer to an operation of any kind. Raises Refused where a stream cannot begin or go on."""
         if not prepared.streams:
             yield await self.answer(prepared, viewer)
             return
-        read = ReadContext(viewer, self._db, self._host, self._pages.of(viewer.role))
+        read = self._read(viewer)
         try:
-            async with aclosing(await self._subscribe(prepared, self._context(read))) as results:
+            plan = self._plan(prepared, read)
+            extensions = _extensions(prepared, plan.price.of(prepared.variables.coerced), read)
+            async with aclosing(await self._subscribe(prepared, self._context(read, plan))) as results:
                 async for result in results:
                     # Without data nobody knows where the stream stands: better to end it than to go on silently.
                     if result.data is None:
                         raise Refused(graphql_error_answers(result.errors or (), VALIDATION))
-                    yield _answer(result)
+                    yield _answer(result, extensions)
         except Refused:
             raise
-        except GraphQLError as error:
-            raise Refused(graphql_error_answers([error], VALIDATION)) from error
         except Exception as error:
-            raise Refused(error_answers(error)) from error
+            raise Refused(_entries(error)) from error
 
-    def _context(self, read: ReadContext) -> RequestContext:
-        return RequestContext(read.viewer, self._services, self._reader, read)
+    def _read(self, viewer: Viewer) -> ReadContext:
+        return ReadContext(viewer, self._db, self._host, self._limits.of(viewer.role))
+
+    def _context(self, read: ReadContext, plan: Plan) -> RequestContext:
+        return RequestContext(read.viewer, self._services, self._reader, read, plan)
+
+    def _plan(self, prepared: Prepared, read: ReadContext) -> Plan:
+        """Return the plan of a mutation or subscription, before any of its work is begun.
+
+        Raises Refused where its answer could not be given as it was asked for, TooExpensive.
+        """
+        plan = self._reader.plan(prepared.document, prepared.operation, prepared.variables, read)
+        if plan.refusals:
+            raise Refused(graphql_error_answers(plan.refusals, VALIDATION))
+        return plan
 
     async def _query(self, prepared: Prepared, read: ReadContext) -> bytes:
-        try:
-            return await self._reader.query(prepared.document, prepared.operation, prepared.variables, read)
-        except GraphQLError as error:  # null in a variable where the argument's type does not take it
-            entries = graphql_error_answers([error], VALIDATION)
-        except Exception as error:
-            entries = error_answers(error)
-        return orjson.dumps({"data": None, "errors": entries})
+        """Return the answer to a query. Raises what refuses all of it."""
+        answer = await self._reader.query(prepared.document, prepared.operation, prepared.variables, read)
+        body = answer.json or b'{"data":null}'
+        more: dict[str, Any] = {}
+        if answer.json is not None and prepared.operation.introspects:
+            body = orjson.dumps({"data": self._introspected(prepared, orjson.loads(answer.json)["data"])})
+        if answer.refusals:
+            more["errors"] = graphql_error_answers(answer.refusals, VALIDATION)
+        more |= _extensions(prepared, answer.price, read)
+        return body if not more else body[:-1] + b"," + orjson.dumps(more)[1:]
+
+    def _introspected(self, prepared: Prepared, data: dict[str, Any]) -> dict[str, Any]:
+        """Return data with what the schema says of itself at its places; that is graphql-core's to answer.
+
+        Raises GraphQLError.
+        """
+        document, node = prepared.document, prepared.operation.node
+        query_type = self._schema.graphql.query_type
+        assert query_type is not None
+        fields = collect_fields(query_type, [node.selection_set], document.fragments, prepared.variables)
+        own = [nodes for nodes in fields.values() if nodes[0].name.value in INTROSPECTION]
+        found: dict[str, Any] = {}
+        if own:
+            result = execute(
+                self._schema.graphql,
+                _document_of(node, [each for nodes in own for each in nodes], document.fragments.values()),
+                variable_values=prepared.request.variables,
+                hide_suggestions=True,
+            )
+            assert isinstance(result, ExecutionResult)
+            if result.errors:
+                raise result.errors[0]
+            found = result.data or {}
+        return {key: found[key] if key in found else data[key] for key in fields}
 
     def _variables(self, operation: Operation, given: dict[str, Any]) -> VariableValues | list[GraphQLError]:
         definitions = operation.node.variable_definitions
@@ -183,8 +244,7 @@ class Executor:
         task.add_done_callback(self._mutations.discard)
         return await asyncio.shield(task)
 
-    async def _execute(self, prepared: Prepared, context: RequestContext) -> ExecutionResult:
-        """Run what is not compiled whole: mutations and introspection."""
+    async def _mutate(self, prepared: Prepared, context: RequestContext) -> ExecutionResult:
         result = execute(**self._arguments(prepared, context))
         return await result if isinstance(result, Awaitable) else result
 
@@ -210,8 +270,35 @@ class Executor:
         return stream
 
 
-def _answer(result: ExecutionResult) -> bytes:
+def _document_of(
+    operation: OperationDefinitionNode, fields: list[FieldNode], fragments: Iterable[FragmentDefinitionNode]
+) -> DocumentNode:
+    """Return a document with these fields of an operation alone."""
+    alone = OperationDefinitionNode(
+        operation=operation.operation,
+        variable_definitions=operation.variable_definitions,
+        selection_set=SelectionSetNode(selections=tuple(fields)),
+    )
+    return DocumentNode(definitions=(alone, *fragments))
+
+
+def _extensions(prepared: Prepared, price: int, read: ReadContext) -> dict[str, Any]:
+    """Return the entry of an answer that says what it cost, where the request asks for that."""
+    if not prepared.request.price:
+        return {}
+    return {"extensions": {"price": {"price": price, "budget": read.limits.price}}}
+
+
+def _entries(error: Exception) -> Entries:
+    if isinstance(error, Refused):
+        return error.errors
+    if isinstance(error, GraphQLError):
+        return graphql_error_answers([error], VALIDATION)
+    return error_answers(error)
+
+
+def _answer(result: ExecutionResult, extensions: dict[str, Any]) -> bytes:
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
         body["errors"] = graphql_error_answers(result.errors, VALIDATION)
-    return orjson.dumps(body)
+    return orjson.dumps({**body, **extensions})

@@ -16,9 +16,9 @@ from gql_server.api.execution import (
     Executor,
     GraphQLRequest,
     Malformed,
-    PageLimits,
     Prepared,
     Refused,
+    RoleLimits,
     parse_request,
 )
 from gql_server.api.schema import Schema
@@ -28,7 +28,7 @@ from gql_server.errors import ConfigurationError, GqlServerError, Unauthenticate
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
-__all__ = ["GraphQLHandler", "PageLimits", "add_routes"]
+__all__ = ["GraphQLHandler", "RoleLimits", "add_routes"]
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _JSON = "application/json"
@@ -47,12 +47,12 @@ class GraphQLHandler:
         db: Database,
         host: PluginHost,
         services: Services,
-        pages: PageLimits,
+        limits: RoleLimits,
         graphiql: bool,
     ) -> None:
         self._sessions = Sessions(tokens, districts)
         self._executor = Executor(
-            schema=schema, documents=documents, db=db, host=host, services=services, pages=pages
+            schema=schema, documents=documents, db=db, host=host, services=services, limits=limits
         )
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
         self._sockets: set[web.WebSocketResponse] = set()

@@ -14,8 +14,9 @@ from gql_server.api.people_filter import people_condition, people_params
 from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
 from gql_server.api.types.common import Connection, Node
-from gql_server.api.types.people import Household, Person, School, Viewer
+from gql_server.api.types.people import PERSON_EACH, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind
+from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
 from gql_server.reads.links import Args, ConnectionLink, Expression, Key, Link, NodeLink, ReadContext
 from gql_server.services.batch.request import ScopeInput
@@ -23,7 +24,8 @@ from gql_server.services.batch.scope import resolve_scope
 
 
 def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Link:
-    return Link(table, f"{{child}}.{table}_id = :id::bigint", params=id_param(kind), roles=roles)
+    on = f"{{child}}.{table}_id = :id::bigint"
+    return Link(table, on, params=id_param(kind), roles=roles, each=2)
 
 
 def _by_own_id(table: str, kind: IdKind) -> Link:
@@ -86,17 +88,19 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
 class Query:
     viewer: Viewer = joined(Link("viewer"), "Who asks.")
     schools: list[School] = joined(
-        Link("school", order="{child}.name, {child}.school_id"), "The schools of the district."
+        Link("school", order="{child}.name, {child}.school_id", most=1_000), "The schools of the district."
     )
     contact_reasons: list[ContactReason] = joined(
-        Link("contact_reason", order="{child}.bit"),
+        Link("contact_reason", order="{child}.bit", most=MAX_REASONS, fixed=True),
         "The contact reasons of the district, in the matrix's order.",
     )
-    batch_modes: list[BatchMode] = joined(
-        Link("batch_mode", order="{child}.position", params=_modes, roles=ADMIN), "The modes a batch may use."
+    batch_modes: list[BatchMode] | None = joined(
+        Link("batch_mode", order="{child}.position", params=_modes, roles=ADMIN, most=100, fixed=True),
+        "The modes a batch may use. For administrators.",
     )
-    plugins: list[Plugin] = joined(
-        Link("plugin", order="{child}.position", params=_plugins, roles=ADMIN), "The plug-ins of the server."
+    plugins: list[Plugin] | None = joined(
+        Link("plugin", order="{child}.position", params=_plugins, roles=ADMIN, most=100, fixed=True),
+        "The plug-ins of the server. For administrators.",
     )
     head_revision: Revision = joined(
         Expression("(select revision::text from district where district_id = :district_id)"),
@@ -117,6 +121,8 @@ class Query:
             (Key("last_name", "text"), Key("first_name", "text"), Key("person_id", "bigint")),
             people_condition,
             params=people_params,
+            each=PERSON_EACH,
+            scan=2_000,
         )
     )
     def people(
@@ -126,32 +132,32 @@ class Query:
         ] = None,
         first: First = 50,
         after: After = None,
-    ) -> Connection[Person]:
+    ) -> Connection[Person] | None:
         """People by last and first name."""
 
     @linked(_by_id("household", IdKind.HOUSEHOLD))
     def household(self, id: Id) -> Household | None:
         """A household by id."""
 
-    @linked(ConnectionLink("household", (Key("name", "text"), Key("household_id", "bigint"))))
-    def households(self, first: First = 50, after: After = None) -> Connection[Household]:
+    @linked(ConnectionLink("household", (Key("name", "text"), Key("household_id", "bigint")), scan=500))
+    def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
         """Households by name."""
 
-    @linked(Link("batch_options", slots=_population, roles=ADMIN))
+    @linked(Link("batch_options", slots=_population, roles=ADMIN, scan=20_000))
     def batch_options(
         self,
         mode: Annotated[ModeCode, argument(description="The mode.")],
         scope: Annotated[BatchScope, argument(description="What narrows it.")] = BatchScope(),  # noqa: B008
-    ) -> BatchOptions:
-        """What the wizard may offer for a mode and scope."""
+    ) -> BatchOptions | None:
+        """What the wizard may offer for a mode and scope. For administrators."""
 
     @linked(_by_id("batch_run", IdKind.BATCH_RUN, ADMIN))
     def batch_run(self, id: Id) -> BatchRun | None:
         """A run by id."""
 
     @linked(ConnectionLink("batch_run", (Key("batch_run_id", "bigint"),), descending=True, roles=ADMIN))
-    def batch_runs(self, first: First = 20, after: After = None) -> Connection[BatchRun]:
-        """The runs of the district, newest first."""
+    def batch_runs(self, first: First = 20, after: After = None) -> Connection[BatchRun] | None:
+        """The runs of the district, newest first. For administrators."""
 
     @linked(
         Link(
@@ -160,9 +166,10 @@ class Query:
             "{child}.kind, {child}.name",
             lambda args, context: {"kind": args.get("kind")},
             roles=ADMIN,
+            most=200,
         )
     )
     def saved_filters(
         self, kind: Annotated[FilterKind | None, argument(description="Only of this kind.")] = None
-    ) -> list[SavedFilter]:
-        """The saved filters of the district."""
+    ) -> list[SavedFilter] | None:
+        """The saved filters of the district. For administrators."""

@@ -6,16 +6,11 @@ from typing import Any
 
 import strawberry
 from graphql import (
-    FieldNode,
     GraphQLField,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
-    NameNode,
-    SelectionSetNode,
-    get_named_type,
     is_enum_type,
-    is_interface_type,
     is_object_type,
     print_schema,
 )
@@ -32,14 +27,6 @@ from gql_server.api.types.people import OptOut
 from gql_server.reads.links import AnyLink, Links
 
 _STRAWBERRY_FIELD = "strawberry-definition"
-_TYPE_OF = "__typeOf"
-# Merged with what is asked of an interface, so that the answer tells graphql-core which type it is.
-_ASK_TYPE = FieldNode(
-    name=NameNode(value="node"),
-    selection_set=SelectionSetNode(
-        selections=(FieldNode(alias=NameNode(value=_TYPE_OF), name=NameNode(value="__typename")),)
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +79,18 @@ def _linked_fields(
 
 
 def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
-    """Give every field its resolver for when graphql-core executes: mutations, subscriptions, and introspection.
+    """Give every field its resolver for when graphql-core executes: mutations, subscriptions and introspection.
 
-    A link at the top of a query, payload or event is read by one compiled statement for all that is below it; what is
-    below finds its value in that answer, by response key.
+    A link at the top of a payload or event is read by one compiled statement for all that is below it; what is below
+    finds its value in that answer, by response key. Queries are not executed by graphql-core.
     """
-    mutation, tops = schema.mutation_type, (schema.query_type, schema.subscription_type)
+    mutation, subscription = schema.mutation_type, schema.subscription_type
     payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
     for named in schema.type_map.values():
-        if is_interface_type(named):
-            named.resolve_type = _type_of
-        elif is_object_type(named):
+        if is_object_type(named):
             named.is_type_of = None  # a row is a plain mapping
     for type_, name, field in _fields(schema):
-        if type_ in tops or (type_.name in payloads and (type_.name, name) in links):
+        if type_ is subscription or (type_.name in payloads and (type_.name, name) in links):
             field.resolve = _read_link
         elif type_ is not mutation and type_.name not in payloads and type_.name != "UserError":
             field.resolve = _by_response_key
@@ -113,22 +98,14 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
 
 async def _read_link(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
     extra = {}
-    if info.parent_type not in (info.schema.query_type, info.schema.subscription_type):
+    if info.parent_type is not info.schema.subscription_type:
         if source.ref is None:
             return None
         extra = {REF: source.ref}
     context = info.context
-    nodes = list(info.field_nodes)
-    if is_interface_type(get_named_type(info.return_type)):
-        nodes.append(_ASK_TYPE)
-    return await context.reader.field(
-        info.parent_type, nodes, info.fragments, info.variable_values, context.read, extra=extra
-    )
+    path = tuple(map(str, info.path.as_list()))
+    return await context.reader.part(context.plan, path, info.variable_values, context.read, extra)
 
 
 def _by_response_key(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
     return source[info.path.key]
-
-
-def _type_of(source: Any, info: GraphQLResolveInfo[Any], interface: object) -> str:
-    return str(source[_TYPE_OF])

@@ -26,6 +26,12 @@ def statement(name: str) -> Sql:
     return Sql((resource_folder("sql") / f"{name}.sql").read_text(encoding="utf-8").strip().rstrip(";"))
 
 
+@cache
+def body(name: str) -> str:
+    """Return the text of a file of `sql/` without its header."""
+    return "\n".join(line for line in statement(name).text.splitlines() if not line.startswith("--"))
+
+
 def bind(sql: Sql, **args: object) -> tuple[str, list[object]]:
     """Return asyncpg's form of a statement: text with `$1`, and the arguments in order.
 

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 ALL_REASONS = -1
 """The mask with every bit set: as a PostgreSQL bigint, all reasons that are or will be."""
 
+MAX_REASONS = 62
+"""Reasons that a district can have: the bits of a mask that are handed out."""
+
 
 class ReasonBits(dict[str, int]):
     """The bit of each reason code of one district, in the matrix's order: {"EMERGENCY": 0, ...}."""

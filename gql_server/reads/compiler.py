@@ -6,47 +6,34 @@ are given, never on values: those are parameters.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 
-from graphql import (
-    FieldNode,
-    FragmentDefinitionNode,
-    GraphQLField,
-    GraphQLObjectType,
-    GraphQLSchema,
-    SelectionSetNode,
-    get_named_type,
-    get_nullable_type,
-    is_list_type,
-)
+from graphql import FieldNode, GraphQLField
 from graphql.execution.values import VariableValues, get_argument_values
 
-from gql_server.db.statements import statement
+from gql_server.db.statements import body
 from gql_server.domain.sql import parameters, slots
 from gql_server.domain.viewer import Role
-from gql_server.errors import Forbidden, InvalidArgument
-from gql_server.reads.cursors import cursor_sql, page_size, parse_cursor
+from gql_server.reads.cursors import cursor_sql, page_params
 from gql_server.reads.links import (
-    AnyLink,
     Args,
-    Condition,
     ConnectionLink,
     Expression,
     Link,
-    Links,
     NodeLink,
     Params,
-    ReadContext,
     Slots,
 )
-from gql_server.reads.selections import collect_fields, sub_selections
+from gql_server.reads.selections import Path, Selected, condition_of
 
 AMBIENT = frozenset({"district_id", "today", "viewer_role", "viewer_person_id", "viewer_source_id"})
 """Parameters that every graph file and condition may use."""
 
-_MAX_KEYS = 50  # PostgreSQL functions take 100 arguments
+TOO_LONG = "too_long"
+"""Begins the text that a list with too many rows makes PostgreSQL fail with: then its place in `Compiled.lists`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +41,13 @@ class Value:
     """Where the parameters of one field come from: its arguments, and the function that makes values of them."""
 
     prefix: str
+    path: Path
     field: GraphQLField
     node: FieldNode
-    extra: Args
     params: Params
 
-    def args(self, variables: VariableValues) -> Args:
-        return {**get_argument_values(self.field, self.node, variables), **self.extra}
+    def args(self, variables: VariableValues, extra: Args) -> Args:
+        return {**get_argument_values(self.field, self.node, variables), **extra}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +61,31 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundedList:
+    """A list that has at most so many rows, or is refused."""
+
+    path: Path
+    name: str
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
-    """One SELECT of one JSON value, and what to ask of a request before it can run."""
+    """One SELECT of one row, and what to ask of a request before it can run.
+
+    The row: `answer` (JSON; null where it is larger than the parameter `answer_bytes`), `bytes` (its size; null for
+    no answer), and `made_for`: the role, the statement, the district and the request that it was made for.
+    """
 
     text: str
+    digest: str
     values: tuple[Value, ...]
     slots: tuple[Slot, ...]
+    lists: tuple[BoundedList, ...]
+
+    def stamp(self, role: Role, district_id: int, request: int) -> str:
+        """Return what `made_for` must be."""
+        return f"{role.value}:{self.digest}:{district_id}:{request}"
 
 
 @cache
@@ -88,129 +94,95 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-@cache
-def _body(name: str) -> str:
-    """Return the text of a file of `sql/` without its header."""
-    return "\n".join(line for line in statement(name).text.splitlines() if not line.startswith("--"))
-
-
 class Compiler:
-    """Compiles the fields of one operation (or of one field of it) for one role."""
+    """Compiles what was selected for one role, into one statement."""
 
-    def __init__(
-        self,
-        schema: GraphQLSchema,
-        links: Links,
-        role: Role,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        variables: VariableValues,
-    ) -> None:
-        self._schema, self._links, self._role = schema, links, role
-        self._fragments, self._variables = fragments, variables
+    def __init__(self, role: Role) -> None:
+        self._role = role
         self._aliases = 0
         self._values: list[Value] = []
         self._slots: list[Slot] = []
+        self._lists: list[BoundedList] = []
 
-    def operation(self, type_: GraphQLObjectType, selection_set: SelectionSetNode) -> Compiled:
-        """Return the statement for a whole query: `{"data": {...}}`. Raises Forbidden, InvalidArgument."""
-        data = self._object(type_, [selection_set], None)
-        return self._finish(f"json_build_object('data', {data})")
+    def operation(self, fields: Iterable[Selected]) -> Compiled:
+        """Return the statement for a whole query: `{"data": {...}}`."""
+        return self._finish(f"json_build_object('data', {self.object(fields, None)})")
 
-    def field(
-        self, type_: GraphQLObjectType, nodes: list[FieldNode], link: AnyLink | None, extra: Args
-    ) -> Compiled:
-        """Return the statement for one field alone; `extra` are arguments beside those in the document."""
-        return self._finish(f"to_json({self._field(type_, nodes, None, link, extra)})")
+    def field(self, selected: Selected) -> Compiled:
+        """Return the statement for one field alone."""
+        return self._finish(f"to_json({self._field(selected, None)})")
 
     def _finish(self, expression: str) -> Compiled:
-        text = f"{_body('read/viewer')}\nselect {expression}"
-        person = "(select person_id from viewer)"
+        digest = blake2b(f"{self._role.value} {expression}".encode(), digest_size=8).hexdigest()
+        size = "pg_column_size(made.answer)"
+        # `offset 0` keeps the answer from being computed for each of its uses.
+        text = (
+            f"{body('read/viewer')}\n"
+            f"select case when {size} <= :answer_bytes::bigint then made.answer end as answer, {size} as bytes,\n"
+            f"  '{self._role.value}:{digest}:' || :district_id::bigint || ':' || :request::bigint as made_for\n"
+            f"from (select {expression} as answer offset 0) as made"
+        )
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
-        text = re.sub(r":viewer_person_id\b", person, text)
-        return Compiled(text, tuple(self._values), tuple(self._slots))
+        text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
+        return Compiled(text, digest, tuple(self._values), tuple(self._slots), tuple(self._lists))
 
-    def _object(
-        self, type_: GraphQLObjectType, selection_sets: Iterable[SelectionSetNode], row: str | None
-    ) -> str:
-        fields = collect_fields(type_, selection_sets, self._fragments, self._variables)
-        return _build(
-            (key, self._field(type_, nodes, row, self._links.get((type_.name, nodes[0].name.value)), {}))
-            for key, nodes in fields.items()
-        )
+    def object(self, fields: Iterable[Selected], row: str | None) -> str:
+        """Return the expression for an object's fields, over the row of an alias."""
+        return _build((each.key, self._field(each, row)) for each in fields)
 
-    def _field(
-        self,
-        type_: GraphQLObjectType,
-        nodes: list[FieldNode],
-        row: str | None,
-        link: AnyLink | None,
-        extra: Args,
-    ) -> str:
-        name = nodes[0].name.value
-        if name == "__typename":
-            return f"'{type_.name}'::text"
-        if link is None:
-            return f'{row}."{snake(name)}"'
-        if link.roles is not None and self._role not in link.roles:
-            allowed = " or ".join(sorted(link.roles))
-            raise Forbidden(f"`{name}` needs a token with the role {allowed}.")
-        field = type_.fields[name]
-        if isinstance(link, NodeLink):
-            return self._node(field, nodes, link, extra)
-        if isinstance(link, ConnectionLink):
-            return self._connection(field, nodes, row, link, extra)
-        if isinstance(link, Expression):
-            value = self._value(field, nodes[0], extra, link.params)
-            return self._own(link.sql, value, row or "", row or "", link.slots)
-        target = get_named_type(field.type)
-        assert isinstance(target, GraphQLObjectType)
-        return self._link(field, nodes, row, link, target, extra)
+    def _field(self, selected: Selected, row: str | None) -> str:
+        if selected.null:
+            return "null"
+        if selected.definition is None:
+            return f"'{selected.type_.name}'::text"
+        match selected.link:
+            case None:
+                return f'{row}."{snake(selected.name)}"'
+            case NodeLink() as link:
+                branches = (
+                    self._link(selected, branch, selected.children[name], None)
+                    for name, branch in link.by_type.items()
+                )
+                return f"coalesce({', '.join(branches)})"
+            case ConnectionLink() as link:
+                return self._connection(selected, row, link)
+            case Expression() as link:
+                value = self._value(selected, link.params)
+                return self._own(link.sql, value, row or "", row or "", link.slots)
+            case Link() as link:
+                return self._link(selected, link, selected.fields(), row)
 
-    def _link(
-        self,
-        field: GraphQLField,
-        nodes: list[FieldNode],
-        row: str | None,
-        link: Link,
-        target: GraphQLObjectType,
-        extra: Args,
-    ) -> str:
+    def _link(self, selected: Selected, link: Link, fields: list[Selected], row: str | None) -> str:
         if link.table is None:
-            return self._object(target, sub_selections(nodes), row)
+            return self.object(fields, row)
         child = self._alias()
-        value = self._value(field, nodes[0], extra, link.params)
-        source = self._own(_body(f"graph/{link.table}"), value, child, row or "", link.slots)
-        where = self._condition(link.on, value, child, row or "")
-        json = self._object(target, sub_selections(nodes), child)
-        if not is_list_type(get_nullable_type(field.type)):
-            return f"(select {json} from (\n{source}\n) as {child} where {where})"
+        value = self._value(selected, link.params)
+        source = self._own(body(f"graph/{link.table}"), value, child, row or "", link.slots)
+        where = self._own(condition_of(link, selected.args), value, child, row or "", None)
+        rows = f"(\n{source}\n) as {child} where {where}"
+        json = self.object(fields, child)
+        if not selected.is_list:
+            return f"(select {json} from {rows})"
         order = f" order by {(link.order or '').replace('{child}', child)}" if link.order else ""
+        listed = f"coalesce(json_agg({json}{order}), '[]')"
+        if link.fixed:
+            return f"(select {listed} from {rows})"
+        most = link.bound(self._role)
+        self._lists.append(BoundedList(selected.path, selected.name, most))
+        # A count is known only when the statement runs: so it is then that this fails, and with these words.
+        refusal = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*))::integer)"
         return (
-            f"(select coalesce(json_agg({json}{order}), '[]') from (\n{source}\n) as {child} where {where})"
+            f"(select case when count(*) > {most} then {refusal} else {listed} end"
+            f" from (select {child}.* from {rows} limit {most + 1}) as {child})"
         )
 
-    def _node(self, field: GraphQLField, nodes: list[FieldNode], link: NodeLink, extra: Args) -> str:
-        branches = []
-        for name, branch in link.by_type.items():
-            target = self._schema.type_map[name]
-            assert isinstance(target, GraphQLObjectType)
-            branches.append(self._link(field, nodes, None, branch, target, extra))
-        return f"coalesce({', '.join(branches)})"
-
-    def _connection(
-        self,
-        field: GraphQLField,
-        nodes: list[FieldNode],
-        row: str | None,
-        link: ConnectionLink,
-        extra: Args,
-    ) -> str:
+    def _connection(self, selected: Selected, row: str | None, link: ConnectionLink) -> str:
         """Return the expression for one page: one row more than asked for is read, to know if there is a next one."""
         inner, page = self._alias(), self._alias()
-        value = self._value(field, nodes[0], extra, _page_params(link))
-        has_after = value.args(self._variables).get("after") is not None
-        source = self._own(_body(f"graph/{link.table}"), value, inner, row or "", None)
-        where = self._condition(link.on, value, inner, row or "")
+        value = self._value(selected, page_params(link))
+        has_after = selected.args.get("after") is not None
+        source = self._own(body(f"graph/{link.table}"), value, inner, row or "", None)
+        where = self._own(condition_of(link, selected.args), value, inner, row or "", None)
         if has_after:
             keys = ", ".join(f'{inner}."{key.column}"' for key in link.keys)
             after = ", ".join(
@@ -219,77 +191,23 @@ class Compiler:
             where += f" and ({keys}) {'<' if link.descending else '>'} ({after})"
         direction = " desc" if link.descending else ""
         order = ", ".join(f'{inner}."{key.column}"{direction}' for key in link.keys)
-        target = get_named_type(field.type)
-        assert isinstance(target, GraphQLObjectType)
         size = f":{value.prefix}__first::bigint"
-        json = self._page(target, sub_selections(nodes), page, link, size, has_after)
+        json = _Page(self, page, link, size, has_after).json(selected.fields())
         return (
             f"(select {json} from (select {inner}.*, row_number() over (order by {order}) as page_position"
             f" from (\n{source}\n) as {inner} where {where} order by {order} limit {size} + 1) as {page} having true)"
         )
 
-    def _page(
-        self,
-        type_: GraphQLObjectType,
-        selection_sets: list[SelectionSetNode],
-        page: str,
-        link: ConnectionLink,
-        size: str,
-        has_after: bool,
-    ) -> str:
-        on_page = f"filter (where {page}.page_position <= {size})"
-        cursor = cursor_sql(page, link.keys)
-
-        def part(part_type: GraphQLObjectType, nodes: list[FieldNode]) -> str:
-            match nodes[0].name.value:
-                case "__typename":
-                    return f"'{part_type.name}'::text"
-                case "edges":
-                    edge_type = get_named_type(part_type.fields["edges"].type)
-                    edge = self._parts(edge_type, nodes, part)
-                    return f"coalesce(json_agg({edge} order by {page}.page_position) {on_page}, '[]')"
-                case "pageInfo":
-                    return self._parts(get_named_type(part_type.fields["pageInfo"].type), nodes, part)
-                case "node":
-                    node_type = get_named_type(part_type.fields["node"].type)
-                    assert isinstance(node_type, GraphQLObjectType)
-                    return self._object(node_type, sub_selections(nodes), page)
-                case "cursor":
-                    return cursor
-                case "hasNextPage":
-                    return f"count(*) > {size}"
-                case "hasPreviousPage":
-                    return str(has_after).lower()
-                case "startCursor":
-                    return f"(array_agg({cursor} order by {page}.page_position) {on_page})[1]"
-                case _:  # endCursor: the schema has no other
-                    return f"(array_agg({cursor} order by {page}.page_position desc) {on_page})[1]"
-
-        fields = collect_fields(type_, selection_sets, self._fragments, self._variables)
-        return _build((key, part(type_, nodes)) for key, nodes in fields.items())
-
-    def _parts(
-        self,
-        type_: object,
-        nodes: list[FieldNode],
-        part: Callable[[GraphQLObjectType, list[FieldNode]], str],
-    ) -> str:
-        assert isinstance(type_, GraphQLObjectType)
-        fields = collect_fields(type_, sub_selections(nodes), self._fragments, self._variables)
-        return _build((key, part(type_, nodes)) for key, nodes in fields.items())
-
     def _alias(self) -> str:
         self._aliases += 1
         return f"t{self._aliases}"
 
-    def _value(self, field: GraphQLField, node: FieldNode, extra: Args, params: Params) -> Value:
-        value = Value(f"f{len(self._values) + 1}", field, node, extra, params)
+    def _value(self, selected: Selected, params: Params) -> Value:
+        assert selected.definition is not None
+        prefix = f"f{len(self._values) + 1}"
+        value = Value(prefix, selected.path, selected.definition, selected.nodes[0], params)
         self._values.append(value)
         return value
-
-    def _condition(self, condition: Condition, value: Value, child: str, parent: str) -> str:
-        text = condition if isinstance(condition, str) else condition(value.args(self._variables))
-        return self._own(text, value, child, parent, None)
 
     def _own(self, text: str, value: Value, child: str, parent: str, fill: Slots | None) -> str:
         """Return a text with its aliases in place, and its own parameters and slots under the field's prefix."""
@@ -305,27 +223,48 @@ class Compiler:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One page of a connection: rows under the alias `page`, one more than `size` where there is a next one."""
+
+    compiler: Compiler
+    page: str
+    link: ConnectionLink
+    size: str
+    has_after: bool
+
+    def json(self, fields: Iterable[Selected]) -> str:
+        return _build((each.key, self._part(each)) for each in fields)
+
+    def _part(self, selected: Selected) -> str:
+        on_page = f"filter (where {self.page}.page_position <= {self.size})"
+        cursor = cursor_sql(self.page, self.link.keys)
+        match selected.name:
+            case "__typename":
+                return f"'{selected.type_.name}'::text"
+            case "edges":
+                edge = self.json(selected.fields())
+                return f"coalesce(json_agg({edge} order by {self.page}.page_position) {on_page}, '[]')"
+            case "pageInfo":
+                return self.json(selected.fields())
+            case "node":
+                return self.compiler.object(selected.fields(), self.page)
+            case "cursor":
+                return cursor
+            case "hasNextPage":
+                return f"count(*) > {self.size}"
+            case "hasPreviousPage":
+                return str(self.has_after).lower()
+            case "startCursor":
+                return f"(array_agg({cursor} order by {self.page}.page_position) {on_page})[1]"
+            case _:  # endCursor: the schema has no other
+                return f"(array_agg({cursor} order by {self.page}.page_position desc) {on_page})[1]"
+
+
 def _build(pairs: Iterable[tuple[str, str]]) -> str:
-    parts = [f"'{key}', {expression}" for key, expression in pairs]
-    if len(parts) > _MAX_KEYS:
-        raise InvalidArgument(f"An object of the query has more than {_MAX_KEYS} fields. Ask for fewer.")
-    return f"json_build_object({', '.join(parts)})"
+    return "json_build_object(" + ", ".join(f"'{key}', {expression}" for key, expression in pairs) + ")"
 
 
 def _transport(type_: str) -> str:
     """The type a cursor's key is sent as and cast to: enums travel as text."""
     return type_ if type_ in ("text", "bigint", "smallint", "integer", "boolean") else f"text::{type_}"
-
-
-def _page_params(link: ConnectionLink) -> Params:
-    def params(args: Args, context: ReadContext) -> Mapping[str, object]:
-        values = dict(link.params(args, context))
-        longest = link.max_first or context.max_first
-        values["first"] = page_size(args.get("first"), link.default_first, longest)
-        after = args.get("after")
-        if after is not None:
-            keys = parse_cursor(str(after), link.keys)
-            values.update({f"after_{n}": key for n, key in enumerate(keys)})
-        return values
-
-    return params

@@ -8,7 +8,7 @@ import orjson
 
 from gql_server.domain.channels import ContactPointKind
 from gql_server.errors import InvalidArgument
-from gql_server.reads.links import Key
+from gql_server.reads.links import Args, ConnectionLink, Key, Params, ReadContext
 
 _PYTHON_TYPES: Mapping[str, type] = {"bigint": int, "smallint": int, "integer": int, "boolean": bool}
 _ENUMS: Mapping[str, frozenset[str]] = {"contact_point_kind": frozenset(ContactPointKind)}
@@ -51,3 +51,19 @@ def page_size(first: object, default: int, maximum: int) -> int:
     if not isinstance(size, int) or not 1 <= size <= maximum:
         raise InvalidArgument(f"`first` must be from 1 to {maximum}.")
     return size
+
+
+def page_params(link: ConnectionLink) -> Params:
+    """Return the params of a connection: its own, the size of the page and the keys to begin after."""
+
+    def params(args: Args, context: ReadContext) -> Mapping[str, object]:
+        values = dict(link.params(args, context))
+        longest = link.max_first or context.max_first
+        values["first"] = page_size(args.get("first"), link.default_first, longest)
+        after = args.get("after")
+        if after is not None:
+            keys = parse_cursor(str(after), link.keys)
+            values.update({f"after_{n}": key for n, key in enumerate(keys)})
+        return values
+
+    return params

@@ -1,6 +1,5 @@
-"""Documents: parsed and validated once, kept with the statements that their operations became."""
+"""Documents: parsed and validated once, and kept."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,38 +11,34 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
-    OperationType,
     parse,
     validate,
 )
 from graphql.execution.values import VariableValues
 
-from gql_server.domain.viewer import Role
-from gql_server.reads.compiler import Compiled
+from gql_server.domain.bounded_cache import ByteBoundedCache
+from gql_server.reads.selections import INTROSPECTION
 
-_MAX_VARIANTS = 16
+_BYTES_PER_CHARACTER = 100
+"""What a parsed document takes in memory; measured."""
 _MAX_KEPT_CHARACTERS = 20_000
 """A longer document is admitted anew each time: what is kept must have a bound."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document, and what it was compiled to, by role and by which variables are given."""
+    """One operation of a document. `introspects`: whether the schema itself is asked for somewhere."""
 
+    name: str
     node: OperationDefinitionNode
-    compilable: bool
-    variants: dict[tuple[Role, object], Compiled] = field(default_factory=dict)
-
-    def keep(self, role: Role, shape: object, compiled: Compiled) -> None:
-        if len(self.variants) >= _MAX_VARIANTS:
-            self.variants.clear()
-        self.variants[role, shape] = compiled
+    introspects: bool
 
 
 @dataclass(slots=True)
 class Document:
     """A document that was parsed and validated, or the errors that kept it from it."""
 
+    text: str
     ast: DocumentNode | None
     errors: Sequence[GraphQLError]
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
@@ -61,7 +56,7 @@ class Document:
 
 
 class DocumentCache:
-    """Parses and validates documents, and keeps the ones used last."""
+    """Parses and validates documents, and keeps the ones used last, up to a number of bytes."""
 
     def __init__(
         self,
@@ -70,29 +65,24 @@ class DocumentCache:
         *,
         max_tokens: int,
         max_characters: int = 50_000,
-        size: int = 512,
+        max_bytes: int = 32 * 1024 * 1024,
     ) -> None:
-        self._schema, self._rules, self._size = schema, tuple(rules), size
+        self._schema, self._rules = schema, tuple(rules)
         self._max_tokens, self._max_characters = max_tokens, max_characters
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._documents: ByteBoundedCache[str, Document] = ByteBoundedCache(max_bytes)
 
     def get(self, text: str) -> Document:
         document = self._documents.get(text)
-        if document is not None:
-            self._documents.move_to_end(text)
-            return document
-        document = self._admit(text)
-        if len(text) > _MAX_KEPT_CHARACTERS:
-            return document
-        self._documents[text] = document
-        if len(self._documents) > self._size:
-            self._documents.popitem(last=False)
+        if document is None:
+            document = self._admit(text)
+            if len(text) <= _MAX_KEPT_CHARACTERS:
+                self._documents.put(text, document, 1_000 + _BYTES_PER_CHARACTER * len(text))
         return document
 
     def _admit(self, text: str) -> Document:
         if len(text) > self._max_characters:
             words = f"The document is longer than {self._max_characters} characters. Put long values into variables."
-            return Document(None, [GraphQLError(words)])
+            return Document(text, None, [GraphQLError(words)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
             errors = validate(
@@ -104,16 +94,16 @@ class DocumentCache:
                 allow_empty_selection_sets=False,
             )
         except GraphQLError as error:  # of the syntax, or of a rule that ends the validation
-            return Document(None, [error])
+            return Document(text, None, [error])
         if errors:
-            return Document(None, [_in_words(error) for error in errors])
+            return Document(text, None, [_in_words(error) for error in errors])
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
         operations = {
-            (d.name.value if d.name else ""): Operation(d, _compilable(d, fragments))
+            (d.name.value if d.name else ""): _operation(d, fragments)
             for d in ast.definitions
             if isinstance(d, OperationDefinitionNode)
         }
-        return Document(ast, (), fragments, operations)
+        return Document(text, ast, (), fragments, operations)
 
 
 def _in_words(error: GraphQLError) -> GraphQLError:
@@ -143,16 +133,17 @@ def _shape(value: object) -> object:
     return "given"
 
 
-def _compilable(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
-    """Tell whether an operation is a query without introspection, which is left to graphql-core."""
-    if node.operation is not OperationType.QUERY:
-        return False
+def _operation(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Operation:
+    return Operation(node.name.value if node.name else "", node, _introspects(node, fragments))
+
+
+def _introspects(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:
     selections = [node.selection_set, *(fragment.selection_set for fragment in fragments.values())]
     while selections:
         for selection in selections.pop().selections:
             name = getattr(selection, "name", None)
-            if name is not None and name.value in ("__schema", "__type"):
-                return False
+            if name is not None and name.value in INTROSPECTION:
+                return True
             if inner := getattr(selection, "selection_set", None):
                 selections.append(inner)
-    return True
+    return False

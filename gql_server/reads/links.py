@@ -1,6 +1,9 @@
 """How the fields of the schema are joined: what the compiler knows beside the files of `sql/graph`.
 
 A field without a link is a column of its parent's row, named like the field in snake case.
+
+Links say what their rows cost, in the cost of one plain row: `each` is that of a row, `scan` that of looking for the
+rows of one parent, however few there are.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,18 +15,41 @@ from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.hooks.host import PluginHost
 
+PORTAL = frozenset({Role.GUARDIAN, Role.STUDENT, Role.STAFF})
+"""The roles of people who see little more than themselves."""
+
 Args: TypeAlias = Mapping[str, object]
 """The coerced arguments of a field, by their GraphQL names."""
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """What one read of a role may ask for.
+
+    max_first: rows of a page. price: see `price.py`. characters: length of the statement, which is what planning it
+    takes PostgreSQL's memory for. answer_bytes: size of the answer. seconds: how long the statement may take; None:
+    as long as any statement.
+    """
+
+    max_first: int = 100
+    price: int = 400_000
+    characters: int = 150_000
+    answer_bytes: int = 16 * 1024 * 1024
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What a read runs with: who asks, where, and how long a page may be."""
+    """What a read runs with: who asks, where, and how much they may ask for."""
 
     viewer: Viewer
     db: Database
     host: PluginHost
-    max_first: int
+    limits: ReadLimits
+
+    @property
+    def max_first(self) -> int:
+        return self.limits.max_first
 
 
 Condition: TypeAlias = str | Callable[[Args], str]
@@ -48,6 +74,8 @@ class Link:
     on: which of its rows. order: for lists, over `{child}`. params: values of the parameters of `on` and of the file.
     slots: fragments for the slots of the file, which may need a look at the database first.
     roles: who may ask; None: everyone, the file says what they see.
+    most: for lists, how many rows there may be; a list that has more is refused, never cut.
+    most_portal: the same for portal roles, whose files show less. fixed: whether the file itself can give no more.
     """
 
     table: str | None
@@ -56,6 +84,17 @@ class Link:
     params: Params = no_params
     slots: Slots | None = None
     roles: frozenset[Role] | None = None
+    most: int | None = None
+    most_portal: int | None = None
+    fixed: bool = False
+    each: int = 1
+    scan: int = 0
+
+    def bound(self, role: Role) -> int:
+        """Return how many rows a list of this link may have for a role."""
+        most = self.most_portal if self.most_portal is not None and role in PORTAL else self.most
+        assert most is not None, f"the list of {self.table} has no bound"
+        return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +120,8 @@ class ConnectionLink:
     default_first: int = 50
     max_first: int | None = None
     roles: frozenset[Role] | None = None
+    each: int = 1
+    scan: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +140,7 @@ class Expression:
     slots: Slots | None = None
     params: Params = no_params
     roles: frozenset[Role] | None = None
+    each: int = 1
 
 
 AnyLink: TypeAlias = Link | ConnectionLink | NodeLink | Expression

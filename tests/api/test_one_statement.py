@@ -9,6 +9,7 @@ import pytest
 
 from gql_server.db.pool import Pool
 from gql_server.hooks.host import PluginHost
+from gql_server.reads.links import ReadLimits
 from tests.support.builder import DistrictBuilder
 from tests.support.counting import CountingDatabase
 from tests.support.graph import GraphClient
@@ -47,6 +48,7 @@ async def test_a_query_is_one_statement(
         await district.household(student, *parents, phone=f"555-01{n:02}")
     counting = CountingDatabase(db)
     client = GraphClient(counting, host)
+    client.limits = ReadLimits(price=10_000_000)
     given = {"id": "person_1", "search": "s"}
     await client.query(client.context(district.district), QUERIES[name], given)
     counting.statements.clear()

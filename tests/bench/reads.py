@@ -14,20 +14,16 @@ from typing import Any
 
 import orjson
 import uvloop
-from graphql.execution.values import VariableValues, get_variable_values
 from rich.console import Console
 from rich.table import Table
 
-from gql_server.api.limits import validation_rules
-from gql_server.api.schema import build_schema
 from gql_server.db.embedded import embedded_postgres
 from gql_server.db.pool import connect
 from gql_server.domain.sql import numbered
 from gql_server.domain.viewer import Role
-from gql_server.reads.compiler import Compiler
-from gql_server.reads.documents import DocumentCache
 from tests.bench.load import Load, fetch_once, http_request, run_load
 from tests.bench.servers import KEY, free_port, make_district, process, token, wait_for
+from tests.support.graph import compile_document
 
 QUERY = (Path(__file__).parent.parent / "golden" / "portal.graphql").read_text(encoding="utf-8")
 SERVERS = ("bare handler", "gql-server", "DataLoaders")
@@ -44,16 +40,7 @@ order by p.person_id limit 500
 
 def compiled_portal() -> tuple[str, list[str]]:
     """Return the statement of the query as asyncpg takes it, and its parameters' names."""
-    schema = build_schema()
-    document = DocumentCache(schema.graphql, validation_rules(10, 15), max_tokens=1000).get(QUERY)
-    operation = document.operation(None)
-    variables = get_variable_values(
-        schema.graphql, operation.node.variable_definitions or (), {"id": "person_1"}
-    )
-    assert isinstance(variables, VariableValues)
-    assert schema.graphql.query_type is not None
-    compiler = Compiler(schema.graphql, schema.links, Role.ADMIN, document.fragments, variables)
-    text, names = numbered(compiler.operation(schema.graphql.query_type, operation.node.selection_set).text)
+    text, names = numbered(compile_document(QUERY, Role.ADMIN, {"id": "person_1"}).text)
     return text, [name.split("__")[-1] for name in names]
 
 
@@ -67,7 +54,13 @@ async def prepare(dsn: str, students: int) -> dict[str, Any]:
         }
         district = await conn.fetchval("select district_id from district")
     statement, names = compiled_portal()
-    fixed = {"district_id": district, "viewer_source_id": None, "active_only": True}
+    fixed = {
+        "district_id": district,
+        "viewer_source_id": None,
+        "active_only": True,
+        "answer_bytes": 1 << 24,
+        "request": 0,
+    }
     return {"people": people, "bits": bits, "statement": statement, "names": names, "fixed": fixed}
 
 

@@ -162,13 +162,17 @@ async def make_runs(client: GraphQLClient) -> None:
     save = "mutation ($input: SaveFilterInput!) { saveFilter(input: $input) { userErrors { message } } }"
     for n in range(30):
         kind, criteria = (
-            ("STUDENT", {"all": [{"field": "grade", "in": [f"{n % 12 + 1:02}"]}]}) if n % 3 else ("CENSUS", {"all": []})
+            ("STUDENT", {"all": [{"field": "grade", "in": [f"{n % 12 + 1:02}"]}]})
+            if n % 3
+            else ("CENSUS", {"all": []})
         )
         await client.execute(save, {"input": {"name": f"Filter {n}", "kind": kind, "criteria": criteria}})
     runs = Runs(client)
     cells = {"CELL_PHONE:GENERAL": "ON", "EMAIL:STAFF": "ON", "EMAIL:GENERAL": "OFF"}
     await runs.ended(await runs.submit("STUDENT_CONTACTS", cells))
-    await runs.ended(await runs.submit("STUDENT_CONTACTS", {**cells, "EMAIL:GENERAL": "ON"}, dryRun=True), "PLANNED")
+    await runs.ended(
+        await runs.submit("STUDENT_CONTACTS", {**cells, "EMAIL:GENERAL": "ON"}, dryRun=True), "PLANNED"
+    )
 
 
 async def look_up(dsn: str) -> People:
@@ -185,9 +189,7 @@ async def look_up(dsn: str) -> People:
         student = await conn.fetchval(source, int(family[1].split("_")[1]))
         many = await ids("person", "select person_id from person order by person_id desc limit 60")
         own = [family[0], family[1], family[2]]
-        homes = (
-            "select household_id from household_member join bench_family using (person_id) group by 1 order by 1 limit 4"
-        )
+        homes = "select household_id from household_member join bench_family using (person_id) group by 1 order by 1 limit 4"
         return People(
             {
                 Role.GUARDIAN: guardian, Role.STUDENT: student, Role.STAFF: staff["source_id"],
@@ -305,7 +307,9 @@ def _refusal(body: bytes) -> str:
 # ── the search ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def climb(lab: Lab, search: Search, seconds: float, chance: random.Random, known: Sequence[Shape]) -> None:
+async def climb(
+    lab: Lab, search: Search, seconds: float, chance: random.Random, known: Sequence[Shape]
+) -> None:
     """Change the worst documents known until the time is over; each measure has its turn."""
     shaper = Shaper(search.words, chance)
     end = time.monotonic() + seconds
@@ -398,7 +402,18 @@ async def hostile(lab: Lab, documents: Mapping[str, str]) -> dict[str, float]:
 
 def report(searches: Sequence[Search]) -> Table:
     table = Table(title=f"The most costly queries found, {date.today()}")
-    for heading in ("role", "operation", "tried", "answered", "by", "MiB", "CPU ms", "answer kB", "bound", ""):
+    for heading in (
+        "role",
+        "operation",
+        "tried",
+        "answered",
+        "by",
+        "MiB",
+        "CPU ms",
+        "answer kB",
+        "bound",
+        "",
+    ):
         table.add_column(heading, justify="left" if heading in ("role", "operation", "by") else "right")
     for search in searches:
         most = BOUNDS[search.role in PORTAL]
@@ -406,7 +421,11 @@ def report(searches: Sequence[Search]) -> Table:
             for n, found in enumerate(each[:3]):
                 over = found.cost.stopped or found.cost.bytes > most[0] or found.cost.seconds > most[1]
                 table.add_row(
-                    *((search.role, search.operation, str(search.tried), str(search.admitted)) if not n else [""] * 4),
+                    *(
+                        (search.role, search.operation, str(search.tried), str(search.admitted))
+                        if not n
+                        else [""] * 4
+                    ),
                     by,
                     f"{found.cost.bytes / MIB:.1f}{'+' if found.cost.stopped else ''}",
                     f"{found.cost.seconds * 1000:.0f}",
@@ -422,7 +441,9 @@ def save(folder: Path, searches: Sequence[Search]) -> None:
         for by, each in search.best.items():
             for n, found in enumerate(each):
                 head = f"# {found.cost.bytes / MIB:.1f} MiB, {found.cost.seconds * 1000:.0f} ms of CPU\n"
-                (folder / f"{search.name}.{by}.{n}.graphql").write_text(head + found.text + "\n", encoding="utf-8")
+                (folder / f"{search.name}.{by}.{n}.graphql").write_text(
+                    head + found.text + "\n", encoding="utf-8"
+                )
 
 
 @contextlib.contextmanager

@@ -20,7 +20,9 @@ viewer_household as materialized (
     and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
   group by m.household_id
 )
-select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
+select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
+  'ADMIN:6059571f6531b0b0:' || :district_id::bigint || ':' || :request::bigint as made_for
+from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
    where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
@@ -39,7 +41,7 @@ left join preference s
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR') or p.person_id = (select person_id from viewer))
-) as t2 where t2.person_id = t1.person_id), 'households', (select coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
+) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*))::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
    where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
@@ -53,7 +55,7 @@ left join household_preference s
 where h.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or h.household_id in (select household_id from viewer_household where own))
-) as t5 where t5.household_id = t4.household_id), 'members', (select coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
+) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*))::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
    where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
@@ -91,7 +93,7 @@ where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or p.person_id = (select person_id from viewer)
     or p.person_id in (select person_id from viewer_student))
-) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') from (
+) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') end from (select t6.* from (
 select m.household_member_id, m.household_id, m.person_id,
   :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
 from household_member m
@@ -99,12 +101,12 @@ where m.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
-) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean))) from (
+) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean) limit 101) as t6)) from (
 select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
 from household h
 where h.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
-) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') from (
+) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') end from (select t3.* from (
 select m.household_member_id, m.household_id, m.person_id,
   :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
 from household_member m
@@ -112,7 +114,7 @@ where m.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
-) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean))) from (
+) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean) limit 13) as t3)) from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
@@ -131,4 +133,4 @@ where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or p.person_id = (select person_id from viewer)
     or p.person_id in (select person_id from viewer_student))
-) as t1 where t1.person_id = :f1__id::bigint)))
+) as t1 where t1.person_id = :f1__id::bigint))) as answer offset 0) as made

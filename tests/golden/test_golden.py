@@ -6,13 +6,10 @@ To bless a change: `pytest tests/golden --bless`, and look at the diff.
 from pathlib import Path
 
 import pytest
-from graphql.execution.values import VariableValues, get_variable_values
 
-from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema, print_sdl
 from gql_server.domain.viewer import Role
-from gql_server.reads.compiler import Compiler
-from gql_server.reads.documents import DocumentCache
+from tests.support.graph import compile_document
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -34,16 +31,9 @@ def test_the_exported_schema_is_up_to_date(bless: bool) -> None:
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.GUARDIAN])
 def test_the_sql_of_an_operation(name: str, role: Role, bless: bool) -> None:
     """An operation compiles, for a role, to the statement in the file."""
-    schema = build_schema()
-    documents = DocumentCache(schema.graphql, validation_rules(10, 15), max_tokens=1000)
-    document = documents.get((HERE / f"{name}.graphql").read_text(encoding="utf-8"))
-    operation = document.operation(None)
+    text = (HERE / f"{name}.graphql").read_text(encoding="utf-8")
     given = {"id": "person_1", "search": "a", "after": "WyJhIiwgImIiLCAxXQ=="}
-    variables = get_variable_values(schema.graphql, operation.node.variable_definitions or (), given)
-    assert isinstance(variables, VariableValues)
-    compiler = Compiler(schema.graphql, schema.links, role, document.fragments, variables)
-    assert schema.graphql.query_type is not None
-    compiled = compiler.operation(schema.graphql.query_type, operation.node.selection_set)
+    compiled = compile_document(text, role, given)
     compare(HERE / f"{name}.{role.lower()}.sql", compiled.text + "\n", bless)
 
 

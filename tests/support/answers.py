@@ -1,15 +1,13 @@
-"""Three ways to answer one query: the compiled statement, the resolvers run by graphql-core, and plain Python."""
+"""Two ways to answer one query: the compiled statement, and graphql-core over plain rows."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from inspect import isawaitable
 from typing import Any
 
-from graphql import ExecutionResult, GraphQLError, execute, parse
+from graphql import ExecutionResult, GraphQLError, parse
 
-from gql_server.api.context import RequestContext
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.pool import Pool
@@ -17,7 +15,7 @@ from gql_server.domain.viewer import District, Viewer
 from gql_server.errors import GqlServerError, Rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
-from gql_server.reads.links import ReadContext
+from gql_server.reads.links import ReadContext, ReadLimits
 from tests.support import random_district as size
 from tests.support.documents import Query
 from tests.support.graph import GraphClient
@@ -79,6 +77,7 @@ class World:
 async def load_world(db: Pool, host: PluginHost) -> World:
     """Districts with the same ids in one database, and a client that admits documents of any size."""
     client = GraphClient(db, host, PRODUCT)
+    client.limits = ReadLimits(price=10**9, characters=10**7)
     client.documents = DocumentCache(
         PRODUCT.graphql, validation_rules(99, 999, 99_999), max_tokens=99_999, max_characters=999_999
     )
@@ -109,7 +108,7 @@ async def _cursors(client: GraphClient, district: District) -> dict[str, list[st
     }
 
 
-# ── three ways to answer ────────────────────────────────────────────────────────────────────────
+# ── two ways to answer ────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -132,15 +131,6 @@ async def compiled(client: GraphClient, context: ReadContext, query: Query) -> A
         return Answer(json.dumps(await client.query(context, query.text, query.variables)))
     except (GqlServerError, GraphQLError) as error:
         return Answer(None, frozenset([_codes(error)]))
-
-
-async def executed(client: GraphClient, context: ReadContext, query: Query) -> Answer:
-    """Answer by graphql-core with the product's own resolvers, as the server answers queries with introspection."""
-    request: Any = RequestContext(context.viewer, None, client.reader, context)  # type: ignore[arg-type]
-    result = execute(
-        client.schema.graphql, parse(query.text), context_value=request, variable_values=query.variables
-    )
-    return _answer(await result if isawaitable(result) else result)
 
 
 def naive(asked: Asked, viewer: Viewer, host: PluginHost, query: Query) -> Answer:

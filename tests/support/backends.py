@@ -105,9 +105,7 @@ class Backends:
             after = await self.pids()
             for pid in after:
                 peaks[pid] = max(peaks.get(pid, 0), _peak(pid))
-            cost.bytes = sum(
-                max(0, peak - resting.get(pid, self.rest)) for pid, peak in peaks.items()
-            )
+            cost.bytes = sum(max(0, peak - resting.get(pid, self.rest)) for pid, peak in peaks.items())
             cost.seconds = sum(cpu_seconds(pid) - before.get(pid, 0.0) for pid in after)
 
 

@@ -10,8 +10,9 @@ from gql_server.api.schema import Schema, build_schema
 from gql_server.db.protocols import Database
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.hooks.host import PluginHost
+from gql_server.reads.compiler import Compiled
 from gql_server.reads.documents import DocumentCache
-from gql_server.reads.links import ReadContext
+from gql_server.reads.links import ReadContext, ReadLimits
 from gql_server.reads.reader import Reader
 
 
@@ -23,9 +24,10 @@ class GraphClient:
         self.schema = schema or build_schema()
         self.documents = DocumentCache(self.schema.graphql, validation_rules(10, 15), max_tokens=1000)
         self.reader = Reader(self.schema.graphql, self.schema.links)
+        self.limits = ReadLimits()
 
     def context(self, district: District, role: Role = Role.ADMIN, person: str | None = None) -> ReadContext:
-        return ReadContext(Viewer(district, role, person), self.db, self.host, 100)
+        return ReadContext(Viewer(district, role, person), self.db, self.host, self.limits)
 
     async def query(
         self,
@@ -43,4 +45,19 @@ class GraphClient:
         )
         assert isinstance(coerced, VariableValues), coerced
         answer = await self.reader.query(document, operation, coerced, context)
-        return orjson.loads(answer)["data"]
+        if answer.refusals:
+            raise answer.refusals[0].original_error or answer.refusals[0]
+        assert answer.json is not None
+        return orjson.loads(answer.json)["data"]
+
+
+def compile_document(text: str, role: Role, given: dict[str, Any]) -> Compiled:
+    """Return the statement that a document becomes for a role; no database is asked."""
+    client = GraphClient(None, None)  # type: ignore[arg-type]
+    document = client.documents.get(text)
+    operation = document.operation(None)
+    schema = client.schema.graphql
+    variables = get_variable_values(schema, operation.node.variable_definitions or (), given)
+    assert isinstance(variables, VariableValues)
+    context = client.context(District(1, "golden", "UTC"), role)
+    return client.reader.plan(document, operation, variables, context).parts[()]

@@ -11,9 +11,11 @@ from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
+from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
 from gql_server.reads.links import ConnectionLink, Expression, Key, Link
 
+MAX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
 
 
@@ -52,7 +54,7 @@ class BatchCellOption:
 class BatchOptions:
     population: int = column("How many people the mode and scope select.")
     cells: list[BatchCellOption] = joined(
-        Link("batch_cell_option", order="{child}.contact_point, {child}.bit"),
+        Link("batch_cell_option", order="{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
         "The cells, in the matrix's order.",
     )
 
@@ -122,6 +124,8 @@ class BatchSample:
             "batch_sample_cell",
             f"{_OF_RUN} and {{child}}.place = {{parent}}.place",
             "{child}.contact_point, {child}.bit",
+            most=MAX_CELLS,
+            fixed=True,
         ),
         "The cells that would change.",
     )
@@ -142,6 +146,7 @@ _RUN_SAMPLES = Link(
     f"{_OF_RUN} and {{child}}.place <= :first::integer",
     "{child}.place",
     lambda args, context: {"first": page_size(args.get("first"), 10, context.max_first)},
+    most=25,
 )
 
 
@@ -169,7 +174,7 @@ class BatchRun(Node):
     progress: BatchProgress = joined(Link(None), "How far it is.")
     population: int = column("People the mode and the scope selected.")
     results: list[BatchCellResult] = joined(
-        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit"),
+        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
         "One entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the matrix's order.",
     )
     queued_behind: Optional["BatchRun"] = joined(
@@ -201,6 +206,8 @@ class BatchRun(Node):
             ),
             _OF_RUN,
             max_first=MAX_EXCLUSIONS,
+            each=2,
+            scan=10_000,
         )
     )
     def exclusions(
@@ -222,7 +229,7 @@ class SavedFilter(Node):
     criteria: JSON = column("What people must fit: all / any / not over fields.")
     matches: int = strawberry.field(
         description="How many people fit today.",
-        metadata={"link": Expression("{matches}", matches_slots)},
+        metadata={"link": Expression("{matches}", matches_slots, each=1_000)},
     )
 
 

@@ -8,6 +8,7 @@ import strawberry
 from gql_server.api.enums import ChangeKind, ContactPointKind, Method, Source
 from gql_server.api.fields import column, joined
 from gql_server.api.scalars import ReasonCode, Revision
+from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.links import ConnectionLink, Key, Link
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ CHANGES_OF_PERSON = ConnectionLink(
     (Key("revision_number", "bigint"), Key("change_id", "bigint")),
     "{child}.person_id = {parent}.person_id",
     descending=True,
+    each=2,
+    scan=10,
 )
 
 
@@ -48,8 +51,10 @@ class Change:
         Link("household", "{child}.household_id = {parent}.household_id"), "The household concerned."
     )
     turned_on: list[PreferenceCell] = joined(
-        Link("turned_on_cell", order="{child}.bit"), "For PREFERENCES: the cells turned on."
+        Link("turned_on_cell", order="{child}.bit", most=MAX_REASONS, fixed=True),
+        "For PREFERENCES: the cells turned on.",
     )
     turned_off: list[PreferenceCell] = joined(
-        Link("turned_off_cell", order="{child}.bit"), "For PREFERENCES: the cells turned off."
+        Link("turned_off_cell", order="{child}.bit", most=MAX_REASONS, fixed=True),
+        "For PREFERENCES: the cells turned off.",
     )

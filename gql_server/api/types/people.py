@@ -10,6 +10,7 @@ from gql_server.api.fields import After, OptionalFirst, column, joined, linked
 from gql_server.api.scalars import ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.history import CHANGES_OF_PERSON, Change
+from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS
 from gql_server.reads.links import Args, Link, ReadContext
 
 ActiveOnly: TypeAlias = Annotated[bool, strawberry.argument(description="Only what is active today.")]
@@ -26,18 +27,19 @@ def _messenger_only(args: Args, context: ReadContext) -> dict[str, object]:
     return {"messenger_only": args["messengerOnly"]}
 
 
-def _of_person(table: str, order: str) -> Link:
-    """Rows of a person's that have a `person_id`."""
-    return Link(table, "{child}.person_id = {parent}.person_id", order)
+def _of_person(table: str, order: str, most: int, each: int = 1) -> Link:
+    """Rows of a person's that have a `person_id`; the table has no more of them."""
+    return Link(table, "{child}.person_id = {parent}.person_id", order, most=most, fixed=True, each=each)
 
 
-def _dated(table: str, key: str, order: str) -> Link:
+def _dated(table: str, key: str, order: str, most: int, most_portal: int) -> Link:
     """Rows that share a key with their parent and may be active or not (D6)."""
     on = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
-    return Link(table, on, order, _active_only)
+    return Link(table, on, order, _active_only, most=most, most_portal=most_portal)
 
 
-PERSON = Link("person", "{child}.person_id = {parent}.person_id")
+PERSON_EACH = 2
+PERSON = Link("person", "{child}.person_id = {parent}.person_id", each=PERSON_EACH)
 HOUSEHOLD = Link("household", "{child}.household_id = {parent}.household_id")
 SCHOOL = Link("school", "{child}.school_id = {parent}.school_id")
 
@@ -126,11 +128,18 @@ class Household(Node):
     name: str = column("Its name.")
     phone: str | None = column("The household phone.")
     preferences: list[ChannelPreference] = joined(
-        Link("household_preference", "{child}.household_id = {parent}.household_id", "{child}.method"),
+        Link(
+            "household_preference",
+            "{child}.household_id = {parent}.household_id",
+            "{child}.method",
+            most=len(HOUSEHOLD_CHANNELS),
+            fixed=True,
+            each=3,
+        ),
         "Household phone preferences: one setting for every active member.",
     )
 
-    @linked(_dated("household_membership", "household_id", "{child}.household_member_id"))
+    @linked(_dated("household_membership", "household_id", "{child}.household_member_id", 100, 16))
     def members(self, active_only: ActiveOnly = True) -> list[HouseholdMembership]:
         """Who lives there."""
 
@@ -155,37 +164,39 @@ class Person(Node):
     last_name: str = column("Last name.")
     active: bool = column("Whether they are enrolled, assigned, or a student's contact today.")
     contact_points: list[ContactPoint] = joined(
-        _of_person("contact_point", "{child}.kind"), "The phones and emails on record."
+        _of_person("contact_point", "{child}.kind", len(ContactPointKind)), "The phones and emails on record."
     )
     preferences: list[ChannelPreference] = joined(
-        _of_person("person_preference", "{child}.contact_point, {child}.method"),
+        _of_person(
+            "person_preference", "{child}.contact_point, {child}.method", len(PERSON_CHANNELS), each=3
+        ),
         "One entry for each contact point and method the person could be reached by, whether or not a value is on "
         "record.",
     )
     opt_outs: list[OptOut] = joined(
-        Link("opt_out", _BY_ADDRESS, "{child}.opt_out_id"),
+        Link("opt_out", _BY_ADDRESS, "{child}.opt_out_id", most=100, most_portal=30, scan=5),
         "The legal stops by any address of theirs, lifted ones too.",
     )
 
-    @linked(_dated("household_membership", "person_id", "{child}.household_member_id"))
+    @linked(_dated("household_membership", "person_id", "{child}.household_member_id", 12, 6))
     def households(self, active_only: ActiveOnly = True) -> list[HouseholdMembership]:
         """The households they are a member of."""
 
     @linked(Link("relationship", "{child}.student_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only))  # fmt: skip
+                 _RELATIONSHIP_ORDER, _messenger_only, most=30, most_portal=6))  # fmt: skip
     def contacts(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
         """As a student: the people tied to them."""
 
     @linked(Link("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only))  # fmt: skip
+                 _RELATIONSHIP_ORDER, _messenger_only, most=60, most_portal=16))  # fmt: skip
     def students(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
         """As a contact: the students they are tied to."""
 
-    @linked(_dated("enrollment", "person_id", "{child}.school_year desc, {child}.enrollment_id"))
+    @linked(_dated("enrollment", "person_id", "{child}.school_year desc, {child}.enrollment_id", 30, 30))
     def enrollments(self, active_only: ActiveOnly = True) -> list[Enrollment]:
         """As a student: where they are enrolled, newest year first."""
 
-    @linked(_dated("district_assignment", "person_id", "{child}.district_assignment_id"))
+    @linked(_dated("district_assignment", "person_id", "{child}.district_assignment_id", 30, 30))
     def district_assignments(self, active_only: ActiveOnly = True) -> list[DistrictAssignment]:
         """As a staff member: where they are assigned."""
 
