@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
+from graphql import get_introspection_query
 
 from gql_server.db.pool import Pool
 from gql_server.hooks.host import PluginHost
@@ -121,6 +122,31 @@ async def test_it_is_refused_over_websockets_and_events(server: TestServer) -> N
             (name, answer), last = [event async for event in read_events(response)]
         assert (name, last) == ("next", ("complete", None))
         assert refused(answer), answer
+
+
+async def test_the_schema_is_told_whole_but_not_again_and_again(server: TestServer) -> None:
+    """What tools ask of the schema is answered; types within types within types are refused, and so beside data."""
+    usual = get_introspection_query(
+        input_value_deprecation=True, specified_by_url=True, schema_description=True
+    )
+    introspected = await server.run(usual)
+    assert {"Query", "Person"} <= {each["name"] for each in introspected["__schema"]["types"]}
+    told = await server.run('{ __type(name: "Person") { isOneOf fields { type { kind isOneOf } } } }')
+    assert told["__type"]["isOneOf"] is None
+    assert {each["type"]["isOneOf"] for each in told["__type"]["fields"]} == {None}
+    deep = (
+        "fields { name type { ofType { kind } fields { name args { name type { enumValues { name } } } } } }"
+    )
+    again = " ".join(f"a{n}: types {{ {deep} }}" for n in range(15))
+    for bomb in (
+        f"{{ __schema {{ {again} }} }}",
+        f"{{ headRevision __schema {{ queryType {{ name }} {again} }} }}",
+    ):
+        async with asyncio.timeout(PATIENCE):
+            _, answer = await server.post({"query": bomb}, token=server.token())
+        (error,) = answer["errors"]
+        assert error["extensions"]["code"] == "QUERY_TOO_EXPENSIVE", error
+        assert "of the schema itself" in error["message"]
 
 
 async def test_what_is_within_the_bounds_is_valid(server: TestServer) -> None:

@@ -11,9 +11,7 @@ The documents found are written to a folder, whose name is printed; `--keep FOLD
 import argparse
 import asyncio
 import contextlib
-import os
 import random
-import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -129,7 +127,7 @@ class Search:
         kept = False
         for by, each in self.best.items():
             each.append(found)
-            each.sort(key=lambda f: f.worth(by), reverse=True)  # noqa: B023
+            each.sort(key=lambda f: f.worth(by), reverse=True)
             del each[12:]
             kept = kept or found in each
         return kept
@@ -189,7 +187,9 @@ async def look_up(dsn: str) -> People:
         student = await conn.fetchval(source, int(family[1].split("_")[1]))
         many = await ids("person", "select person_id from person order by person_id desc limit 60")
         own = [family[0], family[1], family[2]]
-        homes = "select household_id from household_member join bench_family using (person_id) group by 1 order by 1 limit 4"
+        homes = (
+            "select household_id from household_member join bench_family using (person_id) group by 1 limit 4"
+        )
         return People(
             {
                 Role.GUARDIAN: guardian, Role.STUDENT: student, Role.STAFF: staff["source_id"],
@@ -341,7 +341,7 @@ async def again(lab: Lab, search: Search) -> None:
                 costs.append(cost)
             found.cost.bytes = sorted(c.bytes for c in costs)[1]
             found.cost.seconds = sorted(c.seconds for c in costs)[1]
-        each.sort(key=lambda f: f.worth(by), reverse=True)  # noqa: B023
+        each.sort(key=lambda f: f.worth(by), reverse=True)
 
 
 # ── the server itself ───────────────────────────────────────────────────────────────────────────
@@ -436,7 +436,10 @@ def report(searches: Sequence[Search]) -> Table:
     return table
 
 
-def save(folder: Path, searches: Sequence[Search]) -> None:
+def save(named: str | None, searches: Sequence[Search]) -> Path:
+    """Write the documents found to files, and return their folder."""
+    folder = Path(named or tempfile.mkdtemp(prefix="worst-queries-"))
+    folder.mkdir(parents=True, exist_ok=True)
     for search in searches:
         for by, each in search.best.items():
             for n, found in enumerate(each):
@@ -490,9 +493,7 @@ async def run(options: argparse.Namespace, dsn: str) -> None:
                 await again(lab, search)
                 Console(width=130).print(report([search]))
                 print(search.failures, flush=True)
-            folder = Path(options.documents or tempfile.mkdtemp(prefix="worst-queries-"))
-            folder.mkdir(parents=True, exist_ok=True)
-            save(folder, searches)
+            folder = save(options.documents, searches)
             Console(width=130).print(report(searches))
             print(f"The documents are in {folder}.", flush=True)
             if options.flood:

@@ -5,6 +5,7 @@ are not counted.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -110,10 +111,10 @@ class Backends:
 
 
 def _reset_peak(pid: int) -> None:
-    try:
+    with contextlib.suppress(
+        OSError
+    ):  # it has ended, or is another user's: the peak is of its whole life then
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")
-    except OSError:  # it has ended, or is another user's: then the peak is one of its whole life
-        pass
 
 
 def _peak(pid: int) -> int:
