@@ -116,6 +116,51 @@ class Shaper:
             fragments.append(Fragment(on, tuple(self.words.leaves(on)) if level else (), tuple(links)))
         return Shape(tuple(fragments))
 
+    def repeated(self, times: int) -> list[Shape]:
+        """Return shapes that ask for one link many times: each link of the operation's type with each of its
+        arguments, and each link of what those lead to."""
+        words, shapes = self.words, []
+        for name in words.links(words.operation):
+            for arguments in self._all_arguments(words.operation, name):
+                target = self._target(words.operation, name)
+                root = Link(name, arguments, 1)
+                below = Fragment(target, tuple(words.leaves(target)), ())
+                shapes.append(Shape((Fragment(words.operation, (), (root,) * times), below)))
+                for inner in (
+                    words.links(target) if arguments == self._all_arguments(words.operation, name)[0] else ()
+                ):
+                    for given in self._all_arguments(target, inner):
+                        last = self._target(target, inner)
+                        shapes.append(
+                            Shape(
+                                (
+                                    Fragment(words.operation, (), (root,)),
+                                    Fragment(target, (), (Link(inner, given, 2),) * times),
+                                    Fragment(last, tuple(words.leaves(last)), ()),
+                                )
+                            )
+                        )
+        return shapes
+
+    def _all_arguments(self, on: str, name: str) -> list[str]:
+        """Return every choice of one argument, with the largest page."""
+        keys = list(self.words.type_of(on).fields[name].args)
+        first = f"first: {max(self.words.firsts)}" if "first" in keys else ""
+        others = [key for key in keys if key not in ("first", "after")]
+        if not others:
+            return [f"({first})" if first else ""]
+        choices = []
+        for value in dict.fromkeys(self._values(on, name, others[0])):
+            parts = [f"{others[0]}: {value}" if value else "", first]
+            parts += [
+                f"{key}: {self._values(on, name, key)[0]}"
+                for key in others[1:]
+                if any(self._values(on, name, key))
+            ]
+            written = ", ".join(part for part in parts if part)
+            choices.append(f"({written})" if written else "")
+        return choices
+
     def changed(self, shape: Shape) -> Shape:
         """Return a shape that differs in one to three places."""
         changes = [
@@ -137,16 +182,19 @@ class Shaper:
         return target.name
 
     def _arguments(self, on: str, name: str) -> str:
-        known = self.words.arguments
         parts = []
         for key in self.words.type_of(on).fields[name].args:
-            values = known.get(f"{on}.{name}.{key}", known.get(f"{name}.{key}", known.get(key, ())))
-            if key == "first":
-                values = [str(n) for n in self.words.firsts]
+            values = self._values(on, name, key)
             value = self.chance.choice(values) if values else ""
             if value:
                 parts.append(f"{key}: {value}")
         return f"({', '.join(parts)})" if parts else ""
+
+    def _values(self, on: str, name: str, key: str) -> Sequence[str]:
+        known = self.words.arguments
+        if key == "first":
+            return [str(n) for n in self.words.firsts]
+        return known.get(f"{on}.{name}.{key}", known.get(f"{name}.{key}", known.get(key, ("",))))
 
     # ── changes ─────────────────────────────────────────────────────────────────────────────────
 
