@@ -93,6 +93,7 @@ def role_limits(settings: Settings) -> RoleLimits:
             admin,
             price=settings.max_portal_price,
             characters=settings.max_portal_statement_characters,
+            answer_bytes=settings.max_portal_answer_bytes,
             seconds=settings.portal_statement_timeout,
         ),
     )

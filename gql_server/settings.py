@@ -104,19 +104,22 @@ class Settings(BaseSettings):
     )
 
     max_price: int = Field(
-        400_000,
+        500_000,
         ge=1,
         description="Largest price of a query, about the rows it may ask for: links times lists.",
     )
-    max_portal_price: int = Field(20_000, ge=1, description="The same for guardians, students and staff.")
+    max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
     max_statement_characters: int = Field(
         150_000, ge=10_000, description="Length of the longest statement that a query may become."
     )
     max_portal_statement_characters: int = Field(
-        40_000, ge=10_000, description="The same for guardians, students and staff."
+        30_000, ge=10_000, description="The same for guardians, students and staff."
     )
     max_answer_bytes: int = Field(
-        16 * 1024 * 1024, ge=1_000, description="Size of the largest answer to a query."
+        4 * 1024 * 1024, ge=1_000, description="Size of the largest answer to a query."
+    )
+    max_portal_answer_bytes: int = Field(
+        1024 * 1024, ge=1_000, description="The same for guardians, students and staff."
     )
     portal_statement_timeout: float = Field(
         5, gt=0, description="How long one read of a guardian, student or staff member may take."

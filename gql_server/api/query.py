@@ -122,7 +122,8 @@ class Query:
             people_condition,
             params=people_params,
             each=PERSON_EACH,
-            scan=2_000,
+            scan=50_000,
+            scan_portal=10_000,
         )
     )
     def people(
@@ -139,11 +140,18 @@ class Query:
     def household(self, id: Id) -> Household | None:
         """A household by id."""
 
-    @linked(ConnectionLink("household", (Key("name", "text"), Key("household_id", "bigint")), scan=500))
+    @linked(
+        ConnectionLink(
+            "household",
+            (Key("name", "text"), Key("household_id", "bigint")),
+            scan=20_000,
+            scan_portal=1_000,
+        )
+    )
     def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
         """Households by name."""
 
-    @linked(Link("batch_options", slots=_population, roles=ADMIN, scan=20_000))
+    @linked(Link("batch_options", slots=_population, roles=ADMIN, scan=50_000))
     def batch_options(
         self,
         mode: Annotated[ModeCode, argument(description="The mode.")],

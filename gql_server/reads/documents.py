@@ -19,7 +19,7 @@ from graphql.execution.values import VariableValues
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.reads.selections import INTROSPECTION
 
-_BYTES_PER_CHARACTER = 100
+_BYTES_PER_CHARACTER = 130
 """What a parsed document takes in memory; measured."""
 _MAX_KEPT_CHARACTERS = 20_000
 """A longer document is admitted anew each time: what is kept must have a bound."""

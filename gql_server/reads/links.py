@@ -3,7 +3,7 @@
 A field without a link is a column of its parent's row, named like the field in snake case.
 
 Links say what their rows cost, in the cost of one plain row: `each` is that of a row, `scan` that of looking for the
-rows of one parent, however few there are.
+rows of one parent, however few there are (`scan_portal`: for portal roles, who have few).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,9 +32,9 @@ class ReadLimits:
     """
 
     max_first: int = 100
-    price: int = 400_000
+    price: int = 500_000
     characters: int = 150_000
-    answer_bytes: int = 16 * 1024 * 1024
+    answer_bytes: int = 4 * 1024 * 1024
     seconds: float | None = None
 
 
@@ -122,6 +122,11 @@ class ConnectionLink:
     roles: frozenset[Role] | None = None
     each: int = 1
     scan: int = 0
+    scan_portal: int | None = None
+
+    def search(self, role: Role) -> int:
+        """Return what looking for the rows costs a role."""
+        return self.scan_portal if self.scan_portal is not None and role in PORTAL else self.scan
 
 
 @dataclass(frozen=True, slots=True)

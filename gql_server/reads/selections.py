@@ -262,7 +262,7 @@ class Selector:
     def _connection(self, selected: Selected, link: ConnectionLink, rows: Rows) -> None:
         length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
         self.meter.text(selected.path, length + _AROUND_CONNECTION)
-        self.meter.rows(selected.path, rows, 1 + link.scan)
+        self.meter.rows(selected.path, rows, 1 + link.search(self._context.viewer.role))
         longest = link.max_first or self._context.max_first
         size = page_size(selected.args.get("first"), link.default_first, longest)
         variable = _variable(selected.nodes[0], "first")

@@ -75,7 +75,7 @@ async def test_every_argument_means_what_the_rules_say(world: World, host: Plugi
             query = Query(text, variables)
             answer = await compiled(world.client, context, query)
             expected = naive(asked, context.viewer, host, query)
-            assert agree(answer, expected), f"{role} {person} {variables}:\n{answer}\n{expected}"
+            assert agree(answer, expected, query), f"{role} {person} {variables}:\n{answer}\n{expected}"
 
 
 @pytest.mark.parametrize("role", Role)
@@ -155,7 +155,7 @@ async def test_what_once_differed(world: World, host: PluginHost, query: Query) 
     context = world.client.context(world.districts[0].district)
     answer = await compiled(world.client, context, query)
     expected = naive(world.districts[0], context.viewer, host, query)
-    assert agree(answer, expected), f"{answer}\n{expected}"
+    assert agree(answer, expected, query), f"{answer}\n{expected}"
 
 
 @pytest.fixture

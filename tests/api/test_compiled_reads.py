@@ -3,6 +3,7 @@
 `GQL_SERVER_TEST_EXAMPLES=5000 pytest tests/api/test_compiled_reads.py` looks further, at other queries each time.
 """
 
+import json
 import os
 from dataclasses import dataclass, replace
 
@@ -79,6 +80,6 @@ async def test_a_compiled_read_answers_as_graphql_core_does(
     context = world.client.context(asked.district, question.role, question.person)
     expected = naive(asked, context.viewer, host, query)
     answer = await compiled(world.client, context, query)
-    assert agree(answer, expected), f"{answer}\n{expected}"
-    event(f"refused: {sorted(answer.refused)}")
-    event(f"length: {len(answer.data or '') // 300 * 300}")
+    assert agree(answer, expected, query), f"{answer}\n{expected}"
+    event(f"refused: {sorted(map(sorted, answer.refused.values()))}")
+    event(f"length: {len(json.dumps(answer.data)) // 300 * 300}")

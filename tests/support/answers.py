@@ -2,11 +2,26 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
-from graphql import ExecutionResult, GraphQLError, parse
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLOutputType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    get_named_type,
+    get_nullable_type,
+    is_list_type,
+    is_non_null_type,
+    parse,
+)
 
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
@@ -111,44 +126,113 @@ async def _cursors(client: GraphClient, district: District) -> dict[str, list[st
 # ── two ways to answer ────────────────────────────────────────────────────────────────────────
 
 
+Path: TypeAlias = tuple[str, ...]
+"""Response keys, without positions in lists."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """The data as JSON text, or the codes of each thing that was refused."""
+    """The data, and what was refused: the codes of each thing by its path."""
 
-    data: str | None
-    refused: frozenset[tuple[str, ...]] = frozenset()
+    data: Any
+    refused: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
-def _codes(error: BaseException | None) -> tuple[str, ...]:
+def _refused(errors: Iterable[GraphQLError]) -> dict[Path, frozenset[str]]:
+    refused: dict[Path, frozenset[str]] = {}
+    for error in errors:
+        path = tuple(key for key in error.path or () if isinstance(key, str))
+        refused[path] = refused.get(path, frozenset()) | _codes(error.original_error or error)
+    return refused
+
+
+def _codes(error: BaseException) -> frozenset[str]:
     if isinstance(error, Rejected):
-        return tuple(sorted(each.code for each in error.errors))
-    return (error.code,) if isinstance(error, GqlServerError) else ("GRAPHQL",)
+        return frozenset(each.code for each in error.errors)
+    if isinstance(error, GraphQLError):
+        return frozenset(["GRAPHQL"])
+    if not isinstance(error, GqlServerError):
+        raise error
+    return frozenset([error.code])
 
 
 async def compiled(client: GraphClient, context: ReadContext, query: Query) -> Answer:
     """Answer by one statement, as the server answers queries."""
-    try:
-        return Answer(json.dumps(await client.query(context, query.text, query.variables)))
-    except (GqlServerError, GraphQLError) as error:
-        return Answer(None, frozenset([_codes(error)]))
+    answer = await client.answer(context, query.text, query.variables)
+    data = json.loads(answer.json)["data"] if answer.json is not None else None
+    return Answer(data, _refused(answer.refusals))
 
 
 def naive(asked: Asked, viewer: Viewer, host: PluginHost, query: Query) -> Answer:
     """Answer by graphql-core over plain rows."""
     eyes = Eyes(asked.tables, viewer, host)
-    return _answer(run_naively(NAIVE, parse(query.text), query.variables, eyes))
+    result = run_naively(NAIVE, parse(query.text), query.variables, eyes)
+    return Answer(result.data, _refused(result.errors or ()))
 
 
-def _answer(result: ExecutionResult) -> Answer:
-    errors = [error.original_error or error for error in result.errors or ()]
-    for error in errors:
-        if not isinstance(error, GqlServerError | GraphQLError):
-            raise error
-    if errors:
-        return Answer(None, frozenset(map(_codes, errors)))
-    return Answer(json.dumps(result.data))
+def agree(one: Answer, all_: Answer, query: Query) -> bool:
+    """Tell whether a compiled answer is graphql-core's.
+
+    The compiled one refuses a field wherever it stands, also where there is no row to ask it of; and it makes null the
+    nearest ancestor that can be outside of all lists, where graphql-core does so in each row.
+    """
+    if any(one.refused.get(path) != codes for path, codes in all_.refused.items()):
+        return False
+    types = _types_by_path(NAIVE, parse(query.text))
+    expected = Answer(all_.data)
+    for path in one.refused:
+        if _answered(all_.data, path):
+            return False
+        expected = Answer(_without(expected.data, null_place(types, path)))
+    return json.dumps(one.data) == json.dumps(expected.data)
 
 
-def agree(one: Answer, all_: Answer) -> bool:
-    """A compiled read refuses the whole query, for the first of the things that are refused one by one elsewhere."""
-    return one.data == all_.data and one.refused <= all_.refused and bool(one.refused) is bool(all_.refused)
+def _types_by_path(schema: GraphQLSchema, document: DocumentNode) -> dict[Path, GraphQLOutputType]:
+    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+    types: dict[Path, GraphQLOutputType] = {}
+
+    def visit(type_: Any, selection_set: SelectionSetNode, path: Path) -> None:
+        for node in selection_set.selections:
+            if isinstance(node, FieldNode):
+                key = node.alias.value if node.alias else node.name.value
+                if node.name.value in type_.fields:
+                    types[*path, key] = inner = type_.fields[node.name.value].type
+                    if node.selection_set:
+                        visit(get_named_type(inner), node.selection_set, (*path, key))
+                continue
+            inside = fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
+            narrowed = schema.type_map[inside.type_condition.name.value] if inside.type_condition else type_
+            visit(narrowed, inside.selection_set, path)
+
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            visit(schema.query_type, definition.selection_set, ())
+    return types
+
+
+def null_place(types: Mapping[Path, GraphQLOutputType], path: Path) -> Path:
+    """Return the path of what is null where a field is refused: () for the whole answer."""
+    place: Path = ()
+    for length in range(1, len(path) + 1):
+        type_ = types[path[:length]]
+        if not is_non_null_type(type_):
+            place = path[:length]
+        if is_list_type(get_nullable_type(type_)):
+            break
+    return place
+
+
+def _answered(data: Any, path: Path) -> bool:
+    """Tell whether anything stands at a path."""
+    if isinstance(data, list):
+        return any(_answered(each, path) for each in data)
+    if not path or data is None:
+        return data is not None
+    return _answered(data.get(path[0]), path[1:])
+
+
+def _without(data: Any, path: Path) -> Any:
+    """Return data with null at a path that leads through no list."""
+    if not path or data is None:
+        return None
+    return {**data, path[0]: _without(data[path[0]], path[1:])} if path[0] in data else data

@@ -63,7 +63,7 @@ BAD_IDS = ("", "person_", "person_01", "person_0", "person_999", "x_1", "person_
 
 @st.composite
 def queries(draw: st.DrawFn, schema: GraphQLSchema, values: Values, avoid: frozenset[str]) -> Query:
-    """Valid queries of up to five rows' depth; now and then with an argument at the top that is out of range.
+    """Valid queries of up to five rows' depth; now and then with an argument that is out of range.
 
     `avoid`: fields of the query type that are hardly ever asked, since they would be refused.
     """
@@ -180,8 +180,7 @@ class _Writer:
         self.fields += 1
         field_ = type_.fields[name]
         target = get_named_type(field_.type)
-        top = type_ is self.schema.query_type
-        arguments = self._arguments(name, field_, wild=top and self._chance(12))
+        arguments = self._arguments(name, field_, wild=self._chance(12))
         apart = bool(arguments) or alone or self._chance(6)
         alias = f"{self._name('a')}: " if apart else ""
         body = ""

@@ -13,7 +13,7 @@ from gql_server.hooks.host import PluginHost
 from gql_server.reads.compiler import Compiled
 from gql_server.reads.documents import DocumentCache
 from gql_server.reads.links import ReadContext, ReadLimits
-from gql_server.reads.reader import Reader
+from gql_server.reads.reader import Answer, Reader
 
 
 class GraphClient:
@@ -29,14 +29,14 @@ class GraphClient:
     def context(self, district: District, role: Role = Role.ADMIN, person: str | None = None) -> ReadContext:
         return ReadContext(Viewer(district, role, person), self.db, self.host, self.limits)
 
-    async def query(
+    async def answer(
         self,
         context: ReadContext,
         text: str,
         variables: dict[str, Any] | None = None,
         name: str | None = None,
-    ) -> Any:
-        """Return the data of a query. Raises what the reader raises; fails on an invalid document."""
+    ) -> Answer:
+        """Return the answer to a query. Raises what refuses all of it; fails on an invalid document."""
         document = self.documents.get(text)
         assert not document.errors, document.errors
         operation = document.operation(name)
@@ -44,7 +44,17 @@ class GraphClient:
             self.schema.graphql, operation.node.variable_definitions or (), variables or {}
         )
         assert isinstance(coerced, VariableValues), coerced
-        answer = await self.reader.query(document, operation, coerced, context)
+        return await self.reader.query(document, operation, coerced, context)
+
+    async def query(
+        self,
+        context: ReadContext,
+        text: str,
+        variables: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Return the data of a query. Raises what any of it is refused for."""
+        answer = await self.answer(context, text, variables, name)
         if answer.refusals:
             raise answer.refusals[0].original_error or answer.refusals[0]
         assert answer.json is not None

@@ -62,4 +62,8 @@ def _parse(cursor: str, columns: Sequence[str]) -> list[Any]:
         key = None
     if not isinstance(key, list) or [*map(type, key)] != [_TYPES.get(column, int) for column in columns]:
         raise InvalidArgument("after")
+    if any(
+        column == "contact_point" and part not in KINDS for column, part in zip(columns, key, strict=True)
+    ):
+        raise InvalidArgument("after")
     return key

@@ -38,7 +38,7 @@ def _dated(table: str, key: str, order: str, most: int, most_portal: int) -> Lin
     return Link(table, on, order, _active_only, most=most, most_portal=most_portal)
 
 
-PERSON_EACH = 2
+PERSON_EACH, PREFERENCE_EACH = 2, 10  # preferences list reasons twice
 PERSON = Link("person", "{child}.person_id = {parent}.person_id", each=PERSON_EACH)
 HOUSEHOLD = Link("household", "{child}.household_id = {parent}.household_id")
 SCHOOL = Link("school", "{child}.school_id = {parent}.school_id")
@@ -134,7 +134,7 @@ class Household(Node):
             "{child}.method",
             most=len(HOUSEHOLD_CHANNELS),
             fixed=True,
-            each=3,
+            each=PREFERENCE_EACH,
         ),
         "Household phone preferences: one setting for every active member.",
     )
@@ -168,7 +168,10 @@ class Person(Node):
     )
     preferences: list[ChannelPreference] = joined(
         _of_person(
-            "person_preference", "{child}.contact_point, {child}.method", len(PERSON_CHANNELS), each=3
+            "person_preference",
+            "{child}.contact_point, {child}.method",
+            len(PERSON_CHANNELS),
+            each=PREFERENCE_EACH,
         ),
         "One entry for each contact point and method the person could be reached by, whether or not a value is on "
         "record.",
@@ -188,7 +191,7 @@ class Person(Node):
         """As a student: the people tied to them."""
 
     @linked(Link("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only, most=60, most_portal=16))  # fmt: skip
+                 _RELATIONSHIP_ORDER, _messenger_only, most=100, most_portal=40))  # fmt: skip
     def students(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
         """As a contact: the students they are tied to."""
 

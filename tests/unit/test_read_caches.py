@@ -1,0 +1,57 @@
+"""What strangers send makes the server's memory no larger than it may be."""
+
+import gc
+import tracemalloc
+
+from graphql.execution.values import VariableValues
+
+from gql_server.api.limits import validation_rules
+from gql_server.api.schema import build_schema
+from gql_server.domain.viewer import District, Role, Viewer
+from gql_server.errors import TooExpensive
+from gql_server.reads.documents import DocumentCache
+from gql_server.reads.links import ReadContext, ReadLimits
+from gql_server.reads.reader import Reader
+
+SCHEMA = build_schema()
+FIELDS = "edges { node { preferences { on } households { household { members { person { id } } } } } }"
+MAY_KEEP = 300_000
+
+
+def _plan(reader: Reader, documents: DocumentCache, text: str, limits: ReadLimits) -> bool:
+    """Plan a query as the server does before it asks the database; tell whether anything of it is answered."""
+    document = documents.get(text)
+    assert not document.errors
+    viewer = Viewer(District(1, "maple", "UTC"), Role.ADMIN)
+    context = ReadContext(viewer, None, None, limits)  # type: ignore[arg-type]
+    try:
+        plan = reader.plan(document, document.operation(None), VariableValues({}, {}), context)
+    except TooExpensive:
+        return False
+    return not plan.refusals
+
+
+def _growth(first: int, limits: ReadLimits) -> int:
+    """Return by how many bytes the caches have grown after many documents that differ."""
+    documents = DocumentCache(SCHEMA.graphql, validation_rules(20, 15), max_tokens=1_000, max_bytes=MAY_KEEP)
+    reader = Reader(SCHEMA.graphql, SCHEMA.links, cache_bytes=MAY_KEEP)
+    _plan(reader, documents, "{ headRevision }", limits)
+    tracemalloc.start()
+    try:
+        for n in range(120):
+            _plan(reader, documents, f"{{ a{n}: people(first: {first}) {{ {FIELDS} }} }}", limits)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_documents_and_statements_are_kept_up_to_a_number_of_bytes() -> None:
+    """Many documents, whose statements alone would take more, leave no more than the two caches may hold."""
+    assert _growth(1, ReadLimits()) < 2 * MAY_KEEP + 400_000
+
+
+def test_what_is_refused_is_not_kept_as_a_statement() -> None:
+    """A query that is refused, for its price or for `first: 0`, leaves at most its document."""
+    for first, limits in ((0, ReadLimits()), (1, ReadLimits(price=100))):
+        assert _growth(first, limits) < MAY_KEEP + 400_000
