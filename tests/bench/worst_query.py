@@ -19,7 +19,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import asyncpg
@@ -31,6 +31,8 @@ from rich.table import Table
 from gql_server.api.client import GraphQLClient
 from gql_server.api.schema import build_schema
 from gql_server.db.embedded import embedded_postgres
+from gql_server.db.migrations import migrate
+from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 from tests.support.backends import MIB, Backends, Cost, memory
@@ -141,6 +143,7 @@ async def prepare(dsn: str, students: int) -> None:
     conn = await asyncpg.connect(dsn)
     try:
         if await conn.fetchval("select to_regclass('bench_family')"):
+            await migrate(cast(Connection, conn))
             return
         await make_district(dsn, students)
         family = await conn.fetchrow(FAMILY, CHILDREN)
