@@ -36,7 +36,7 @@ from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 from tests.support.backends import MIB, Backends, Cost, memory
-from tests.support.shapes import Shape, Shaper, Vocabulary, written
+from tests.support.shapes import Shape, Shaper, Vocabulary, repeated, written
 
 BYTES, CPU = "bytes", "cpu"
 BOUNDS = {True: (16 * MIB, 0.25), False: (64 * MIB, 3.0)}
@@ -319,9 +319,9 @@ async def climb(
     for shape in [*known, *(shaper.seed(depth) for depth in range(1, 7))]:
         if found := await lab.try_(search, shape):
             search.keep(found)
-    for n in range(len(shaper.repeated(1))):
+    for shape in shaper.single():
         for times in (15, 8, 4, 2, 1):  # as often as it is admitted
-            if found := await lab.try_(search, shaper.repeated(times)[n]):
+            if found := await lab.try_(search, repeated(shape, times)):
                 search.keep(found)
                 break
     print(f"{search.name}: begun after {time.monotonic() - end + seconds:.0f} s", flush=True)
@@ -506,7 +506,7 @@ async def run(options: argparse.Namespace, dsn: str) -> None:
                 await again(lab, search)
                 Console(width=130).print(report([search]))
                 print(search.failures, flush=True)
-            folder = save(options.documents, searches)
+                folder = save(options.documents, searches)
             Console(width=130).print(report(searches))
             print(f"The documents are in {folder}.", flush=True)
             if options.flood:

@@ -116,30 +116,22 @@ class Shaper:
             fragments.append(Fragment(on, tuple(self.words.leaves(on)) if level else (), tuple(links)))
         return Shape(tuple(fragments))
 
-    def repeated(self, times: int) -> list[Shape]:
-        """Return shapes that ask for one link many times: each link of the operation's type with each of its
-        arguments, and each link of what those lead to."""
+    def single(self) -> list[Shape]:
+        """Return shapes that ask for one link: each link of the operation's type with each of its arguments, and each
+        link of what those lead to."""
         words, shapes = self.words, []
         for name in words.links(words.operation):
-            for arguments in self._all_arguments(words.operation, name):
-                target = self._target(words.operation, name)
-                root = Link(name, arguments, 1)
-                below = Fragment(target, tuple(words.leaves(target)), ())
-                shapes.append(Shape((Fragment(words.operation, (), (root,) * times), below)))
-                for inner in (
-                    words.links(target) if arguments == self._all_arguments(words.operation, name)[0] else ()
-                ):
-                    for given in self._all_arguments(target, inner):
-                        last = self._target(target, inner)
-                        shapes.append(
-                            Shape(
-                                (
-                                    Fragment(words.operation, (), (root,)),
-                                    Fragment(target, (), (Link(inner, given, 2),) * times),
-                                    Fragment(last, tuple(words.leaves(last)), ()),
-                                )
-                            )
-                        )
+            target = self._target(words.operation, name)
+            choices = self._all_arguments(words.operation, name)
+            leaves = Fragment(target, tuple(words.leaves(target)), ())
+            for given in choices:
+                shapes.append(Shape((Fragment(words.operation, (), (Link(name, given, 1),)), leaves)))
+            root = Fragment(words.operation, (), (Link(name, choices[0], 1),))
+            for inner in words.links(target):
+                last = self._target(target, inner)
+                below = Fragment(last, tuple(words.leaves(last)), ())
+                for given in self._all_arguments(target, inner):
+                    shapes.append(Shape((root, Fragment(target, (), (Link(inner, given, 2),)), below)))
         return shapes
 
     def _all_arguments(self, on: str, name: str) -> list[str]:
@@ -281,6 +273,12 @@ class Shaper:
             return shape
         kept = tuple(self.chance.sample(leaves, self.chance.randint(0, len(leaves))))
         return self._with(shape, place, replace(part, leaves=kept))
+
+
+def repeated(shape: Shape, times: int) -> Shape:
+    """Return a shape that follows so many times the links of the fragment before its last one."""
+    *before, part, last = shape.fragments
+    return Shape((*before, replace(part, links=part.links * times), last))
 
 
 def reached(shape: Shape) -> list[int] | None:
