@@ -110,10 +110,10 @@ class Settings(BaseSettings):
     )
     max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
     max_statement_characters: int = Field(
-        150_000, ge=10_000, description="Length of the longest statement that a query may become."
+        110_000, ge=10_000, description="Length of the longest statement that a query may become."
     )
     max_portal_statement_characters: int = Field(
-        30_000, ge=10_000, description="The same for guardians, students and staff."
+        24_000, ge=10_000, description="The same for guardians, students and staff."
     )
     max_answer_bytes: int = Field(
         4 * 1024 * 1024, ge=1_000, description="Size of the largest answer to a query."

@@ -44,6 +44,11 @@ class Document:
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
+    @property
+    def bytes(self) -> int:
+        """Roughly what it takes in memory."""
+        return 1_000 + _BYTES_PER_CHARACTER * len(self.text)
+
     def operation(self, name: str | None) -> Operation:
         """Return the operation asked for. Raises GraphQLError where it is not clear which."""
         if name:
@@ -76,7 +81,7 @@ class DocumentCache:
         if document is None:
             document = self._admit(text)
             if len(text) <= _MAX_KEPT_CHARACTERS:
-                self._documents.put(text, document, 1_000 + _BYTES_PER_CHARACTER * len(text))
+                self._documents.put(text, document, document.bytes)
         return document
 
     def _admit(self, text: str) -> Document:

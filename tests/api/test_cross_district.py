@@ -206,6 +206,11 @@ async def neighbours(db: Pool, host: PluginHost) -> AsyncIterator[Neighbours]:
         max_selections=100_000,
         max_document_characters=1_000_000,
     )
+    settings = settings.model_copy(
+        update={
+            f"max_{of}{what}": 10**9 for of in ("", "portal_") for what in ("price", "statement_characters")
+        }
+    )
     async with TestClient(TestServer(make_app(settings, db, host))) as client:
         yield Neighbours(first, second, db, client)
 

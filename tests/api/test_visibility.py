@@ -15,6 +15,7 @@ from gql_server.domain.viewer import Role
 from gql_server.errors import Forbidden
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
+from gql_server.reads.links import ReadLimits
 from tests.support.graph import GraphClient
 from tests.support.marked_district import HOUSEHOLDS, STUDENTS, Marked, marked_district
 from tests.support.wide import called, everything
@@ -134,6 +135,7 @@ async def marked(db: Pool, host: PluginHost) -> Marked:
 def client(db: Pool, host: PluginHost) -> GraphClient:
     """A client that admits documents of any size."""
     client = GraphClient(db, host)
+    client.limits = ReadLimits(price=10**9, characters=10**7)
     client.documents = DocumentCache(
         client.schema.graphql,
         validation_rules(99, 9999, 999_999),

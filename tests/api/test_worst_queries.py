@@ -21,7 +21,7 @@ from tests.support.worst_documents import DOCUMENTS
 
 BOUNDS = {Role.GUARDIAN: 16 * MIB, Role.VENDOR: 64 * MIB, Role.ADMIN: 64 * MIB}
 REFUSALS = {"QUERY_TOO_EXPENSIVE", "ANSWER_TOO_LARGE", "FORBIDDEN"}
-NOTHING = 3 * MIB
+NOTHING = 6 * MIB
 """What a refusal may cost: nothing was asked, but the backend serves the server's own work too."""
 
 
