@@ -37,6 +37,7 @@ from gql_server.domain.viewer import Role
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 from tests.support.backends import MIB, Backends, Cost, memory
 from tests.support.shapes import Shape, Shaper, Vocabulary, repeated, written
+from tests.support.worst_documents import DOCUMENTS
 
 BYTES, CPU = "bytes", "cpu"
 BOUNDS = {True: (16 * MIB, 0.25), False: (64 * MIB, 3.0)}
@@ -307,6 +308,28 @@ def _refusal(body: bytes) -> str:
     return str(answer["errors"][0]["extensions"]["code"]) if answer.get("errors") else ""
 
 
+async def known(lab: Lab) -> Table:
+    """Measure the documents that the tests keep, each on a fresh backend."""
+    table = Table(title="The documents kept in tests/support/worst_documents.py")
+    for heading in ("role", "document", "MiB", "CPU ms", "answer kB", "refused", ""):
+        table.add_column(heading, justify="left" if heading in ("role", "document", "refused") else "right")
+    ids = {
+        "person": lab.people.persons[Role.ADMIN][0],
+        "school": lab.people.schools[0],
+        "run": lab.people.runs[-1],
+    }
+    for role, documents in DOCUMENTS.items():
+        most = BOUNDS[role in PORTAL]
+        for name, text in documents.items():
+            for key, value in ids.items():
+                text = text.replace(f"{{{key}}}", value)  # noqa: PLW2901
+            await lab.backends.renew()
+            async with lab.backends.measured() as cost:
+                _, body = await lab.ask(role, text)
+            table.add_row(role, name, *cells(cost, len(body)), _refusal(body), verdict(cost, most))
+    return table
+
+
 # ── the search ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -410,6 +433,16 @@ async def hostile(lab: Lab, documents: Mapping[str, str]) -> dict[str, float]:
 # ── what is shown ───────────────────────────────────────────────────────────────────────────────
 
 
+def cells(cost: Cost, answer_bytes: int) -> tuple[str, str, str]:
+    memory_ = f"{cost.bytes / MIB:.1f}{'+' if cost.stopped else ''}"
+    return memory_, f"{cost.seconds * 1000:.0f}", f"{answer_bytes / 1000:.0f}"
+
+
+def verdict(cost: Cost, most: tuple[int, float]) -> str:
+    over = cost.stopped or cost.bytes > most[0] or cost.seconds > most[1]
+    return "[red]over[/]" if over else "ok"
+
+
 def report(searches: Sequence[Search]) -> Table:
     table = Table(title=f"The most costly queries found, {date.today()}")
     for heading in (
@@ -429,19 +462,13 @@ def report(searches: Sequence[Search]) -> Table:
         most = BOUNDS[search.role in PORTAL]
         for by, each in search.best.items():
             for n, found in enumerate(each[:3]):
-                over = found.cost.stopped or found.cost.bytes > most[0] or found.cost.seconds > most[1]
+                asked = (search.role, search.operation, str(search.tried), str(search.admitted))
                 table.add_row(
-                    *(
-                        (search.role, search.operation, str(search.tried), str(search.admitted))
-                        if not n
-                        else [""] * 4
-                    ),
+                    *(("", "", "", "") if n else asked),
                     by,
-                    f"{found.cost.bytes / MIB:.1f}{'+' if found.cost.stopped else ''}",
-                    f"{found.cost.seconds * 1000:.0f}",
-                    f"{found.answer_bytes / 1000:.0f}",
+                    *cells(found.cost, found.answer_bytes),
                     f"{most[0] // MIB} MiB, {most[1] * 1000:.0f} ms",
-                    "[red]over[/]" if over else "ok",
+                    verdict(found.cost, most),
                 )
     return table
 
@@ -501,6 +528,7 @@ async def run(options: argparse.Namespace, dsn: str) -> None:
                 if not options.roles or role in options.roles
                 for operation in (("Query", "Mutation", "Subscription") if role is Role.ADMIN else ("Query",))
             ]
+            Console(width=130).print(await known(lab))
             for search in searches:
                 await climb(lab, search, options.seconds, chance, ())
                 await again(lab, search)
