@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_aliases: int = Field(15, ge=0, description="Aliases in one query at most.")
     max_tokens: int = Field(1_000, ge=10, description="Lexical tokens in one query at most.")
     max_selections: int = Field(
-        2_000,
+        10_000,
         ge=10,
         description="Fields and fragments in one document at most; a fragment's counted each time.",
     )
