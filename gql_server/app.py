@@ -112,8 +112,9 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         schema=schema,
         documents=DocumentCache(
             schema.graphql,
-            validation_rules(settings.max_depth, settings.max_aliases),
+            validation_rules(settings.max_depth, settings.max_aliases, settings.max_selections),
             max_tokens=settings.max_tokens,
+            max_characters=settings.max_document_characters,
         ),
         tokens=Tokens.of(settings),
         districts=DistrictCache(db),

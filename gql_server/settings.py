@@ -164,6 +164,14 @@ class Settings(BaseSettings):
     max_depth: int = Field(10, ge=1, description="Depth of the deepest query.")
     max_aliases: int = Field(15, ge=0, description="Aliases in one query at most.")
     max_tokens: int = Field(1_000, ge=10, description="Lexical tokens in one query at most.")
+    max_selections: int = Field(
+        10_000,
+        ge=10,
+        description="Fields and fragments in one document at most; a fragment's counted each time.",
+    )
+    max_document_characters: int = Field(
+        50_000, ge=1_000, description="Length of the longest document; variables do not count."
+    )
     max_page_size: int = Field(100, ge=1, description="Largest `first` of a connection.")
     max_vendor_page_size: int = Field(
         1_000, ge=1, description="Largest `first` of a connection for a vendor."
@@ -176,10 +184,10 @@ class Settings(BaseSettings):
     )
     max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
     max_statement_characters: int = Field(
-        150_000, ge=10_000, description="Length of the longest statement that a query may become."
+        110_000, ge=10_000, description="Length of the longest statement that a query may become."
     )
     max_portal_statement_characters: int = Field(
-        30_000, ge=10_000, description="The same for guardians, students and staff."
+        24_000, ge=10_000, description="The same for guardians, students and staff."
     )
     max_answer_bytes: int = Field(
         4 * 1024 * 1024, ge=1_000, description="Size of the largest answer to a query."

@@ -23,6 +23,7 @@ from graphql.execution.values import VariableValues, get_variable_values
 
 from gql_server.api.context import RequestContext, Services
 from gql_server.api.errors import error_answers, graphql_error_answers
+from gql_server.api.introspection import check_introspection
 from gql_server.api.payloads import REF
 from gql_server.api.schema import Schema
 from gql_server.db.protocols import Database
@@ -195,11 +196,16 @@ class Executor:
 
     async def _query(self, prepared: Prepared, read: ReadContext) -> bytes:
         """Return the answer to a query. Raises what refuses all of it."""
+        if prepared.operation.introspects:
+            node, fragments = prepared.operation.node, prepared.document.fragments
+            check_introspection(self._schema.graphql, node.selection_set, fragments, prepared.variables)
         answer = await self._reader.query(prepared.document, prepared.operation, prepared.variables, read)
         body = answer.json or b'{"data":null}'
         more: dict[str, Any] = {}
         if answer.json is not None and prepared.operation.introspects:
-            body = orjson.dumps({"data": self._introspected(prepared, orjson.loads(answer.json)["data"])})
+            data = orjson.loads(answer.json)["data"]
+            # In a thread: it computes for longer than others should wait.
+            body = orjson.dumps({"data": await asyncio.to_thread(self._introspected, prepared, data)})
         if answer.refusals:
             more["errors"] = graphql_error_answers(answer.refusals, VALIDATION)
         more |= _extensions(prepared, answer.price, read)

@@ -28,11 +28,14 @@ def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Li
     return Link(table, on, params=id_param(kind), roles=roles, each=2)
 
 
-def _by_own_id(table: str, kind: IdKind) -> Link:
+def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Link:
     """A branch of `node`: it finds a row only for an id of its own kind."""
     on = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
     return Link(
-        table, on, params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]}
+        table,
+        on,
+        params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]},
+        roles=roles,
     )
 
 
@@ -41,8 +44,8 @@ _NODES = NodeLink(
         "Person": _by_own_id("person", IdKind.PERSON),
         "Household": _by_own_id("household", IdKind.HOUSEHOLD),
         "School": _by_own_id("school", IdKind.SCHOOL),
-        "BatchRun": _by_own_id("batch_run", IdKind.BATCH_RUN),
-        "SavedFilter": _by_own_id("saved_filter", IdKind.SAVED_FILTER),
+        "BatchRun": _by_own_id("batch_run", IdKind.BATCH_RUN, ADMIN),
+        "SavedFilter": _by_own_id("saved_filter", IdKind.SAVED_FILTER, ADMIN),
         "OptOut": _by_own_id("opt_out", IdKind.OPT_OUT),
     }
 )

@@ -11,6 +11,7 @@ from graphql import (
     GraphQLResolveInfo,
     GraphQLSchema,
     is_enum_type,
+    is_input_object_type,
     is_object_type,
     print_schema,
 )
@@ -47,6 +48,7 @@ def build_schema() -> Schema:
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
     schema = built._schema
+    _mend_is_one_of(schema)
     for name, values in VALUE_DESCRIPTIONS.items():
         enum = schema.type_map[name]
         assert is_enum_type(enum)
@@ -60,6 +62,15 @@ def build_schema() -> Schema:
 def print_sdl() -> str:
     """Return the schema in the schema definition language, as `schema.graphql` holds it."""
     return print_schema(build_schema().graphql) + "\n"
+
+
+def _mend_is_one_of(schema: GraphQLSchema) -> None:
+    """Let `isOneOf` answer as graphql-core does: Strawberry's own resolver fails for lists and non-null types."""
+    of_types = schema.type_map["__Type"]
+    assert is_object_type(of_types)
+    of_types.fields["isOneOf"].resolve = lambda type_, info: (
+        type_.is_one_of if is_input_object_type(type_) else None
+    )
 
 
 def _fields(schema: GraphQLSchema) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField]]:

@@ -7,8 +7,11 @@ The files of `sql/`, the fragments of plug-ins and the compiled reads all use th
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from sys import getsizeof
 from types import MappingProxyType
+from typing import TypeAlias
+
+from gql_server.domain.bounded_cache import ByteBoundedCache
 
 AMBIENT = frozenset({"district_id", "today"})
 """Parameters that the host gives to every fragment; a fragment may use but not set them."""
@@ -94,12 +97,27 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
     return [*pieces, (text[at:], False)]
 
 
-@lru_cache(maxsize=1024)
-def numbered(text: str) -> tuple[str, tuple[str, ...]]:
+Numbered: TypeAlias = tuple[str, tuple[str, ...]]
+"""A text with `$1`, `$2`, ... and the names of its parameters in that order."""
+
+numbered_texts: ByteBoundedCache[str, Numbered] = ByteBoundedCache(8 * 1024 * 1024)
+"""The texts numbered last. Requests make them, so they are bounded in bytes."""
+
+
+def numbered(text: str) -> Numbered:
     """Return the text with `:name` as `$1`, `$2`, ... and the names in that order.
 
     Raises ValueError where a slot was left unfilled.
     """
+    kept = numbered_texts.get(text)
+    if kept is None:
+        kept = _number(text)
+        size = getsizeof(text) + getsizeof(kept[0]) + sum(getsizeof(name) for name in kept[1])
+        numbered_texts.put(text, kept, size)
+    return kept
+
+
+def _number(text: str) -> Numbered:
     if unfilled := slots(text):
         raise ValueError(f"unfilled slots: {', '.join(unfilled)}")
     names = parameters(text)

@@ -146,7 +146,7 @@ class Compiler:
             case NodeLink() as link:
                 branches = (
                     self._link(selected, branch, selected.children[name], None)
-                    for name, branch in link.by_type.items()
+                    for name, branch in link.branches(self._role).items()
                 )
                 return f"coalesce({', '.join(branches)})"
             case ConnectionLink() as link:

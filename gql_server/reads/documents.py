@@ -71,9 +71,11 @@ class DocumentCache:
         rules: Sequence[type[Any]],
         *,
         max_tokens: int,
+        max_characters: int = 50_000,
         max_bytes: int = 32 * 1024 * 1024,
     ) -> None:
-        self._schema, self._rules, self._max_tokens = schema, tuple(rules), max_tokens
+        self._schema, self._rules = schema, tuple(rules)
+        self._max_tokens, self._max_characters = max_tokens, max_characters
         self._documents: ByteBoundedCache[str, Document] = ByteBoundedCache(max_bytes)
 
     def get(self, text: str) -> Document:
@@ -85,22 +87,25 @@ class DocumentCache:
         return document
 
     def _admit(self, text: str) -> Document:
+        if len(text) > self._max_characters:
+            words = f"The document is longer than {self._max_characters} characters. Put long values into variables."
+            return Document(text, None, [GraphQLError(words)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
-        except GraphQLError as error:
+            if number := _long_number(ast):
+                return Document(text, None, [number])
+            errors = validate(
+                self._schema,
+                ast,
+                self._rules,
+                max_errors=20,
+                hide_suggestions=True,
+                allow_empty_selection_sets=False,
+            )
+        except GraphQLError as error:  # of the syntax, or of a rule that ends the validation
             return Document(text, None, [error])
-        if number := _long_number(ast):
-            return Document(text, None, [number])
-        errors = validate(
-            self._schema,
-            ast,
-            self._rules,
-            max_errors=20,
-            hide_suggestions=True,
-            allow_empty_selection_sets=False,
-        )
         if errors:
-            return Document(text, None, errors)
+            return Document(text, None, [_in_words(error) for error in errors])
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
         operations = {
             (d.name.value if d.name else ""): _operation(d, fragments)
@@ -119,6 +124,16 @@ def _long_number(ast: DocumentNode) -> GraphQLError | None:
             return GraphQLError(words, source=ast.loc.source if ast.loc else None, positions=[token.start])
         token = token.next
     return None
+
+
+def _in_words(error: GraphQLError) -> GraphQLError:
+    """Return a validation's error, or one that says what to do where it gave up without saying why."""
+    if error.message != "Validation aborted.":
+        return error
+    return GraphQLError(
+        "The document is too intricate to be checked: it asks for too many fields of one name in one place, or its "
+        "fragments are nested too deeply. Ask for each field once."
+    )
 
 
 def variable_shape(variables: VariableValues) -> object:

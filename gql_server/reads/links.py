@@ -33,7 +33,7 @@ class ReadLimits:
 
     max_first: int = 100
     price: int = 500_000
-    characters: int = 150_000
+    characters: int = 110_000
     answer_bytes: int = 4 * 1024 * 1024
     seconds: float | None = None
 
@@ -136,6 +136,10 @@ class NodeLink:
 
     by_type: Mapping[str, Link]
     roles: frozenset[Role] | None = None
+
+    def branches(self, role: Role) -> Mapping[str, Link]:
+        """Return the links of the types that a role may ask for; of the others it finds nothing."""
+        return {name: link for name, link in self.by_type.items() if link.roles is None or role in link.roles}
 
 
 @dataclass(frozen=True, slots=True)

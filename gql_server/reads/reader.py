@@ -15,7 +15,7 @@ from gql_server.db.protocols import Row
 from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
-from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError
+from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError, TooExpensive
 from gql_server.reads.compiler import TOO_LONG, Compiled, Compiler
 from gql_server.reads.documents import Document, Operation, variable_shape
 from gql_server.reads.links import Args, Links, ReadContext
@@ -211,7 +211,7 @@ def _values(
 async def _fill(
     sql: Sql, compiled: Compiled, variables: VariableValues, context: ReadContext, extra: Args
 ) -> Sql:
-    """Return the statement with its slots filled. Raises _Unanswerable."""
+    """Return the statement with its slots filled. Raises _Unanswerable, TooExpensive."""
     fragments: dict[str, Sql] = {}
     refused: dict[Path, Exception] = {}
     for slot in compiled.slots:
@@ -226,7 +226,13 @@ async def _fill(
             )
     if refused:
         raise _Unanswerable(refused)
-    return sql.fill(**fragments)
+    whole, most = sql.fill(**fragments), context.limits.characters
+    if len(whole.text) > most:
+        raise TooExpensive(
+            f"What the query asks for would be a statement of {len(whole.text):,} characters, for what the saved "
+            f"filters and scopes in it say; at most {most:,} are allowed. Ask for fewer of them at once."
+        )
+    return whole
 
 
 def _too_long(compiled: Compiled, error: Exception) -> _Unanswerable | None:

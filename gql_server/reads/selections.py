@@ -239,7 +239,7 @@ class Selector:
                 self.meter.text(selected.path, len(link.sql))
                 self.meter.rows(selected.path, rows, link.each)
             case NodeLink():
-                for name, branch in link.by_type.items():
+                for name, branch in link.branches(self._context.viewer.role).items():
                     target = self._schema.type_map[name]
                     assert isinstance(target, GraphQLObjectType)
                     self._link(selected, branch, target, rows)

@@ -7,4 +7,4 @@ select h.household_id, 'household_' || h.household_id as id, h.name,
     or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
-  and (:viewer_role in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
+  and (:viewer_role in ('ADMIN', 'VENDOR') or h.household_id = any (array(select household_id from viewer_household)))

@@ -199,7 +199,12 @@ async def neighbours(db: Pool, host: PluginHost) -> AsyncIterator[Neighbours]:
         first = await marked_district(conn, host, "maple")
         second = await marked_district(conn, host, "birch")
     settings = Settings(
-        signing_key=SecretStr(KEY), batch_poll_seconds=0.1, max_tokens=100_000, max_aliases=1_000
+        signing_key=SecretStr(KEY),
+        batch_poll_seconds=0.1,
+        max_tokens=100_000,
+        max_aliases=1_000,
+        max_selections=100_000,
+        max_document_characters=1_000_000,
     )
     settings = settings.model_copy(
         update={

@@ -138,7 +138,12 @@ def client(db: Pool, host: PluginHost) -> GraphClient:
     """A client that admits documents of any size."""
     client = GraphClient(db, host)
     client.limits = ReadLimits(price=10**9, characters=10**7)
-    client.documents = DocumentCache(client.schema.graphql, validation_rules(99, 9999), max_tokens=999_999)
+    client.documents = DocumentCache(
+        client.schema.graphql,
+        validation_rules(99, 9999, 999_999),
+        max_tokens=999_999,
+        max_characters=9_999_999,
+    )
     return client
 
 

@@ -21,7 +21,7 @@ viewer_household as materialized (
   group by m.household_id
 )
 select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'ADMIN:f9c47db0e2e231a3:' || :district_id::bigint || ':' || :request::bigint as made_for
+  'ADMIN:3dbf3b875c7da47f:' || :district_id::bigint || ':' || :request::bigint as made_for
 from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', (array_agg(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '') order by t2.page_position desc) filter (where t2.page_position <= :f1__first::bigint))[1])) from (select t1.*, row_number() over (order by t1."last_name", t1."first_name", t1."person_id") as page_position from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
@@ -42,8 +42,8 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
 from person p
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
-    or p.person_id = (select person_id from viewer)
-    or p.person_id in (select person_id from viewer_student))
+    -- As an array, and not as conditions: those would read all people of the district.
+    or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t1 where not exists (select from unnest(:f1__search::text[]) as word where not (starts_with(lower(t1.first_name), word) or starts_with(lower(t1.last_name), word))) and case :f1__audience when 'STUDENTS' then exists (select from (
 select e.enrollment_id, e.person_id, e.school_id, e.school_year, e.grade, e.start_date, e.end_date,
   :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity') as active

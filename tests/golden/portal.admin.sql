@@ -21,7 +21,7 @@ viewer_household as materialized (
   group by m.household_id
 )
 select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'ADMIN:414c58f4fe2e48e2:' || :district_id::bigint || ':' || :request::bigint as made_for
+  'ADMIN:ed0bf571113eecd9:' || :district_id::bigint || ':' || :request::bigint as made_for
 from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -94,8 +94,8 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
 from person p
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
-    or p.person_id = (select person_id from viewer)
-    or p.person_id in (select person_id from viewer_student))
+    -- As an array, and not as conditions: those would read all people of the district.
+    or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') end from (select t6.* from (
 select m.household_member_id, m.household_id, m.person_id,
   :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
@@ -110,7 +110,7 @@ select h.household_id, 'household_' || h.household_id as id, h.name,
     or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
-  and ('ADMIN' in ('ADMIN', 'VENDOR') or h.household_id in (select household_id from viewer_household))
+  and ('ADMIN' in ('ADMIN', 'VENDOR') or h.household_id = any (array(select household_id from viewer_household)))
 ) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') end from (select t3.* from (
 select m.household_member_id, m.household_id, m.person_id,
   :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
@@ -139,6 +139,6 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
 from person p
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
-    or p.person_id = (select person_id from viewer)
-    or p.person_id in (select person_id from viewer_student))
+    -- As an array, and not as conditions: those would read all people of the district.
+    or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t1 where t1.person_id = :f1__id::bigint))) as answer offset 0) as made

@@ -93,7 +93,9 @@ async def load_world(db: Pool, host: PluginHost) -> World:
     """Districts with the same ids in one database, and a client that admits documents of any size."""
     client = GraphClient(db, host, PRODUCT)
     client.limits = ReadLimits(price=10**9, characters=10**7)
-    client.documents = DocumentCache(PRODUCT.graphql, validation_rules(99, 999), max_tokens=99_999)
+    client.documents = DocumentCache(
+        PRODUCT.graphql, validation_rules(99, 999, 99_999), max_tokens=99_999, max_characters=999_999
+    )
     districts = []
     for seed in SEEDS:
         async with db.transaction() as conn:

@@ -232,7 +232,7 @@ class BatchRun(Node):
             _OF_RUN,
             max_first=MAX_EXCLUSIONS,
             each=2,
-            scan=10_000,
+            scan=50_000,
         )
     )
     def exclusions(
