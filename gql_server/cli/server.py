@@ -30,7 +30,7 @@ def migrate_database(settings: Settings) -> None:
 
     host = make_host(settings)
     with common.database(settings) as dsn:
-        applied, reasons = common.run(_migrate(dsn, host, settings.migrate_lock_timeout))
+        applied, reasons = common.run(_migrate(settings, dsn, host))
     for name in applied:
         common.say(f"Applied {name}.")
     if not applied:
@@ -41,8 +41,9 @@ def migrate_database(settings: Settings) -> None:
         common.say("Every district has the reasons of all loaded plug-ins.")
 
 
-async def _migrate(dsn: str, host: PluginHost, lock_timeout: float) -> tuple[list[str], int]:
-    async with connect(dsn) as conn:
+async def _migrate(settings: Settings, dsn: str, host: PluginHost) -> tuple[list[str], int]:
+    lock_timeout = settings.migrate_lock_timeout
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
         applied = await migrate(conn, lock_timeout=lock_timeout, tell=common.say)
 
         async def register(conn: Connection) -> int:
@@ -66,7 +67,7 @@ async def _import_edfi(
     from gql_server.services.imports.edfi import import_edfi as import_folder
 
     host = make_host(settings)
-    async with connect(dsn) as conn:
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
         await check_ready(conn)
         return await import_folder(conn, host, folder, code=code, messenger=messenger, time_zone=time_zone)
 
