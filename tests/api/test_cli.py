@@ -188,7 +188,7 @@ async def test_a_district_that_lacks_a_reason_stops_no_server(
         url = line.split()[-1].removesuffix("/graphql")
         with await asyncio.to_thread(urlopen, f"{url}/readyz") as answer:
             said = json.load(answer)
-        assert said == {"status": "ready", "districtsThatLackReasons": 1}
+        assert said == {"status": "ready", "pooler": "no", "districtsThatLackReasons": 1}
         process.terminate()
         _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
