@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 
 import structlog
 from aiohttp import web
 
 from gql_server.api.auth import Tokens
+from gql_server.api.connections import ConnectionLimits, Runner, make_room
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.http import GraphQLHandler, RoleLimits, add_routes
@@ -32,20 +35,14 @@ from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
 from gql_server.settings import Settings
+from gql_server.telemetry import configure_logging
 
+log = structlog.get_logger(__name__)
 
-def configure_logging(level: str) -> None:
-    """Log to stderr from this level on: lines for people on a terminal, JSON elsewhere."""
-    tty = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+_ANSWERS_SHARE, _TIDY_SHARE = 0.6, 0.9
+"""Of the time to stop in: what answers under way get, and all that is asked to end with them."""
+_SETTLE_SECONDS = 5.0
+"""How long a server that stops waits for plug-ins that are told what has happened."""
 
 
 def shorten_pauses() -> None:
@@ -62,20 +59,14 @@ def make_host(settings: Settings) -> PluginHost:
     folders = [resource_folder("plugins")]
     if settings.plugins_dir is not None:
         folders.append(settings.plugins_dir)
-    return PluginHost(folders, settings.disabled_plugins)
+    return PluginHost(folders, settings.disabled_plugins, hook_seconds=settings.hook_timeout)
 
 
-async def check_ready(conn: Connection, host: PluginHost) -> None:
-    """Raise ConfigurationError where the database is not migrated, or lacks a reason of a loaded plug-in."""
+async def check_ready(conn: Connection) -> None:
+    """Raise ConfigurationError where the database is not migrated, or by a newer version than this."""
     names = [migration.name for migration in await pending(conn)]
     if names:
         raise ConfigurationError(f"The database lacks {', '.join(names)}. Run `gql-server migrate`.")
-    codes = await missing_reasons(conn, host.reasons)
-    if codes:
-        raise ConfigurationError(
-            f"Some district has no place for the reasons {', '.join(codes)} of the loaded plug-ins. "
-            "Run `gql-server migrate`."
-        )
 
 
 def role_limits(settings: Settings) -> RoleLimits:
@@ -104,7 +95,6 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
 
     Raises ConfigurationError.
     """
-    signing_key = settings.signing_key.get_secret_value() if settings.signing_key else ""
     schema = build_schema()
     signals = RunSignals(db)
     worker = BatchWorker(
@@ -115,6 +105,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         chunk_size=settings.batch_chunk_size,
         workers=settings.batch_workers,
         check_seconds=settings.check_timeout,
+        statement_seconds=settings.statement_timeout,
         plan_max_age=settings.batch_plan_max_age,
     )
     handler = GraphQLHandler(
@@ -125,7 +116,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
             max_tokens=settings.max_tokens,
             max_characters=settings.max_document_characters,
         ),
-        tokens=Tokens(signing_key),
+        tokens=Tokens.of(settings),
         districts=DistrictCache(db),
         db=db,
         host=host,
@@ -136,11 +127,19 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         ),
         limits=role_limits(settings),
         graphiql=settings.graphiql,
+        body_seconds=settings.body_timeout,
     )
 
-    async def ready() -> None:
+    async def ready() -> Mapping[str, object]:
         async with db.acquire() as conn:
-            await check_ready(conn, host)
+            await check_ready(conn)
+            lacking = await missing_reasons(conn, host.reasons)
+        told: dict[str, object] = {
+            "pooler": "yes: statements have a transaction each, and no name is kept" if db.pooled else "no"
+        }
+        if lacking.districts:
+            told["districtsThatLackReasons"] = lacking.districts
+        return told
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
@@ -150,6 +149,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await host.aside.settle(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
     add_routes(app, handler, ready)
@@ -157,9 +157,16 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
     return app
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """Return what serves the application. A read ends when its client leaves; mutations shield themselves from that."""
-    return web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
+def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    """Return what serves the application, within the settings' bounds for connections."""
+    limits = ConnectionLimits(
+        total=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        head=settings.header_timeout,
+        idle=settings.keepalive_timeout,
+        write=settings.write_timeout,
+    )
+    return Runner(app, limits, answer_seconds=settings.stop_timeout * _ANSWERS_SHARE)
 
 
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
@@ -168,21 +175,68 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
     Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
     """
     configure_logging(settings.log_level)
+    with stop_signals(settings.stop_timeout) as stop:
+        serving = asyncio.create_task(_serve(settings, dsn, ready))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()  # at any point of its start, too
+            stopping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+
+@contextlib.contextmanager
+def stop_signals(seconds: float) -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set. Whatever hangs then, the process ends so many seconds later."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if not stop.is_set():
+            stop.set()
+            watch = threading.Timer(seconds, _give_up)
+            watch.daemon = True
+            watch.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _give_up() -> None:
+    log.error("stop_timeout_reached", words="Something did not end. What it was doing is cut off.")
+    os._exit(1)
+
+
+async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | None) -> None:
+    """Serve until cancelled."""
     host = make_host(settings)
-    async with connect(dsn) as conn:
-        await check_ready(conn, host)
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
+        await check_ready(conn)
+        lacking = await missing_reasons(conn, host.reasons)
+    if lacking.districts:
+        log.warning(
+            "districts_lack_reasons", districts=lacking.districts, reasons=list(lacking.codes),
+            words="Nothing can be set for these reasons there. Run `gql-server migrate`.",
+        )  # fmt: skip
+    settings = settings.model_copy(update={"max_connections": make_room(settings.max_connections)})
     db = await open_pool(
         dsn,
         min_size=settings.pool_min_size,
         max_size=settings.pool_max_size,
         acquire_timeout=settings.acquire_timeout,
         statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+        unnamed_statements=settings.unnamed_statements,
+        max_prepared_bytes=settings.max_prepared_bytes,
     )
-    runner = make_runner(make_app(settings, db, host))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    runner = make_runner(make_app(settings, db, host), settings)
     try:
         await runner.setup()
         shorten_pauses()
@@ -197,7 +251,11 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
         if ready is not None:
             port = runner.addresses[0][1]
             ready(f"http://{settings.host}:{port}")
-        await stop.wait()
+        await asyncio.Event().wait()
     finally:
-        await runner.cleanup()
-        await db.close()
+        try:
+            async with asyncio.timeout(settings.stop_timeout * _TIDY_SHARE):
+                await runner.cleanup()
+                await db.close()
+        except TimeoutError:
+            log.warning("stopped_in_the_middle", words="What was still under way is cut off.")

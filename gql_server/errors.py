@@ -58,7 +58,7 @@ class Unavailable(GqlServerError):
     code = "UNAVAILABLE"
 
 
-class Busy(GqlServerError):
+class Busy(Unavailable):
     """Too much is being asked for at once, or another write holds what this one needs. It may be sent again."""
 
     code = "BUSY"
@@ -101,7 +101,11 @@ class PluginError(GqlServerError):
 
     def __init__(self, plugin: str, problem: str) -> None:
         super().__init__(f"Plug-in {plugin!r}: {problem}")
-        self.plugin = plugin
+        self.plugin, self.problem = plugin, problem
+
+    def saying(self, more: str) -> "PluginError":
+        """Return the same error with more words."""
+        return PluginError(self.plugin, f"{self.problem}{more}")
 
 
 class ImportFailed(GqlServerError):

@@ -1,6 +1,7 @@
 """The settings: environment variables named `GQL_SERVER_…`, with defaults that run on one machine."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,14 @@ from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
 _MASK = "********"
+_PART = r"(?:[!-~](?<![@:/?#\[\]%&=])|%[0-9A-Fa-f]{2})"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{1,5})?"
+_ADDRESS = re.compile(
+    rf"postgres(?:ql)?://(?:(?:{_PART}|[&=])*(?::(?:{_PART}|[:&=])*)?@)?{_HOST}(?:,{_HOST})*"
+    rf"(?:/(?:{_PART}|[&=])*)?(?:\?(?:\w+=(?:{_PART}|[:/=])*(?:&|$))*)?",
+    re.ASCII,
+)
+"""An address of a database that can be read in one way only."""
 
 
 def default_data_dir() -> Path:
@@ -47,8 +56,45 @@ class Settings(BaseSettings):
         None,
         description="Secret of at least 32 bytes that tokens are signed with. `serve` and `token` need it.",
     )
+    token_audience: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Whom tokens are for (`aud`). Not set: tokens that name an audience do not hold here.",
+    )
+    token_max_lifetime: float = Field(
+        366 * 24 * 3600,
+        gt=0,
+        le=100 * 366 * 24 * 3600,
+        description="Longest time that a token may hold, from its issue to its end.",
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_connections: int = Field(
+        2_000, ge=1, description="Connections of clients at a time; more are closed as they come."
+    )
+    max_connections_per_address: int = Field(
+        500,
+        ge=1,
+        description="Of these, from one address. Behind a proxy all come from its address: then as many as in all.",
+    )
+    header_timeout: float = Field(
+        10, gt=0, description="How long a client may take to send the line and headers of a request."
+    )
+    body_timeout: float = Field(
+        30, gt=0, description="How long a client may take to send the body of a request."
+    )
+    keepalive_timeout: float = Field(
+        75,
+        gt=0,
+        description="How long a connection is kept between requests; longer than your proxy keeps it.",
+    )
+    write_timeout: float = Field(
+        30, gt=0, description="How long a client may read nothing of its answer before it is given up."
+    )
+    stop_timeout: float = Field(
+        30, gt=0, description="How long the server may take to stop after SIGTERM or SIGINT."
+    )
     graphiql: bool = Field(False, description="Whether /graphql shows the GraphiQL page to a browser.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."
@@ -60,11 +106,34 @@ class Settings(BaseSettings):
         (), description="Names of plug-ins that are not loaded, separated by commas."
     )
     pool_min_size: int = Field(2, ge=0, description="Database connections kept open.")
-    pool_max_size: int = Field(10, ge=1, description="Database connections opened at most.")
+    pool_max_size: int = Field(
+        10, ge=1, description="Database connections opened at most. Half of them may write at a time."
+    )
     acquire_timeout: float = Field(
         10, gt=0, description="How long a request waits for a database connection."
     )
-    statement_timeout: float = Field(60, gt=0, description="How long one statement may take.")
+    statement_timeout: float = Field(
+        60,
+        gt=0,
+        description="How long one statement may take; in the plan of a batch, one that holds SQL of a plug-in.",
+    )
+    lock_timeout: float = Field(
+        5, gt=0, description="How long a statement waits for a lock before the request is answered with BUSY."
+    )
+    migrate_lock_timeout: float = Field(
+        2,
+        gt=0,
+        le=3600,
+        description="How long `migrate` waits for a table before it lets others pass and tries again.",
+    )
+    unnamed_statements: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether SQL is sent as through a pooler that hands connections on after each transaction: "
+        "`auto` asks each connection; `never` is for PgBouncer from 1.21 on with max_prepared_statements.",
+    )
+    max_prepared_bytes: int = Field(
+        4_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
+    )
     batch_lease_seconds: float = Field(
         30, gt=0, description="How long a batch run stays with a server that has stopped answering."
     )
@@ -84,6 +153,11 @@ class Settings(BaseSettings):
         30,
         gt=0,
         description="How long a plug-in's Python rule may take over one chunk of candidates, or beside one write.",
+    )
+    hook_timeout: float = Field(
+        10,
+        gt=0,
+        description="How long the hooks of plug-ins may take when they are asked, and a listener each time it is told.",
     )
     batch_workers: int = Field(2, ge=1, description="Districts whose batch runs one server works at a time.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Size of the largest request body.")
@@ -137,8 +211,16 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        if value is None:
+            return None
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        # What can be read in two ways is not read at all: part of a password would be taken for a host, and shown.
+        if not _ADDRESS.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "must be postgresql://user:password@host:port/database. In the user's name and the password write"
+                " @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D and % as %25"
+            )
         return value
 
     @model_validator(mode="after")

@@ -10,12 +10,16 @@ from joserfc.jwk import OctKey
 
 from gql_server.domain.viewer import Role
 from gql_server.errors import ConfigurationError, Unauthenticated
+from gql_server.settings import Settings
 
 ISSUER = "gql-server"
 _ALGORITHM = "HS256"
 _LEAST_KEY_BYTES = 32
 _MOST_TOKEN_CHARACTERS = 4096
 _MOST_REMEMBERED = 10_000
+_MOST_NAME_CHARACTERS = 200
+_CLOCKS_DIFFER = timedelta(seconds=60)
+_LIFETIME = timedelta(days=366)
 _MAKE_A_KEY = (
     'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
     " and set it as GQL_SERVER_SIGNING_KEY."
@@ -38,8 +42,13 @@ class Claims:
 class Tokens:
     """Issues and verifies tokens under one key: JSON web tokens, HS256 and nothing else."""
 
-    def __init__(self, signing_key: str) -> None:
-        """Take the key. Raises ConfigurationError for none, or one of fewer than 32 bytes."""
+    def __init__(
+        self, signing_key: str, *, audience: str | None = None, max_lifetime: timedelta = _LIFETIME
+    ) -> None:
+        """Take the key, whom tokens are for, if they say so, and the longest time that one may hold.
+
+        Raises ConfigurationError for no key, or one of fewer than 32 bytes.
+        """
         if not signing_key:
             raise ConfigurationError(f"There is no signing key. {_MAKE_A_KEY}")
         if len(signing_key.encode()) < _LEAST_KEY_BYTES:
@@ -47,13 +56,34 @@ class Tokens:
                 f"The signing key must have at least {_LEAST_KEY_BYTES} bytes. {_MAKE_A_KEY}"
             )
         self._key = OctKey.import_key(signing_key)
+        self._audience, self._max_lifetime = audience, max_lifetime
         self._verified: dict[str, Claims] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Tokens":
+        """Return what the settings say. Raises ConfigurationError."""
+        return cls(
+            settings.signing_key.get_secret_value() if settings.signing_key else "",
+            audience=settings.token_audience,
+            max_lifetime=timedelta(seconds=settings.token_max_lifetime),
+        )
 
     def issue(self, district: str, role: Role, person: str | None, expires: timedelta) -> str:
         """Return a token that holds from now for `expires`.
 
-        Raises ConfigurationError where the role needs a person and none is given.
+        Raises ConfigurationError where the role needs a person and none is given, for a district or person that no
+        token can name, and for a time that is longer than the setting allows.
         """
+        for name, value in (("district", district), ("person", person)):
+            if value and not _is_name(value):
+                raise ConfigurationError(
+                    f"The {name} of a token is a text of at most {_MOST_NAME_CHARACTERS} characters on one line."
+                )
+        if expires > self._max_lifetime:
+            raise ConfigurationError(
+                f"A token may hold for {self._max_lifetime.total_seconds():,.0f} s at most."
+                " Ask for less, or change GQL_SERVER_TOKEN_MAX_LIFETIME."
+            )
         if role in NEED_A_PERSON and not person:
             raise ConfigurationError(f"A token for the role {role.lower()} must name a person.")
         now = int(datetime.now(UTC).timestamp())
@@ -61,6 +91,8 @@ class Tokens:
         claims["exp"] = now + int(expires.total_seconds())
         if person:
             claims["person"] = person
+        if self._audience:
+            claims["aud"] = self._audience
         return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
 
     def verify(self, token: str) -> Claims:
@@ -93,7 +125,45 @@ class Tokens:
             raise Unauthenticated("The token was not signed by this server. Get a new one.") from None
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("The token cannot be read. Send it whole, or get a new one.") from None
-        return _claims(decoded.claims)
+        claims = _claims(decoded.claims)
+        self._check(decoded.claims, claims.expires)
+        return claims
+
+    def _check(self, payload: dict[str, Any], expires: datetime) -> None:
+        """Honour `aud`, `nbf`, `iat` and the longest lifetime. Raises Unauthenticated."""
+        audience = payload.get("aud")
+        named = audience if isinstance(audience, list) else [] if audience is None else [audience]
+        if (self._audience not in named) if self._audience else named:
+            raise Unauthenticated("The token is for another audience than this server. Get one for it.")
+        now = datetime.now(UTC)
+        issued, begins = _moment(payload.get("iat")), _moment(payload.get("nbf"))
+        if max(issued or now, begins or now) > now + _CLOCKS_DIFFER:
+            raise Unauthenticated("The token does not hold yet. Wait, or check the clock of who issued it.")
+        if expires - (issued or now) > self._max_lifetime:
+            raise Unauthenticated(
+                "The token holds for longer than this server allows. Get one for less time."
+            )
+
+
+def _is_name(value: object) -> bool:
+    """Tell whether this is a text that can be a code or a source id: no NUL, line break or lone surrogate."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MOST_NAME_CHARACTERS:
+        return False
+    return not any(
+        ord(sign) < 32 or 0x7F <= ord(sign) < 0xA0 or 0xD800 <= ord(sign) < 0xE000 for sign in value
+    )
+
+
+def _moment(seconds: object) -> datetime | None:
+    """Return the time of a claim, if there is one. Raises Unauthenticated for what is no time."""
+    if seconds is None:
+        return None
+    try:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise Unauthenticated("The token has a time that is none. Get a new one.") from None
 
 
 def _claims(payload: object) -> Claims:
@@ -102,12 +172,11 @@ def _claims(payload: object) -> Claims:
     if not isinstance(payload, dict) or payload.get("iss") != ISSUER:
         raise unfit
     district, person, expires = payload.get("district"), payload.get("person"), payload.get("exp")
-    if (
-        not isinstance(district, str)
-        or not district
-        or not (person is None or (isinstance(person, str) and person))
-    ):
-        raise unfit
+    if not _is_name(district) or not (person is None or _is_name(person)):
+        raise Unauthenticated(
+            "The token names a district or a person by what is no name: text of at most"
+            f" {_MOST_NAME_CHARACTERS} characters on one line. Get a new one."
+        )
     if type(expires) is not int:
         raise unfit
     try:
@@ -117,4 +186,5 @@ def _claims(payload: object) -> Claims:
         raise unfit from None
     if role in NEED_A_PERSON and person is None:
         raise unfit
+    assert isinstance(district, str)
     return Claims(district, role, person, moment)

@@ -6,11 +6,11 @@ from typing import Any
 
 import aiohttp
 
-from gql_server.errors import Rejected, Unavailable, UserError
+from gql_server.errors import Busy, Rejected, TimedOut, Unavailable, UserError
 
 Json = dict[str, Any]
 
-_PASSING = frozenset({Unavailable.code, "INTERNAL"})
+_PASSING = frozenset({Unavailable.code, Busy.code, TimedOut.code, "INTERNAL"})
 
 
 class GraphQLClient:

@@ -75,9 +75,9 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     "Source": {
         "BATCH": "A batch run.",
         "ADMIN": "An administrator, for one person or household.",
-        "PORTAL": "The person themselves, in the portal.",
-        "STAFF_REQUEST": "A staff member's request that was approved.",
-        "VENDOR": "A messaging vendor.",
+        "PORTAL": "The person themselves, in the portal. The API has no such change yet.",
+        "STAFF_REQUEST": "A staff member's request that was approved. The API has no such change yet.",
+        "VENDOR": "A messaging vendor. The API has no such change yet.",
         "IMPORT": "An import of the district's data.",
         "REVERT": "The undoing of a batch run.",
     },
@@ -94,7 +94,7 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "MEMBERSHIP": "A membership of a household.",
         "RELATIONSHIP": "A relationship of a student and a contact.",
         "ENROLLMENT": "An enrollment or an assignment.",
-        "OPT_OUT": "A legal stop was recorded or lifted.",
+        "OPT_OUT": "A legal stop was recorded or lifted. The API has no such change yet.",
         "PERSON": "A person came or their name changed.",
     },
     "FilterKind": {
@@ -119,8 +119,8 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "WRITING_PLAN": "Writes down what is to be done.",
     },
     "Audience": {
-        "STUDENT_CONTACTS": "The messenger contacts of the students.",
-        "STUDENTS": "The students themselves.",
-        "STAFF": "People with a district assignment.",
+        "STUDENT_CONTACTS": "The contacts whom messages about students enrolled today reach.",
+        "STUDENTS": "The students enrolled today.",
+        "STAFF": "People with a district assignment today.",
     },
 }

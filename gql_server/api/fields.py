@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 import strawberry
 
 from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.limits import GLOBAL_ID
 from gql_server.domain.viewer import Role
 from gql_server.reads.links import AnyLink, Args, Params, ReadContext
 
@@ -43,10 +44,13 @@ def mutation(function: Callable[..., Any]) -> Any:
 
 
 def id_param(kind: IdKind, argument: str = "id") -> Params:
-    """Return the params of a link that finds rows by a global id: `:id` is null for an id that finds nothing."""
+    """Return the params of a link that finds rows by a global id: `:id` is null for an id that finds nothing.
+
+    They raise InvalidArgument for one that is too long to be an id.
+    """
 
     def params(args: Args, context: ReadContext) -> dict[str, object]:
-        return {"id": parse_id(kind, str(args[argument]))}
+        return {"id": parse_id(kind, GLOBAL_ID.sought(str(args[argument]), argument))}
 
     return params
 

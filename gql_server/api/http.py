@@ -1,7 +1,8 @@
 """GraphQL over HTTP: POST /graphql with JSON, answered with JSON or as events; WebSockets; /healthz and /readyz."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import orjson
 from aiohttp import WSCloseCode, web
@@ -9,29 +10,27 @@ from strawberry.http.ides import get_graphql_ide_html
 
 from gql_server.api import sse, websocket
 from gql_server.api.auth import Tokens
+from gql_server.api.bodies import JSON, BadBody, read_request
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import (
     BAD_REQUEST,
     Executor,
-    GraphQLRequest,
-    Malformed,
     Prepared,
     Refused,
     RoleLimits,
-    parse_request,
 )
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
-from gql_server.errors import ConfigurationError, GqlServerError, Unauthenticated, Unavailable
+from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
 __all__ = ["GraphQLHandler", "RoleLimits", "add_routes"]
 
 _GRAPHQL_JSON = "application/graphql-response+json"
-_JSON = "application/json"
+_CLOSE_SECONDS = 3.0
 
 
 class GraphQLHandler:
@@ -49,12 +48,14 @@ class GraphQLHandler:
         services: Services,
         limits: RoleLimits,
         graphiql: bool,
+        body_seconds: float,
     ) -> None:
         self._sessions = Sessions(tokens, districts)
         self._executor = Executor(
             schema=schema, documents=documents, db=db, host=host, services=services, limits=limits
         )
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
+        self._body_seconds = body_seconds
         self._sockets: set[web.WebSocketResponse] = set()
         self._closing = asyncio.Event()
 
@@ -72,16 +73,17 @@ class GraphQLHandler:
             session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
             return _refuse(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
-        except Unavailable as error:
+        except (TimedOut, Unavailable) as error:
             return _refuse(503, error.code, str(error), {"Retry-After": "1"})
-        parsed = await _read_body(request)
-        if isinstance(parsed, web.Response):
-            return parsed
+        try:
+            parsed = await read_request(request, self._body_seconds)
+        except BadBody as bad:
+            return _refuse(bad.status, bad.code, str(bad), bad.headers)
         accept = request.headers.get("Accept")
         media_type = _media_type(accept)
         takes_events = sse.MEDIA_TYPE in _accepted(accept)
         if media_type is None and not takes_events:
-            answers = f"{_GRAPHQL_JSON}, {_JSON} or {sse.MEDIA_TYPE}"
+            answers = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
             return _refuse(406, "NOT_ACCEPTABLE", f"Answers are {answers}.", {})
         try:
             prepared = self._executor.prepare(parsed)
@@ -106,7 +108,9 @@ class GraphQLHandler:
             socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
             for socket in set(self._sockets)
         )
-        await asyncio.gather(*closing, return_exceptions=True)
+        with suppress(TimeoutError):  # a client that reads nothing does not hold up the others
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*closing, return_exceptions=True)
 
     async def _events(
         self, request: web.Request, session: Session, what: Prepared | Refused
@@ -136,19 +140,6 @@ async def _refusing(refusal: Refused) -> AsyncIterator[bytes]:
     yield refusal.answer
 
 
-async def _read_body(request: web.Request) -> GraphQLRequest | web.Response:
-    if request.content_type != _JSON:
-        return _refuse(415, "UNSUPPORTED_MEDIA_TYPE", f"Send the request as {_JSON}.", {})
-    try:
-        return parse_request(orjson.loads(await request.read()))
-    except web.HTTPRequestEntityTooLarge:
-        return _refuse(413, "TOO_LARGE", "The request is too large. Send less in one request.", {})
-    except (ValueError, web.HTTPException):
-        return _refuse(400, BAD_REQUEST, "The body is not JSON in UTF-8.", {})
-    except Malformed as problem:
-        return _refuse(400, BAD_REQUEST, str(problem), {})
-
-
 def _accepted(accept: str | None) -> set[str]:
     return {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
 
@@ -156,11 +147,11 @@ def _accepted(accept: str | None) -> set[str]:
 def _media_type(accept: str | None) -> str | None:
     """Return the media type of JSON to answer in, or None where the client takes none of ours."""
     if not accept:
-        return _JSON
+        return JSON
     accepted = _accepted(accept)
     if _GRAPHQL_JSON in accepted:
         return _GRAPHQL_JSON
-    return _JSON if accepted & {_JSON, "application/*", "*/*"} else None
+    return JSON if accepted & {JSON, "application/*", "*/*"} else None
 
 
 def _failed(refusal: Refused, media_type: str) -> web.Response:
@@ -169,29 +160,32 @@ def _failed(refusal: Refused, media_type: str) -> web.Response:
     return web.Response(body=refusal.answer, status=status, content_type=media_type, charset="utf-8")
 
 
-def _refuse(status: int, code: str, message: str, headers: dict[str, str]) -> web.Response:
+def _refuse(status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
-    response = web.Response(body=body, status=status, content_type=_JSON, charset="utf-8")
+    response = web.Response(body=body, status=status, content_type=JSON, charset="utf-8")
     response.headers.update(headers)
     return response
 
 
 def add_routes(
-    app: web.Application, handler: GraphQLHandler, check_ready: Callable[[], Awaitable[None]]
+    app: web.Application, handler: GraphQLHandler, check_ready: Callable[[], Awaitable[Mapping[str, object]]]
 ) -> None:
-    """Add /graphql, /healthz (the process answers) and /readyz (so does the database, migrated)."""
+    """Add /graphql, /healthz (the process answers) and /readyz (so does the database, migrated).
+
+    `check_ready` returns what /readyz says beside that it is ready.
+    """
 
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(request: web.Request) -> web.Response:
         try:
-            await check_ready()
-        except (ConfigurationError, Unavailable) as error:
+            more = await check_ready()
+        except (ConfigurationError, TimedOut, Unavailable) as error:
             return web.json_response({"status": "not ready", "because": str(error)}, status=503)
         except GqlServerError:
             return web.json_response({"status": "not ready"}, status=503)
-        return web.json_response({"status": "ready"})
+        return web.json_response({"status": "ready", **more})
 
     app.router.add_post("/graphql", handler.post)
     app.router.add_get("/graphql", handler.get)

@@ -5,6 +5,16 @@ import strawberry
 from gql_server.api.enums import Audience, ContactPointKind, FilterKind, Method, Setting
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode, Revision
 from gql_server.domain.batch import Cell
+from gql_server.domain.limits import (
+    FILTER_NAME,
+    IDEMPOTENCY_KEY,
+    MAX_CELLS,
+    MAX_GRADES,
+    MAX_IDS,
+    MAX_SCHOOLS,
+    MAX_SEARCH_WORDS,
+    SEARCH,
+)
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest, ScopeInput
 from gql_server.services.preferences import PreferenceCell
 
@@ -17,17 +27,20 @@ WAIT_WORDS = (
 @strawberry.input(description="What narrows the people that a mode selects.")
 class BatchScope:
     school_ids: list[strawberry.ID] | None = strawberry.field(
-        description="Only these schools; without them all schools.", default=None
+        description=f"Only these schools, {MAX_SCHOOLS:,} at most; without them all schools.", default=None
     )
     school_year: int | None = strawberry.field(
-        description="The year it ends in; without it the newest one with an enrollment active today.",
+        description="The year it ends in, for the student modes; without it the newest one with an enrollment active "
+        "today.",
         default=None,
     )
     grades: list[str] | None = strawberry.field(
-        description="Only these grades; for the student modes.", default=None
+        description=f"Only these grades, {MAX_GRADES} at most, for the student modes; `7` and `07` are one grade.",
+        default=None,
     )
     filter_id: strawberry.ID | None = strawberry.field(
-        description="A saved filter of the mode's kind.", default=None
+        description="A saved filter of the mode's kind. A run keeps the criteria that it has now.",
+        default=None,
     )
 
     def value(self) -> ScopeInput:
@@ -50,7 +63,7 @@ class BatchCellInput:
 class BatchSetPreferencesInput:
     mode: ModeCode = strawberry.field(description="The mode that selects people.")
     cells: list[BatchCellInput] = strawberry.field(
-        description="The cells to set; cells not named are NO_CHANGE."
+        description=f"The cells to set, {MAX_CELLS:,} at most; cells not named are NO_CHANGE."
     )
     scope: BatchScope = strawberry.field(description="What narrows the mode.", default_factory=BatchScope)
     keep_chosen: bool = strawberry.field(
@@ -65,7 +78,8 @@ class BatchSetPreferencesInput:
         default=WAIT_SECONDS,
     )
     idempotency_key: str | None = strawberry.field(
-        description="The same key with the same input answers the same run for 24 hours, however often it is sent.",
+        description="The same key with the same input answers the same run for 24 hours, however often it is sent."
+        f" Up to {IDEMPOTENCY_KEY.longest} printable characters.",
         default=None,
     )
 
@@ -93,20 +107,26 @@ IF_REVISION = "Refuse if the preferences were changed after this revision, which
 @strawberry.input(description="Preferences of one person to set.")
 class SetPreferencesInput:
     person_id: strawberry.ID = strawberry.field(description="The person.")
-    cells: list[PreferenceCellInput] = strawberry.field(description="What to set; what is not named stays.")
+    cells: list[PreferenceCellInput] = strawberry.field(
+        description=f"What to set, {MAX_CELLS:,} cells at most; what is not named stays."
+    )
     if_revision: Revision | None = strawberry.field(description=IF_REVISION, default=None)
 
 
 @strawberry.input(description="Household phone preferences of one household to set.")
 class SetHouseholdPreferencesInput:
     household_id: strawberry.ID = strawberry.field(description="The household.")
-    cells: list[PreferenceCellInput] = strawberry.field(description="What to set; what is not named stays.")
+    cells: list[PreferenceCellInput] = strawberry.field(
+        description=f"What to set, {MAX_CELLS:,} cells at most; what is not named stays."
+    )
     if_revision: Revision | None = strawberry.field(description=IF_REVISION, default=None)
 
 
 @strawberry.input(description="A filter to save under a name.")
 class SaveFilterInput:
-    name: str = strawberry.field(description="Its name, unique for its kind.")
+    name: str = strawberry.field(
+        description=f"Its name, unique for its kind: one line of up to {FILTER_NAME.longest} characters."
+    )
     kind: FilterKind = strawberry.field(description="What it selects from.")
     criteria: JSON = strawberry.field(
         description='What people must fit: {"all": [...]}, {"any": [...]}, {"not": {...}} over fields such as '
@@ -120,7 +140,9 @@ class SaveFilterInput:
 @strawberry.input(description="Which people to list. All that is given must fit.")
 class PersonFilter:
     search: str | None = strawberry.field(
-        description="Beginnings of first and last names; every word must fit one of them.", default=None
+        description="Beginnings of first and last names; every word must fit one of them."
+        f" Up to {MAX_SEARCH_WORDS} words and {SEARCH.longest} characters.",
+        default=None,
     )
     source_id: str | None = strawberry.field(
         description="The person with this id in the district's own system.", default=None
@@ -128,12 +150,17 @@ class PersonFilter:
     school_id: strawberry.ID | None = strawberry.field(
         description="Enrolled or assigned there today.", default=None
     )
-    grade: str | None = strawberry.field(description="Enrolled in this grade today.", default=None)
+    grade: str | None = strawberry.field(
+        description="Enrolled in this grade today; `7` and `07` are one grade.", default=None
+    )
     audience: Audience | None = strawberry.field(
-        description="Whom messages for this audience are for.", default=None
+        description="Whom messages for this audience are for. For administrators and vendors.", default=None
     )
     without_messenger_contact: bool | None = strawberry.field(
-        description="true: students enrolled today without anyone whom messages about them reach; false: those with.",
+        description="true: students enrolled today without anyone whom messages about them reach; false: those with. "
+        "For administrators and vendors.",
         default=None,
     )
-    ids: list[strawberry.ID] | None = strawberry.field(description="Only these.", default=None)
+    ids: list[strawberry.ID] | None = strawberry.field(
+        description=f"Only these, {MAX_IDS:,} at most.", default=None
+    )

@@ -34,7 +34,8 @@ def _revision(text: str | None) -> int | None:
 
 
 @strawberry.type(
-    description="What can be changed. Every change that is committed is one change set of the district's history."
+    description="What can be changed. Preferences that are committed together are one change set of the district's "
+    "history; a batch commits its people chunk by chunk."
 )
 class Mutation:
     @mutation
@@ -44,6 +45,9 @@ class Mutation:
         """Set contact preferences for a whole population. For administrators.
 
         The mode and the scope select people; plug-ins' rules keep some out of some cells, and the run says whom.
+        It overwrites what people have chosen for themselves, unless `keepChosen` is set; the run says how often.
+        The household phone belongs to a household: setting it sets it for everyone who lives there, whether or not
+        the mode and the scope select them. With `dryRun` the run only plans, and tells both before anything is set.
         """
         context = info.context
         work = context.services.batch.submit(context.viewer, input.value(), input.wait_seconds)
@@ -107,7 +111,10 @@ class Mutation:
     async def save_filter(
         self, info: RequestInfo, input: Annotated[SaveFilterInput, _INPUT]
     ) -> SavedFilterPayload:
-        """Save a filter under a name, a new one or another version. For administrators."""
+        """Save a filter under a name, a new one or another version. For administrators.
+
+        Runs that were asked for before keep the criteria that they were asked with.
+        """
         context = info.context
         work = context.services.filters.save(
             context.viewer, name=input.name, kind=input.kind, criteria=input.criteria, filter_id=input.id
@@ -116,7 +123,7 @@ class Mutation:
 
     @mutation
     async def delete_filter(self, info: RequestInfo, id: Id) -> DeletedPayload:
-        """Delete a saved filter that no unfinished run uses. For administrators."""
+        """Delete a saved filter. For administrators. Runs keep the criteria that they were asked with."""
         try:
             await info.context.services.filters.delete(info.context.viewer, id)
         except Rejected as refusal:

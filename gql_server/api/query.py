@@ -84,10 +84,14 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
     )
     async with context.db.acquire() as conn:
         resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
-    return {"population": context.host.population(mode, resolved).sql}
+    return {"population": (await context.host.aside.population(mode, resolved)).sql}
 
 
-@strawberry.type(description="What can be asked. Each whole query is one consistent snapshot.")
+@strawberry.type(
+    description="What can be asked. The data of a query is read by one statement, so all of it is of one moment; what "
+    "saved filters and scopes mean is looked up just before, and beside introspection each field at the top is read "
+    "by itself. Two queries, such as those for two pages, are of two moments."
+)
 class Query:
     viewer: Viewer = joined(Link("viewer"), "Who asks.")
     schools: list[School] = joined(
@@ -107,7 +111,8 @@ class Query:
     )
     head_revision: Revision = joined(
         Expression("(select revision::text from district where district_id = :district_id)"),
-        "The newest revision. Read it, page through everything, then follow the changes from it: nothing is missed.",
+        "The revision of the newest change set of the district. It tells whether anything was changed since it was "
+        "read last, not what.",
     )
 
     @linked(_NODES)

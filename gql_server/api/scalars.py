@@ -7,6 +7,9 @@ from typing import Any, NewType
 import strawberry
 from graphql import GraphQLError
 
+from gql_server.domain.dates import parse_day, start_or_end_day
+from gql_server.domain.limits import CODE
+
 ReasonCode = NewType("ReasonCode", str)
 ModeCode = NewType("ModeCode", str)
 Revision = NewType("Revision", str)
@@ -18,9 +21,27 @@ def _same(value: Any) -> Any:
 
 
 def _code(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 100 or "\0" in value:
-        raise GraphQLError("A code is a text of 1 to 100 characters, such as EMERGENCY.")
+    if not isinstance(value, str) or not value or CODE.problem(value):
+        raise GraphQLError(f"A code is one line of 1 to {CODE.longest} characters, such as EMERGENCY.")
     return value
+
+
+def _day(value: Any) -> datetime.date:
+    if not isinstance(value, str):
+        raise GraphQLError("A day is a text such as 2026-09-01.")
+    try:
+        return start_or_end_day(parse_day(value))
+    except ValueError as error:
+        raise GraphQLError(str(error)) from None
+
+
+def _moment(value: Any) -> datetime.datetime:
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+        start_or_end_day(moment.date())
+    except (TypeError, ValueError):
+        raise GraphQLError("A moment is a text such as 2026-09-01T08:30:00+00:00.") from None
+    return moment
 
 
 def _revision(value: Any) -> str:
@@ -57,12 +78,12 @@ SCALARS: Mapping[object, Any] = {
         name="Date",
         description="A day, as 2026-09-01.",
         serialize=_same,
-        parse_value=datetime.date.fromisoformat,
+        parse_value=_day,
     ),
     datetime.datetime: strawberry.scalar(
         name="DateTime",
         description="A moment in ISO 8601, as 2026-09-01T08:30:00+00:00.",
         serialize=_same,
-        parse_value=datetime.datetime.fromisoformat,
+        parse_value=_moment,
     ),
 }

@@ -8,7 +8,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from gql_server.api.execution import Executor, Malformed, Refused, parse_request
 from gql_server.api.sessions import Session, Sessions
-from gql_server.errors import Unauthenticated, Unavailable
+from gql_server.errors import TimedOut, Unauthenticated, Unavailable
 
 SUBPROTOCOL = "graphql-transport-ws"
 HEARTBEAT_SECONDS = 20.0
@@ -108,7 +108,7 @@ class Connection:
             self._session = await self._sessions.open(str(authorization))
         except Unauthenticated as error:
             raise _Closed(_UNAUTHORIZED, str(error)) from None
-        except Unavailable as error:
+        except (TimedOut, Unavailable) as error:
             raise _Closed(WSCloseCode.TRY_AGAIN_LATER, str(error)) from None
         self._clock.reschedule(asyncio.get_running_loop().time() + self._session.seconds_left)
         await self._send({"type": "connection_ack"})

@@ -4,13 +4,14 @@ import sys
 
 from gql_server.cli.app import app
 from gql_server.cli.common import complain
+from gql_server.db.problems import explained
 from gql_server.errors import GqlServerError, Rejected
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line. What people can put right is one clear line on stderr and exit code 1."""
+    """Run the command line. What goes wrong is one line on stderr and exit code 1, never a traceback."""
     try:
         app()
     except Rejected as rejected:
@@ -19,4 +20,7 @@ def main() -> None:
         sys.exit(1)
     except GqlServerError as error:
         complain(str(error))
+        sys.exit(1)
+    except Exception as error:
+        complain(explained(error))
         sys.exit(1)

@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Column, Table
+from rich.text import Text
 
 from gql_server import __version__
+from gql_server.api.auth import Tokens
 from gql_server.cli import batch_order, common, demo, server
 from gql_server.domain.viewer import Role
 from gql_server.errors import ConfigurationError
@@ -29,6 +32,12 @@ app.add_typer(imports, name="import")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3650)
+_BATCH_HELP = (
+    "Set preferences for a whole population on a running server, watch the run, and print what came of it.\n\n"
+    "On a terminal it shows first what would be done: how many preferences it would update, whose own choices it would "
+    "overwrite, whom the household phones concern; and asks before it sets anything. With --yes or --json, or where "
+    "its input or output is no terminal, it does not ask."
+)
 _URL, _TOKEN = "GQL_SERVER_URL", "GQL_SERVER_TOKEN"
 
 
@@ -92,7 +101,7 @@ def demo_(
     demo.run_demo(load_settings(), students=students, seed=seed, once=once)
 
 
-@app.command()
+@app.command(help=_BATCH_HELP)
 def batch(
     mode: Annotated[
         str | None, typer.Option(help="Whom to select: STUDENT_CONTACTS, STUDENTS, CENSUS_STAFF or another.")
@@ -122,12 +131,12 @@ def batch(
         typer.Option(metavar="FILE", dir_okay=False, help="Write who was kept out, and why, as CSV."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run with its numbers as JSON.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not show a plan first and ask.")] = False,
     url: Annotated[str, typer.Option(envvar=_URL, help="The server.")] = "http://127.0.0.1:8000",
     token: Annotated[
         str, typer.Option(envvar=_TOKEN, show_default=False, help="An administrator's token.")
     ] = "",
 ) -> None:
-    """Set preferences for a whole population on a running server, watch the run, and print what came of it."""
     if not token:
         raise ConfigurationError(f"There is no token. Give one as --token, or set it as {_TOKEN}.")
     order = batch_order.Order(
@@ -137,9 +146,11 @@ def batch(
     )  # fmt: skip
     acts = {"applyBatch": apply, "cancelBatch": cancel, "revertBatch": revert, None: watch}
     what = batch_order.understand(order, acts)
-    work = batch_order.carry_out(what, url=url, token=token, exclusions=exclusions, as_json=as_json)
+    ask = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        good = common.run(work)
+        good = batch_order.carry_out(
+            what, url=url, token=token, exclusions=exclusions, as_json=as_json, ask=ask
+        )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not good:
@@ -175,7 +186,7 @@ def token(
     ] = timedelta(hours=1),
 ) -> None:
     """Print a token alone, signed with GQL_SERVER_SIGNING_KEY."""
-    tokens = server.tokens(load_settings())
+    tokens = Tokens.of(load_settings())
     common.say(tokens.issue(district, role, person, expires))
 
 
@@ -190,11 +201,10 @@ def export_schema() -> None:
 @app.command()
 def settings() -> None:
     """List every setting with its value; secrets are masked."""
-    table = Table(Column("Variable", no_wrap=True), "Value", "What it is", box=None, pad_edge=False)
     for setting in describe(load_settings()):
         style = "dim" if setting.is_default else "bold"
-        table.add_row(setting.variable, escape(setting.value), escape(setting.description), style=style)
-    common.stdout.print(table)
+        common.stdout.print(Text(f"{setting.variable} = {setting.value}"), style=style, soft_wrap=True)
+        common.stdout.print(Padding(Text(setting.description), (0, 0, 0, 4), expand=False), style=style)
     for name in sorted(set(unknown_variables(environ)) - {_URL, _TOKEN}):
         common.complain(f"There is no setting {name}. Is it misspelt?")
 
@@ -204,7 +214,8 @@ def plugins() -> None:
     """List the plug-ins with their hooks, in the order in which they are asked."""
     from gql_server.app import make_host
 
-    table = Table("Name", "Version", "Distribution", "Enabled", "Hooks", box=None, pad_edge=False)
+    headings = ("Name", "Version", "Distribution", "Enabled", "Hooks")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for plugin in make_host(load_settings()).plugins:
         enabled = "yes" if plugin.enabled else "no"
         where = plugin.distribution or "-"

@@ -5,17 +5,19 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import orjson
+import typer
 from rich.progress import Progress
 
 from gql_server.api.client import GraphQLClient, Json
-from gql_server.cli import batch, common
+from gql_server.cli import batch, batch_report, common
 from gql_server.domain.batch import Setting
 from gql_server.domain.channels import ContactPointKind
 from gql_server.errors import ConfigurationError, Rejected, UserError
@@ -41,11 +43,10 @@ _COLUMNS = (
     "person_id", "person_source_id", "first_name", "last_name", "household_id", "household_name",
     "contact_point", "reason", "rule", "because",
 )  # fmt: skip
-_CHANGED = {
-    "PLANNED": "Preferences that would be updated",
-    "DONE": "Preferences updated",
-    "REVERTED": "Preferences updated, and reverted since",
-}
+
+
+Server = Callable[[], GraphQLClient]
+"""Makes a client of the server. Called where a loop runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Order:
     filter: str | None = None
     dry_run: bool = False
     keep_chosen: bool = False
+
+    @property
+    def good(self) -> frozenset[str]:
+        """The end state that means success."""
+        return frozenset({"PLANNED" if self.dry_run else "DONE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +119,81 @@ def endpoint(url: str) -> str:
     return bare if bare.endswith("/graphql") else f"{bare}/graphql"
 
 
-async def carry_out(
-    what: Order | Act, *, url: str, token: str, exclusions: Path | None, as_json: bool
+def carry_out(
+    what: Order | Act, *, url: str, token: str, exclusions: Path | None, as_json: bool, ask: bool
 ) -> bool:
     """Do what was ordered and print what came of it; return whether it came to its good end.
 
-    Raises Rejected, Unavailable, ConfigurationError.
+    `ask`: what would set preferences is planned first, and applied, as it was shown, if the answer is yes.
+    Raises Rejected, Unavailable, ConfigurationError; and Exit where the answer is no.
     """
-    async with GraphQLClient(endpoint(url), token) as client:
-        with _written(exclusions) as file:
-            run = await _begin(client, what)
-            try:
-                run = await batch.follow(client, run)
-            except BaseException:  # Ctrl+C, or a server that has gone for good
-                _say_goodbye(run["id"])
-                raise
-            _report(run, as_json)
-            if file is not None:
-                await _write_exclusions(client, run, file)
+    server = partial(GraphQLClient, endpoint(url), token)
+    with _written(exclusions) as file:
+        agreed = _decide(server, what) if ask else what
+        run = common.run(_work(server, agreed, file, as_json))
     if exclusions is not None and not as_json:
         common.say(f"Who was kept out of what, and why: {exclusions}")
-    good = what.good if isinstance(what, Act) else {"PLANNED" if what.dry_run else "DONE"}
-    return run["status"] in good
+    return run["status"] in what.good
+
+
+def _decide(server: Server, what: Order | Act) -> Order | Act:
+    """Show a plan of what would set preferences, ask, and return what is to be done. Raises Exit for a no."""
+    ordered = isinstance(what, Order)
+    if what.dry_run if isinstance(what, Order) else what.mutation != "applyBatch":
+        return what
+    plan = common.run(_plan(server, what))
+    if plan["status"] != "PLANNED":
+        return Act(plan["id"], None) if ordered else what
+    batch_report.show(plan)
+    if _agreed(f"\nUpdate {batch_report.updated(plan):,} preferences?"):
+        return Act(plan["id"], "applyBatch")
+    if ordered:
+        common.run(_cancel(server, plan["id"]))
+        common.say(f"{plan['id']}: CANCELLED. Nothing was updated.")
+    else:
+        common.say(f"Nothing was updated. {plan['id']} is still PLANNED.")
+    raise typer.Exit(1)
+
+
+def _agreed(question: str) -> bool:
+    """Return the answer to a question; Ctrl+C and the end of input mean no."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        common.say("")
+        return False
+
+
+async def _plan(server: Server, what: Order | Act) -> Json:
+    """Return the plan of an order, or that which an act is to apply."""
+    async with server() as client:
+        if isinstance(what, Act):
+            return await batch.find_run(client, what.run_id)
+        return await _followed(client, replace(what, dry_run=True))
+
+
+async def _cancel(server: Server, run_id: str) -> None:
+    async with server() as client:
+        await batch.act(client, "cancelBatch", run_id)
+
+
+async def _work(server: Server, what: Order | Act, file: TextIO | None, as_json: bool) -> Json:
+    async with server() as client:
+        run = await _followed(client, what)
+        _report(run, as_json)
+        if file is not None:
+            await _write_exclusions(client, run, file)
+        return run
+
+
+async def _followed(client: GraphQLClient, what: Order | Act) -> Json:
+    """Do what was ordered and return the run when it has ended or is PLANNED."""
+    run = await _begin(client, what)
+    try:
+        return await batch.follow(client, run)
+    except BaseException:  # Ctrl+C, or a server that has gone for good
+        _say_goodbye(run["id"])
+        raise
 
 
 async def _begin(client: GraphQLClient, what: Order | Act) -> Json:
@@ -188,19 +247,13 @@ def _chosen(what: str, wanted: str, choices: Iterable[Json]) -> str:
 
 def _report(run: Json, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(f"{orjson.dumps(run, option=orjson.OPT_INDENT_2).decode()}\n")
         for error in run["errors"]:
             common.complain(error)
+        sys.stdout.write(f"{orjson.dumps(run, option=orjson.OPT_INDENT_2).decode()}\n")
         return
     status = run["status"]
-    changed = (
-        "Preferences put back" if run["reverts"] else _CHANGED.get(status, f"{status}. Preferences updated")
-    )
-    batch.show(run, changed)
-    common.say("")
-    for line in batch.notes(run):
-        common.say(line)
-    common.say(f"{run['id']}: {status}")
+    batch_report.show(run)
+    common.say(f"\n{run['id']}: {status}")
     if status == "PLANNED":
         common.say(f"Nothing is written yet. Apply it with: gql-server batch --apply {run['id']}")
     elif status == "DONE" and not run["reverts"]:
@@ -238,7 +291,7 @@ async def _write_exclusions(client: GraphQLClient, run: Json, file: TextIO) -> N
     """Write all exclusions of a run as CSV, a line each."""
     rows = csv.writer(file)
     rows.writerow(_COLUMNS)
-    total = sum(cell["excluded"] or 0 for cell in run["results"])
+    total = sum(rule["excluded"] for rule in run["excludedByRule"])
     with Progress(console=common.stderr, transient=True, disable=not common.stderr.is_terminal) as progress:
         task = progress.add_task("Exclusions", total=total or None)
         after: str | None = None

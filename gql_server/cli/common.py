@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.text import Text
 
 from gql_server.db.embedded import embedded_postgres
 from gql_server.settings import Settings
@@ -28,6 +29,11 @@ def complain(message: str) -> None:
 def say(message: str) -> None:
     """Print a line for people, whole, however wide the terminal is."""
     stdout.print(message, markup=False, soft_wrap=True)
+
+
+def tell(words: str) -> None:
+    """Print sentences for people, broken between words where the terminal ends."""
+    stdout.print(Text(words))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gql_server.api.auth import Tokens
-from gql_server.cli import batch, common, server
+from gql_server.cli import batch, common
 from gql_server.db.embedded import create_database, embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.pool import connect
@@ -53,7 +53,7 @@ def run_demo(settings: Settings, *, students: int, seed: int, once: bool) -> Non
 async def _demo(settings: Settings, server_dsn: str, *, students: int, seed: int, once: bool) -> None:
     from gql_server.app import serve
 
-    tokens = server.tokens(settings)
+    tokens = Tokens.of(settings)
     dsn = await create_database(server_dsn, DISTRICT)
     people = await _sample(settings, dsn, students, seed)
     if once:
@@ -75,7 +75,7 @@ async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> Sam
                 progress=lambda words: status.update(f"Making a sample district: {words}"),
             )  # fmt: skip
     rows = people.counts
-    common.say(
+    common.tell(
         f"A sample district: {students:,} students, {rows['person']:,} people,"
         f" {rows['household']:,} households, {rows['change']:,} preference rows (seed {seed})."
     )

@@ -6,24 +6,20 @@ from rich.table import Table
 
 from gql_server.api.auth import Tokens
 from gql_server.cli import common
-from gql_server.db.migrations import migrate
+from gql_server.db.migrations import migrate, patiently
 from gql_server.db.pool import connect
+from gql_server.db.protocols import Connection
 from gql_server.hooks.host import PluginHost
 from gql_server.services.districts import register_reasons
 from gql_server.services.imports.report import ImportReport
 from gql_server.settings import Settings
 
 
-def tokens(settings: Settings) -> Tokens:
-    """Return what signs tokens. Raises ConfigurationError for no signing key, or a short one."""
-    return Tokens(settings.signing_key.get_secret_value() if settings.signing_key else "")
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; apply nothing. Raises ConfigurationError where something is missing."""
     from gql_server import app
 
-    tokens(settings)  # before a database is started
+    Tokens.of(settings)  # before a database is started
     with common.database(settings) as dsn:
         common.run(app.serve(settings, dsn, ready=lambda url: common.say(f"Serving on {url}/graphql")))
 
@@ -34,7 +30,7 @@ def migrate_database(settings: Settings) -> None:
 
     host = make_host(settings)
     with common.database(settings) as dsn:
-        applied, reasons = common.run(_migrate(dsn, host))
+        applied, reasons = common.run(_migrate(dsn, host, settings.migrate_lock_timeout))
     for name in applied:
         common.say(f"Applied {name}.")
     if not applied:
@@ -45,11 +41,14 @@ def migrate_database(settings: Settings) -> None:
         common.say("Every district has the reasons of all loaded plug-ins.")
 
 
-async def _migrate(dsn: str, host: PluginHost) -> tuple[list[str], int]:
+async def _migrate(dsn: str, host: PluginHost, lock_timeout: float) -> tuple[list[str], int]:
     async with connect(dsn) as conn:
-        applied = await migrate(conn)
-        async with conn.transaction():
-            return applied, await register_reasons(conn, host.reasons)
+        applied = await migrate(conn, lock_timeout=lock_timeout, tell=common.say)
+
+        async def register(conn: Connection) -> int:
+            return await register_reasons(conn, host.reasons)
+
+        return applied, await patiently(conn, register, lock_timeout=lock_timeout, tell=common.say)
 
 
 def import_edfi(settings: Settings, folder: Path, *, code: str, messenger: str, time_zone: str) -> None:
@@ -68,7 +67,7 @@ async def _import_edfi(
 
     host = make_host(settings)
     async with connect(dsn) as conn:
-        await check_ready(conn, host)
+        await check_ready(conn)
         return await import_folder(conn, host, folder, code=code, messenger=messenger, time_zone=time_zone)
 
 

@@ -39,3 +39,9 @@ async def _payloads(conn: Connection, heard: asyncio.Queue[str | None]) -> Async
         if payload is None:
             return
         yield payload
+
+
+async def silence() -> AsyncIterator[str]:
+    """Give payloads of which none ever comes, as where nothing can be heard."""
+    await asyncio.Event().wait()
+    yield ""  # never reached

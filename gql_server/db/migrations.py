@@ -3,15 +3,22 @@
 A runner of our own: the kept libraries need a second driver.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
 
+from gql_server.db.problems import is_lock_timeout
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
-from gql_server.errors import ConfigurationError
+from gql_server.errors import Busy, ConfigurationError
+
+T = TypeVar("T")
 
 _LOCK = 0x67716C73  # "gqls": any fixed number that no other program is likely to lock
+_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +31,29 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def migrations() -> list[Migration]:
+@cache
+def migrations() -> Sequence[Migration]:
     """Return all migrations in order."""
     files = sorted((resource_folder("sql") / "migrations").glob("*.sql"))
-    return [Migration(file.stem, file.read_text(encoding="utf-8")) for file in files]
+    return tuple(Migration(file.stem, file.read_text(encoding="utf-8")) for file in files)
 
 
 async def pending(conn: Connection) -> Sequence[Migration]:
-    """Return the migrations that the database lacks. Raises ConfigurationError where an applied one has changed."""
+    """Return the migrations that the database lacks.
+
+    Raises ConfigurationError where an applied one has changed, or is of a newer version than this.
+    """
     if await conn.fetchval("select to_regclass('migration')") is None:
         return migrations()
     applied = {
         row["name"]: row["checksum"] for row in await conn.fetch("select name, checksum from migration")
     }
+    known = {migration.name for migration in migrations()}
+    if newer := sorted(applied.keys() - known):
+        raise ConfigurationError(
+            f"The database was migrated by a newer version of gql-server: {', '.join(newer)} is not known to this one. "
+            "Install that version or a later one."
+        )
     for migration in migrations():
         if applied.get(migration.name, migration.checksum) != migration.checksum:
             raise ConfigurationError(
@@ -46,19 +63,59 @@ async def pending(conn: Connection) -> Sequence[Migration]:
     return [migration for migration in migrations() if migration.name not in applied]
 
 
-async def migrate(conn: Connection) -> list[str]:
-    """Apply what is pending and return the names. Two that run at once wait for each other."""
+async def migrate(
+    conn: Connection, *, lock_timeout: float = 2, tell: Callable[[str], None] = lambda words: None
+) -> list[str]:
+    """Apply what is pending, all of it or nothing, and return the names; where nothing is, only read.
+
+    Two that run at once wait for each other. Locks are waited for as `patiently` says. Raises ConfigurationError, Busy.
+    """
+    if not await pending(conn):
+        return []
+    return await patiently(conn, _apply, lock_timeout=lock_timeout, tell=tell)
+
+
+async def patiently(
+    conn: Connection,
+    work: Callable[[Connection], Awaitable[T]],
+    *,
+    lock_timeout: float,
+    tell: Callable[[str], None],
+) -> T:
+    """Do some work in a transaction that waits for each lock `lock_timeout` seconds at most, and return its result.
+
+    Who waits for a lock on a table makes everybody wait who comes later. So after that time others are let pass
+    for as long, and all is tried again, ten times in all, with a line to `tell` each time. Raises Busy after that.
+    """
+    for number in range(1, _TRIES + 1):
+        try:
+            async with conn.transaction():
+                await conn.execute(f"set local lock_timeout = {max(1, int(lock_timeout * 1000))}")
+                return await work(conn)
+        except Exception as error:
+            if not is_lock_timeout(error):
+                raise
+        if number < _TRIES:
+            tell(f"Another transaction holds a lock that is needed. Trying again ({number + 1} of {_TRIES}).")
+            await asyncio.sleep(lock_timeout)
+    raise Busy(
+        f"Another transaction held a lock that is needed, {_TRIES} times in a row. Nothing was changed."
+        " End it (pg_stat_activity shows it), or try when less is going on."
+    )
+
+
+async def _apply(conn: Connection) -> list[str]:
     done = []
-    async with conn.transaction():
-        await conn.execute("select pg_advisory_xact_lock($1)", _LOCK)
+    await conn.execute("select pg_advisory_xact_lock($1)", _LOCK)
+    if await conn.fetchval("select to_regclass('migration')") is None:
         await conn.execute(
-            "create table if not exists migration"
+            "create table migration"
             " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
         )
-        for migration in await pending(conn):
-            await conn.execute(migration.sql)
-            await conn.execute(
-                "insert into migration (name, checksum) values ($1, $2)", migration.name, migration.checksum
-            )
-            done.append(migration.name)
+    for migration in await pending(conn):
+        await conn.execute(migration.sql)
+        await conn.execute(
+            "insert into migration (name, checksum) values ($1, $2)", migration.name, migration.checksum
+        )
+        done.append(migration.name)
     return done

@@ -1,82 +1,127 @@
 """The connection pool."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import asyncpg
+import structlog
 
-from gql_server.db.listen import listening
+from gql_server.db.connections import Dialer, LeanConnection, Unnamed, cut, decode_json_as_bytes, end
+from gql_server.db.faults import FAULTS, LOST, ends_session, translated
+from gql_server.db.listen import listening, silence
 from gql_server.db.protocols import Connection
-from gql_server.errors import Unavailable
+from gql_server.db.shares import WriteShares
+from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
-_LOST = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
+_log = structlog.get_logger(__name__)
+_UNREACHABLE = "The database cannot be reached now. Try again."
+_ALWAYS = {"jit": "off"}  # compiling a short statement costs more than it saves
+_ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
+_UNUSABLE = (
+    "GQL_SERVER_DATABASE_URL cannot be used. Look at its host, port and the options after the question mark."
 )
 
 
-class _LeanConnection(asyncpg.Connection):
-    """A connection that is not reset at release, which saves a round trip a request.
-
-    Therefore nothing may leave session state behind: settings are `set local`, temporary tables `on commit drop`.
-    """
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 class Pool:
-    """A `Database` on an asyncpg pool."""
+    """A `Database` on an asyncpg pool. See `open_pool`."""
 
-    def __init__(self, dsn: str, pool: "asyncpg.Pool[Any]", acquire_timeout: float) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        pool: "asyncpg.Pool[Any]",
+        dialer: Dialer,
+        *,
+        acquire_timeout: float,
+        max_prepared_bytes: int,
+    ) -> None:
         self._dsn = dsn
         self._pool = pool
+        self._dialer = dialer
         self._acquire_timeout = acquire_timeout
+        self._max_prepared_bytes = max_prepared_bytes
+        self._shares = WriteShares(pool.get_max_size(), acquire_timeout)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether connections go through a pooler that hands them on after each transaction."""
+        return self._dialer.pooled
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Give a connection for the length of the block. Raises Unavailable where none can be had."""
-        try:
-            conn = await self._pool.acquire(timeout=self._acquire_timeout)
-        except (TimeoutError, *_LOST) as error:
-            raise Unavailable("The database cannot be reached now. Try again.") from error
+        """Give a connection for the length of the block, for reads.
+
+        Raises Unavailable where none can be had, Busy where all are in use for too long; and what errors of the
+        database inside the block are translated to, with themselves as the cause: see db/faults.
+        """
+        conn = await self._take()
         try:
             yield cast(Connection, conn)
-        except _LOST as error:
+        except AnswerMismatch as error:
+            _log.critical("answer_mismatch", error=str(error), pooler=self.pooled)
+            cut(conn)
+            raise
+        except FAULTS as error:
+            if ends_session(error):
+                _log.critical("statement_of_another_session", error=type(error).__name__, pooler=self.pooled)
+                cut(conn)
             task = asyncio.current_task()
-            if task is not None and task.cancelling():  # what fails in its clean-up must not hide that
+            if isinstance(error, LOST) and task is not None and task.cancelling():
+                # What fails in the clean-up of a cancelled task must not hide that.
                 raise asyncio.CancelledError from error
-            raise Unavailable("The connection to the database was lost. Try again.") from error
+            told = translated(error)
+            if told is None:
+                raise
+            raise told from error
         finally:
-            await self._pool.release(conn)
+            await self._give_back(conn)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with self.acquire() as conn, conn.transaction():
+    async def transaction(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+        """Give a connection inside a transaction, for writes; committed at the end, rolled back on an error.
+
+        Writes have a share of the connections, and those of one district a part of that: see db/shares. None is for
+        the server's own work. Raises what `acquire` raises, and Busy where no place is free for too long.
+        """
+        async with self._shares.place(district_id), self.acquire() as conn, conn.transaction():
             yield conn
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
         """Give the payloads that are notified on a channel from now on, until the connection is lost.
 
-        It is one of its own, outside the pool. Through a pooler that hands connections on after each transaction
-        nothing is heard. Raises Unavailable.
+        It is one of its own, outside the pool. Through a pooler nothing is heard, and nothing is ever given: whoever
+        listens must look from time to time anyway. Raises Unavailable.
         """
-        async with connect(self._dsn) as conn, listening(conn, channel) as payloads:
-            yield payloads
+        if not self.pooled:
+            async with connect(self._dsn) as conn:
+                if not cast(LeanConnection, conn).pooled:
+                    async with listening(conn, channel) as payloads:
+                        yield payloads
+                    return
+        yield silence()
 
     async def close(self) -> None:
         await self._pool.close()
 
+    async def _take(self) -> Any:
+        try:
+            return await self._pool.acquire(timeout=self._acquire_timeout)
+        except TimeoutError as error:
+            full = self._pool.get_size() == self._pool.get_max_size() and not self._pool.get_idle_size()
+            raise (Busy(_ALL_IN_USE) if full else Unavailable(_UNREACHABLE)) from error
+        except LOST as error:
+            raise Unavailable(_UNREACHABLE) from error
+        except asyncpg.PostgresError as error:
+            raise translated(error) or Unavailable(_UNREACHABLE) from error
 
-async def _prepare(conn: Any) -> None:
-    # A compiled read's answer goes to the client as the bytes that PostgreSQL sent.
-    await conn.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    async def _give_back(self, conn: Any) -> None:
+        try:
+            if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is gone by now
+                await end(conn)  # PostgreSQL keeps memory for each statement until its process ends
+        finally:
+            await self._pool.release(conn)
 
 
 async def open_pool(
@@ -86,41 +131,65 @@ async def open_pool(
     max_size: int = 10,
     acquire_timeout: float = 10,
     statement_timeout: float = 60,
+    lock_timeout: float = 5,
+    unnamed_statements: Unnamed = "auto",
+    max_prepared_bytes: int = 4_000_000,
     application_name: str = "gql-server",
 ) -> Pool:
-    """Connect to PostgreSQL. Times are in seconds. Raises Unavailable where the server does not answer."""
-    try:
+    """Connect to PostgreSQL. Times are in seconds. Raises Unavailable where the server does not answer.
+
+    `lock_timeout`: how long a statement waits for a lock. `unnamed_statements`: see db/connections.
+    `max_prepared_bytes`: after how much SQL prepared on it a connection is replaced.
+    """
+    dialer = Dialer(
+        {
+            "statement_timeout": _milliseconds(statement_timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(statement_timeout),
+            "lock_timeout": _milliseconds(lock_timeout),
+            **_ALWAYS,
+        },
+        unnamed=unnamed_statements,
+        begin_timeout=acquire_timeout,
+        application_name=application_name,
+        logs=True,
+        init=decode_json_as_bytes,
+    )
+    with _reaching():
         pool = await asyncpg.create_pool(
             dsn,
             min_size=min_size,
             max_size=max_size,
-            connection_class=_LeanConnection,
-            init=_prepare,
+            connect=cast(Any, dialer),
+            connection_class=LeanConnection,
             command_timeout=None,
-            statement_cache_size=200,
-            max_cacheable_statement_size=256
-            * 1024,  # a deep read is a long text; the driver's default is 15 KiB
-            server_settings={
-                "application_name": application_name,
-                "statement_timeout": str(int(statement_timeout * 1000)),
-                "idle_in_transaction_session_timeout": str(int(statement_timeout * 1000)),
-                "jit": "off",  # compiling a short statement costs more than it saves
-            },
         )
-    except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
-        raise Unavailable(f"The database cannot be reached: {error}") from error
     assert pool is not None
-    return Pool(dsn, pool, acquire_timeout)
+    return Pool(dsn, pool, dialer, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
 
 
 @asynccontextmanager
-async def connect(dsn: str) -> AsyncIterator[Connection]:
-    """Give one connection without a pool and without timeouts, for commands. Raises Unavailable."""
-    try:
-        conn = await asyncpg.connect(dsn, server_settings={"jit": "off"})
-    except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
-        raise Unavailable(f"The database cannot be reached: {error}") from error
+async def connect(dsn: str, *, unnamed_statements: Unnamed = "auto") -> AsyncIterator[Connection]:
+    """Give one connection without a pool and without timeouts, for commands.
+
+    Raises Unavailable, ConfigurationError.
+    """
+    with _reaching():
+        conn = await Dialer(_ALWAYS, unnamed=unnamed_statements)(dsn)
     try:
         yield cast(Connection, conn)
     finally:
         await conn.close()
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:  # of the driver, about the address; its words may hold parts of it
+        raise ConfigurationError(_UNUSABLE) from None
+    except FAULTS as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(seconds * 1000)))

@@ -47,9 +47,21 @@ class Connection(Protocol):
 class Database(Protocol):
     """Where connections come from."""
 
-    def acquire(self) -> AbstractAsyncContextManager[Connection]: ...
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Give a connection inside a READ COMMITTED transaction; committed at the end, rolled back on an error."""
+    @property
+    def pooled(self) -> bool:
+        """Whether connections go through a pooler that hands them on after each transaction."""
+        ...
+
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection for reads. Raises Unavailable, Busy and TimedOut."""
+        ...
+
+    def transaction(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection inside a READ COMMITTED transaction; committed at the end, rolled back on an error.
+
+        For writes: they, and those of one district, have a share of the connections. None: the server's own work.
+        Raises Unavailable, Busy and TimedOut.
+        """
         ...
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.limits import MAX_CELLS, list_excess
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
@@ -48,21 +49,17 @@ class ChannelMasks:
 def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
     """Return the distinct ON and OFF cells and what is wrong with the list.
 
-    Errors: UNKNOWN_REASON, CONFLICTING_CELLS (D13), NO_CELLS.
+    Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS, TOO_MANY_CELLS.
     """
+    if excess := list_excess("cells", cells, MAX_CELLS):
+        return [], [UserError("TOO_MANY_CELLS", excess, ("cells",))]
     errors: list[UserError] = []
     settings: dict[tuple[ContactPointKind, str], Setting] = {}
     for index, cell in enumerate(cells):
         path = ("cells", str(index))
         key = (cell.contact_point, cell.reason)
         if cell.reason not in bits:
-            errors.append(
-                UserError(
-                    "UNKNOWN_REASON",
-                    f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}.",
-                    (*path, "reason"),
-                )
-            )
+            errors.append(bits.unknown(cell.reason, (*path, "reason")))
         elif settings.setdefault(key, cell.set) is not cell.set:
             errors.append(
                 UserError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gql_server.domain.batch import ChannelMasks
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, Channel, ContactPointKind, Method
+from gql_server.domain.limits import MAX_CELLS, list_excess
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
@@ -24,13 +25,17 @@ class PreferenceCell:
 
 
 def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household: bool) -> list[UserError]:
-    """Return what is wrong with the cells: NO_CELLS, UNKNOWN_REASON, INVALID_CHANNEL, CONFLICTING_CELLS.
+    """Return what is wrong with the cells.
+
+    Errors: NO_CELLS, TOO_MANY_CELLS, UNKNOWN_REASON, REASON_NOT_SET_UP, INVALID_CHANNEL, CONFLICTING_CELLS.
 
     A household has only its phone, a person has all but that (D5); phones are reached by VOICE and TEXT,
     emails by EMAIL (D2).
     """
     if not cells:
         return [UserError("NO_CELLS", "No preference is named. Name at least one.", ("cells",))]
+    if excess := list_excess("cells", cells, MAX_CELLS):
+        return [UserError("TOO_MANY_CELLS", excess, ("cells",))]
     channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
     errors: list[UserError] = []
     seen: dict[tuple[Channel, str], bool] = {}
@@ -41,8 +46,7 @@ def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household:
             words = f"{cell.contact_point} by {cell.method} cannot be set here. Use one of {names}."
             errors.append(UserError("INVALID_CHANNEL", words, path))
         if cell.reason not in bits:
-            words = f"There is no contact reason {cell.reason[:40]!r}. Use one of {', '.join(bits)}."
-            errors.append(UserError("UNKNOWN_REASON", words, (*path, "reason")))
+            errors.append(bits.unknown(cell.reason, (*path, "reason")))
         if seen.setdefault((cell.channel, cell.reason), cell.on) is not cell.on:
             name = f"{cell.contact_point} by {cell.method} × {cell.reason}"
             words = f"{name} is named both on and off. Name it once."

@@ -60,6 +60,43 @@ def slots(text: str) -> list[str]:
     return list(dict.fromkeys(m["slot"] for m in _TOKEN.finditer(text) if m["slot"]))
 
 
+def bare(text: str) -> str:
+    """Return a text with its literals, quoted names and comments blanked: what is left is SQL alone."""
+    return _TOKEN.sub(lambda m: m[0] if m["param"] or m["slot"] or m[0] == "::" else " " * len(m[0]), text)
+
+
+def place_in(fragment: str, whole: str, position: int) -> tuple[int, int] | None:
+    """Return the line and column, from 1, of a character of a statement in the fragment that it was made from.
+
+    `whole` is the text that PostgreSQL got, in which the fragment's parameters are numbers; `position`, from 1, is
+    where it found an error. None where that is outside of the fragment.
+    """
+    pieces = _pieces(fragment)
+    pattern = "".join(r"(\$\d+)" if named else f"({re.escape(piece)})" for piece, named in pieces)
+    found = re.search(pattern, whole)
+    if found is None:
+        return None
+    begin = 0
+    for number, (piece, named) in enumerate(pieces, start=1):
+        first, end = found.span(number)
+        if first < position <= end:
+            at = begin if named else begin + position - 1 - first
+            before = fragment[:at]
+            return before.count("\n") + 1, at - before.rfind("\n")
+        begin += len(piece)
+    return None
+
+
+def _pieces(text: str) -> list[tuple[str, bool]]:
+    """Return the text in pieces, and of each whether it is a parameter."""
+    pieces, at = [], 0
+    for token in _TOKEN.finditer(text):
+        if token["param"]:
+            pieces += [(text[at : token.start()], False), (token[0], True)]
+            at = token.end()
+    return [*pieces, (text[at:], False)]
+
+
 Numbered: TypeAlias = tuple[str, tuple[str, ...]]
 """A text with `$1`, `$2`, ... and the names of its parameters in that order."""
 

@@ -1,12 +1,14 @@
 """Whether the values that plug-ins give hold what they promise: what is wrong with one, or None."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gql_server.domain.batch import FilterKind, Setting
 from gql_server.domain.ids import IdKind
-from gql_server.domain.sql import AMBIENT, Sql, parameters, slots
+from gql_server.domain.sql import AMBIENT, Sql, bare, parameters, slots
 from gql_server.hooks.types import BatchMode, ContactReason, FieldType, FilterField, Population, Rule
 
 MAX_REASONS = 62
@@ -15,6 +17,12 @@ MAX_REASONS = 62
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _FIELD = re.compile(r"[a-z][A-Za-z0-9]{0,39}")
+_WRITES = re.compile(
+    r"\b(insert\s+into|update\s+(only\s+)?[\w.]+\s+(as\s+)?(\w+\s+)?set|delete\s+from|merge\s+into|truncate"
+    r"|for\s+(no\s+key\s+)?update|for\s+(key\s+)?share)\b",
+    re.IGNORECASE,
+)
+_SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
 def problem(value: object) -> str | None:
@@ -34,7 +42,40 @@ def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
         return f"SQL without a value for :{missing[0]}"
     if taken := AMBIENT & sql.args.keys():
         return f"SQL that sets :{min(taken)}, which is the host's to give"
+    return _shape_problem(sql.text)
+
+
+@lru_cache(maxsize=256)
+def _shape_problem(text: str) -> str | None:
+    """Return why a text cannot be part of a statement of the server's that only reads, as far as can be seen."""
+    code = bare(text)
+    if ";" in code:
+        return "SQL with a `;`: give one statement, without it"
+    if writes := _WRITES.search(code):
+        return f"SQL that writes or locks ({' '.join(writes[0].lower().split())}): it may only read"
+    depth = 0
+    for sign in re.findall(r"[()]", code):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            break
+    if depth != 0:
+        return "SQL whose brackets do not match"
+    if _ends_in_comment(text):
+        return "SQL that ends in a `--` comment, which would hide what follows: write it above, or as /* … */"
     return None
+
+
+def _ends_in_comment(text: str) -> bool:
+    """Return whether what is written behind a text would be part of a comment."""
+    return ";" not in bare(f"{text};")
+
+
+def select_problem(sql: object) -> str | None:
+    """Return what is wrong with a SELECT from a plug-in."""
+    if wrong := sql_problem(sql):
+        return wrong
+    assert isinstance(sql, Sql)
+    return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
 
 
 def _reason(reason: ContactReason) -> str | None:
@@ -71,14 +112,36 @@ def _rule(rule: Rule) -> str | None:
         return f"the rule {rule.name!r}, whose `settings` must be a frozenset of ON, OFF or both"
     if rule.bars is not None and len(rule.settings) != 2:
         return f"the rule {rule.name!r}, which bars whole channels: its `settings` must be ON and OFF"
+    wrong = _rule_reasons(rule) or _rule_way(rule)
+    return wrong and f"the rule {rule.name!r}{wrong}"
+
+
+def _rule_reasons(rule: Rule) -> str | None:
+    if rule.reasons is None:
+        return None
+    if rule.predicate is None:
+        return ", whose `reasons` only `Rule.where` takes: a SELECT gives them itself"
+    if not rule.reasons:
+        return ", which is for no reason at all: leave `reasons` out to mean all"
+    return None
+
+
+def _rule_way(rule: Rule) -> str | None:
+    """Return what is wrong with how the rule is written."""
     if rule.check is not None:
-        return None if callable(rule.check) else f"the rule {rule.name!r}, whose `check` cannot be called"
-    wrong = sql_problem(ways[0])
-    return wrong and f"the rule {rule.name!r} with {wrong}"
+        if not callable(rule.check):
+            return ", whose `check` cannot be called"
+        plain = inspect.isfunction(rule.check) and not inspect.iscoroutinefunction(rule.check)
+        return ", whose `check` is a plain function: write `async def`" if plain else None
+    if rule.denies is None or rule.predicate is not None:
+        wrong = sql_problem(rule.bars or rule.predicate)
+    else:
+        wrong = select_problem(rule.denies)
+    return wrong and f" with {wrong}"
 
 
 def _population(population: Population) -> str | None:
-    wrong = sql_problem(population.sql)
+    wrong = select_problem(population.sql)
     return wrong and f"a population with {wrong}"
 
 

@@ -1,7 +1,9 @@
 """Loads and validates plug-ins, and calls their hooks. Fails closed: a plug-in at fault stops the start."""
 
+import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import pluggy
 from gql_server.domain.batch import FilterKind
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
+from gql_server.hooks.aside import HOOK_SECONDS, Aside, Turn
 from gql_server.hooks.checks import MAX_REASONS, problem
 from gql_server.hooks.find import Found, find_plugins
 from gql_server.hooks.types import (
@@ -27,6 +30,8 @@ from gql_server.hooks.types import (
 )
 
 T = TypeVar("T")
+LISTENERS = frozenset({"run_finished", "preferences_changed"})
+"""The hooks that are told something. They alone may be coroutines."""
 _HOOKS = frozenset(name for name, value in vars(spec).items() if hasattr(value, f"{spec.PROJECT}_spec"))
 
 
@@ -76,6 +81,8 @@ class PluginHost:
 
     Hooks are called plug-in by plug-in, in the order in which `gql-server plugins` lists them: folder by
     folder, the built-in one first, then installed distributions, by name within each.
+
+    The methods call them in place, and wait. A server asks and tells `aside`, which does so in threads.
     """
 
     def __init__(
@@ -83,14 +90,17 @@ class PluginHost:
         folders: Iterable[Path],
         disabled: Iterable[str] = (),
         given: Mapping[str, object] | None = None,
+        hook_seconds: float = HOOK_SECONDS,
     ) -> None:
         """Load the plug-ins of the folders, of installed distributions, and those given as objects by name.
 
-        A disabled plug-in is listed, but its code is not imported. Raises PluginError.
+        A disabled plug-in is listed, but its code is not imported. `hook_seconds`: see HOOK_SECONDS.
+        Raises PluginError.
         """
         self._manager = pluggy.PluginManager(spec.PROJECT)
         self._manager.add_hookspecs(spec)
         self._listed: list[LoadedPlugin] = []
+        self._hooks: dict[str, dict[str, pluggy.HookImpl]] = {hook: {} for hook in _HOOKS}
         off = set(disabled)
         objects = [
             Found(name, None, None, partial(_itself, plugin)) for name, plugin in (given or {}).items()
@@ -99,7 +109,7 @@ class PluginHost:
             self._register(found, enabled=found.name not in off)
         if unknown := off - {plugin.name for plugin in self._listed}:
             raise PluginError(min(unknown), "it is disabled in the settings, but there is no such plug-in.")
-        self._names = [plugin.name for plugin in self._listed if plugin.enabled]
+        self.aside = Aside(self, hook_seconds)
         self.reasons = self._reasons()
         self.modes = self._modes()
         self.fields = self._fields()
@@ -108,24 +118,43 @@ class PluginHost:
     def plugins(self) -> Sequence[LoadedPlugin]:
         return tuple(self._listed)
 
-    def rules(self, request: Request) -> list[OwnedRule]:
+    def rules(self, request: Request, turn: Turn | None = None) -> list[OwnedRule]:
         """Return the rules for a request, in the order of the plug-ins. Raises PluginError."""
         seen: set[str] = set()
+        known = {reason.code for reason in self.reasons}
         owned = []
-        for plugin, rule in self._collect("eligibility_rules", Rule, request=request):
+        for plugin, rule in self._collect("eligibility_rules", Rule, turn, request=request):
             stamped = OwnedRule(rule, plugin)
             _once(seen, stamped.full_name, plugin, "rule")
+            if unknown := (rule.reasons or frozenset()) - known:
+                words = f"the rule {rule.name!r} is for the reason {min(unknown)!r}, which no plug-in gives."
+                raise PluginError(plugin, f"{words} There are {', '.join(sorted(known)) or 'none'}.")
             owned.append(stamped)
         return owned
 
-    def population(self, mode: str, scope: Scope) -> Population:
+    def population(self, mode: str, scope: Scope, turn: Turn | None = None) -> Population:
         """Return the people of a mode that `modes` lists. Raises PluginError where its plug-in gives none."""
         plugin = self.modes[mode].plugin
-        result = self._call("select_population", plugin, mode=mode, scope=scope)
+        result = None
+        if plugin in self._hooks["select_population"]:
+            result = self._call("select_population", plugin, turn, mode=mode, scope=scope)
         if not isinstance(result, Population):
             raise PluginError(plugin, f"it lists the mode {mode!r} but gives no `Population` for it.")
         _hold(plugin, "select_population", result)
         return result
+
+    def that_implement(self, hook: str) -> Sequence[str]:
+        """Return the names of the plug-ins that implement a hook, in their order."""
+        return tuple(self._hooks[hook])
+
+    async def tell(self, plugin: str, hook: str, turn: Turn | None = None, /, **args: object) -> None:
+        """Tell one plug-in, whose listener may be a coroutine. Raises PluginError."""
+        result = self._call(hook, plugin, turn, **args)
+        if inspect.isawaitable(result):
+            try:
+                await result
+            except BaseException as error:
+                raise _failed(plugin, hook, error) from error
 
     def tell_run_finished(self, run: RunSummary) -> list[PluginError]:
         """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
@@ -151,44 +180,52 @@ class PluginHost:
             raise PluginError(found.name, f"a hook does not fit its specification: {error}") from error
         except (Exception, SystemExit) as error:
             raise PluginError(found.name, f"it cannot be loaded: {type(error).__name__}: {error}") from error
-        callers = self._manager.get_hookcallers(plugin) or []
-        for implementation in (impl for caller in callers for impl in caller.get_hookimpls()):
-            if implementation.plugin is plugin and (wrong := _misfit(implementation)):
-                raise PluginError(found.name, f"{implementation.function.__name__} {wrong}")
-        hooks = {caller.name for caller in callers}
+        hooks = set()
+        for caller in self._manager.get_hookcallers(plugin) or []:
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin is not plugin:
+                    continue
+                if wrong := _misfit(caller.name, implementation):
+                    raise PluginError(found.name, f"{implementation.function.__name__} {wrong}")
+                self._hooks[caller.name][found.name] = implementation
+                hooks.add(caller.name)
         if unmarked := [name for name in _HOOKS - hooks if inspect.isfunction(getattr(plugin, name, None))]:
             raise PluginError(found.name, f"{min(unmarked)} is not marked with `hookimpl`.")
         if not hooks:
             raise PluginError(found.name, "it implements no hook. Mark its functions with `hookimpl`.")
         return tuple(sorted(hooks))
 
-    def _call(self, hook: str, plugin: str, **args: object) -> Any:
-        """Call a hook of one plug-in, so that its result is known to be that plug-in's own."""
-        others = [p for name, p in self._manager.list_name_plugin() if name != plugin and p is not None]
+    def _call(self, hook: str, plugin: str, turn: Turn | None = None, **args: object) -> Any:
+        """Call a hook of one plug-in and return just what it gives. Raises PluginError."""
+        if turn is not None:
+            turn.of(plugin)
+        implementation = self._hooks[hook][plugin]
         try:
-            return self._manager.subset_hook_caller(hook, others)(**args)
-        except (Exception, SystemExit) as error:
-            raise PluginError(plugin, f"{hook} failed: {type(error).__name__}.") from error
+            return implementation.function(*(args[name] for name in implementation.argnames))
+        except BaseException as error:
+            raise _failed(plugin, hook, error) from error
 
-    def _collect(self, hook: str, kind: type[T], **args: object) -> list[tuple[str, T]]:
+    def _collect(
+        self, hook: str, kind: type[T], turn: Turn | None = None, **args: object
+    ) -> list[tuple[str, T]]:
         collected: list[tuple[str, T]] = []
-        for plugin in self._names:
-            for result in self._call(hook, plugin, **args):
-                for value in _listed(plugin, hook, result):
-                    if not isinstance(value, kind):
-                        words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
-                        raise PluginError(plugin, words)
-                    _hold(plugin, hook, value)
-                    collected.append((plugin, value))
+        for plugin in self._hooks[hook]:
+            for value in _listed(plugin, hook, self._call(hook, plugin, turn, **args)):
+                if not isinstance(value, kind):
+                    words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
+                    raise PluginError(plugin, words)
+                _hold(plugin, hook, value)
+                collected.append((plugin, value))
         return collected
 
     def _tell(self, hook: str, **args: object) -> list[PluginError]:
         failed = []
-        for plugin in self._names:
-            try:
-                self._call(hook, plugin, **args)
-            except PluginError as error:
-                failed.append(error)
+        with ThreadPoolExecutor(1) as thread:  # where no event loop is in the way of another
+            for plugin in self._hooks[hook]:
+                try:
+                    thread.submit(asyncio.run, self.tell(plugin, hook, **args)).result()
+                except PluginError as error:
+                    failed.append(error)
         return failed
 
     def _reasons(self) -> list[OwnedReason]:
@@ -218,6 +255,10 @@ class PluginHost:
         return fields
 
 
+def _is_generator(implementation: pluggy.HookImpl) -> bool:
+    return inspect.isgeneratorfunction(implementation.function)
+
+
 def _once(seen: set[str], name: str, plugin: str, what: str) -> None:
     if name in seen:
         raise PluginError(plugin, f"the {what} {name!r} is given twice. Every {what} has one plug-in.")
@@ -233,8 +274,12 @@ def _listed(plugin: str, hook: str, result: object) -> list[object]:
         raise PluginError(plugin, f"{hook} must give a list, not {type(result).__name__}.")
     try:
         return list(result)
-    except (Exception, SystemExit) as error:
-        raise PluginError(plugin, f"{hook} failed: {type(error).__name__}.") from error
+    except BaseException as error:
+        raise _failed(plugin, hook, error) from error
+
+
+def _failed(plugin: str, hook: str, error: BaseException) -> PluginError:
+    return PluginError(plugin, f"{hook} failed: {type(error).__name__}.")
 
 
 def _hold(plugin: str, hook: str, value: object) -> None:
@@ -242,7 +287,7 @@ def _hold(plugin: str, hook: str, value: object) -> None:
         raise PluginError(plugin, f"{hook} gives {wrong}.")
 
 
-def _misfit(implementation: pluggy.HookImpl) -> str | None:
+def _misfit(hook: str, implementation: pluggy.HookImpl) -> str | None:
     """Return why a hook that pluggy takes would not do what its author means, or None."""
     if implementation.wrapper or implementation.hookwrapper:
         return "is a wrapper, and there is nothing to wrap: a plug-in speaks for itself alone."
@@ -250,8 +295,12 @@ def _misfit(implementation: pluggy.HookImpl) -> str | None:
         return "asks for a place in the order, which is that of the plug-ins' names."
     if implementation.optionalhook:
         return "is an optional hook, which would hide a misspelt name."
-    if inspect.iscoroutinefunction(implementation.function):
-        return "is a coroutine. Hooks are plain functions; put what needs I/O into the value."
+    if inspect.iscoroutinefunction(implementation.function) and hook not in LISTENERS:
+        return "is a coroutine. Hooks that answer are plain functions; put what needs I/O into the value."
+    if inspect.isasyncgenfunction(implementation.function) or (
+        hook in LISTENERS and _is_generator(implementation)
+    ):
+        return "is a generator, so nothing in it would be run. Leave out `yield`."
     if implementation.kwargnames:
         return f"has a default for {implementation.kwargnames[0]!r}, so it would never be given it."
     return None

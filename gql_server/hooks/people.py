@@ -1,4 +1,4 @@
-"""SQL that plug-ins which select people share: what is active, and which students a scope means."""
+"""SQL that is shared by all who select people: what is active, who is reached, which grade, which students."""
 
 from gql_server.domain.sql import Sql
 from gql_server.hooks.types import Scope
@@ -10,6 +10,23 @@ def active(row: str) -> str:
         f"({row}.start_date is null or {row}.start_date <= :today)"
         f" and ({row}.end_date is null or {row}.end_date >= :today)"
     )
+
+
+def reaches(row: str) -> str:
+    """Return the condition that messages about the student reach the contact of a relationship (D8, D6)."""
+    return f"{row}.messenger and not {row}.no_contact and {active(row)}"
+
+
+def in_grades(row: str, grades: str) -> str:
+    """Return the condition that the grade of a row is one of an array of texts, where `7` and `07` are one (D32)."""
+    return (
+        f"{grade_key(f'{row}.grade')} = any(array(select {grade_key('given')} from unnest({grades}) given))"
+    )
+
+
+def grade_key(grade: str) -> str:
+    """Return the expression that is equal for two grades that are one (D32): without zeros before the rest."""
+    return f"coalesce(nullif(ltrim({grade}, '0'), ''), right({grade}, 1))"  # a third of what a pattern costs
 
 
 CURRENT_YEAR = (
@@ -32,7 +49,7 @@ def enrolled_students(scope: Scope) -> Sql:
         conditions.append("e.school_id = any(:school_ids::bigint[])")
         args["school_ids"] = list(scope.school_ids)
     if scope.grades is not None:
-        conditions.append("e.grade = any(:grades::text[])")
+        conditions.append(in_grades("e", ":grades::text[]"))
         args["grades"] = list(scope.grades)
     select = f"select e.person_id from enrollment e where {' and '.join(conditions)}"
     if scope.filter is None:

@@ -1,7 +1,8 @@
 """The hooks a plug-in may implement. Signatures and words only.
 
-Hooks are plain functions that return frozen values and do no I/O. What needs I/O is a callable inside the value,
-awaited by the host with a timeout.
+Hooks that answer are plain functions that return frozen values and do no I/O. What needs I/O is a callable inside the
+value, awaited by the host with a timeout. The last two, which are told something, may be coroutine functions. All are
+called in a thread, with a time limit.
 """
 
 from collections.abc import Iterable

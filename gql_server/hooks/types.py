@@ -34,7 +34,7 @@ class ContactReason:
 
 @dataclass(frozen=True, slots=True)
 class BatchMode:
-    """A way to select people (D11). `grades`: whether a scope may name grades (D12)."""
+    """A way to select people (D11). `grades`, `school_year`: whether a scope may name them (D12)."""
 
     code: str
     label: str
@@ -42,6 +42,7 @@ class BatchMode:
     filter_kind: FilterKind
     filter_required: bool = False
     grades: bool = True
+    school_year: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Rule:
         (null: none on record), `on_mask` and `off_mask`. To deny what is not in it stops the run.
       check: a Python callable; see `Check`.
     settings: which settings the rule speaks of; by default only ON, since turning off harms nobody. With `bars` both.
+    reasons, predicate: what `where` was given.
     """
 
     name: str
@@ -134,6 +136,8 @@ class Rule:
     check: Check | None = None
     settings: frozenset[Setting] = frozenset({Setting.ON})
     bars: Sql | None = None
+    reasons: frozenset[str] | None = None
+    predicate: Sql | None = None
 
     @property
     def denials(self) -> Sql | None:
@@ -149,12 +153,16 @@ class Rule:
         settings: frozenset[Setting] = frozenset({Setting.ON}),
         reasons: Sequence[str] | None = None,
     ) -> "Rule":
-        """Return the rule that denies the candidates `c` that fit the predicate, for all reasons or those given."""
+        """Return the rule that denies the candidates `c` that fit the predicate, for all reasons or those given.
+
+        A reason that no plug-in gives is an error when the rule is asked for.
+        """
         if reasons is None:
             denies = _denials(predicate, "-1::bigint")
         else:
             denies = _denials(predicate, _MASK).having(rule_reasons=list(reasons))
-        return cls(name, because, denies=denies, settings=settings)
+        named = None if reasons is None else frozenset(reasons)
+        return cls(name, because, denies=denies, settings=settings, reasons=named, predicate=predicate)
 
 
 _MASK = (

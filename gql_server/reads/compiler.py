@@ -94,6 +94,11 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def graph_rows(table: str) -> str:
+    """Return the SELECT of a graph file: the rows that the viewer may see, for a condition that looks at them."""
+    return body(f"graph/{table}")
+
+
 class Compiler:
     """Compiles what was selected for one role, into one statement."""
 
@@ -164,7 +169,9 @@ class Compiler:
         if not selected.is_list:
             return f"(select {json} from {rows})"
         order = f" order by {(link.order or '').replace('{child}', child)}" if link.order else ""
-        listed = f"coalesce(json_agg({json}{order}), '[]')"
+        listed = f"json_agg({json}{order})"
+        if not link.none_is_null:
+            listed = f"coalesce({listed}, '[]')"
         if link.fixed:
             return f"(select {listed} from {rows})"
         most = link.bound(self._role)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.limits import CURSOR
 from gql_server.errors import InvalidArgument
 from gql_server.reads.links import Args, ConnectionLink, Key, Params, ReadContext
 
@@ -23,6 +24,7 @@ def cursor_sql(alias: str, keys: Sequence[Key]) -> str:
 
 def parse_cursor(text: str, keys: Sequence[Key]) -> list[object]:
     """Return the keys in a cursor. Raises InvalidArgument for text that no answer contained."""
+    CURSOR.sought(text, "after")
     try:
         values = orjson.loads(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):

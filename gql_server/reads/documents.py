@@ -11,6 +11,7 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    TokenKind,
     parse,
     validate,
 )
@@ -19,6 +20,7 @@ from graphql.execution.values import VariableValues
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.reads.selections import INTROSPECTION
 
+_LONGEST_NUMBER = 100
 _BYTES_PER_CHARACTER = 130
 """What a parsed document takes in memory; measured."""
 _MAX_KEPT_CHARACTERS = 20_000
@@ -90,6 +92,8 @@ class DocumentCache:
             return Document(text, None, [GraphQLError(words)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
+            if number := _long_number(ast):
+                return Document(text, None, [number])
             errors = validate(
                 self._schema,
                 ast,
@@ -109,6 +113,17 @@ class DocumentCache:
             if isinstance(d, OperationDefinitionNode)
         }
         return Document(text, ast, (), fragments, operations)
+
+
+def _long_number(ast: DocumentNode) -> GraphQLError | None:
+    """Return what is wrong with a number that Python would refuse to read, where it is met deep in graphql-core."""
+    token = ast.loc.start_token if ast.loc else None
+    while token is not None:
+        if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > _LONGEST_NUMBER:
+            words = f"A number may have {_LONGEST_NUMBER} characters at most."
+            return GraphQLError(words, source=ast.loc.source if ast.loc else None, positions=[token.start])
+        token = token.next
+    return None
 
 
 def _in_words(error: GraphQLError) -> GraphQLError:

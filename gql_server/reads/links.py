@@ -73,7 +73,7 @@ class Link:
     table: the file in `sql/graph`; None: the object is made of the parent's own row.
     on: which of its rows. order: for lists, over `{child}`. params: values of the parameters of `on` and of the file.
     slots: fragments for the slots of the file, which may need a look at the database first.
-    roles: who may ask; None: everyone, the file says what they see.
+    none_is_null: whether a list without rows is null. roles: who may ask; None: everyone, the file says what they see.
     most: for lists, how many rows there may be; a list that has more is refused, never cut.
     most_portal: the same for portal roles, whose files show less. fixed: whether the file itself can give no more.
     """
@@ -83,6 +83,7 @@ class Link:
     order: str | None = None
     params: Params = no_params
     slots: Slots | None = None
+    none_is_null: bool = False
     roles: frozenset[Role] | None = None
     most: int | None = None
     most_portal: int | None = None

@@ -5,8 +5,6 @@ Locks: preference rows in key order, then the district's row, last. Nothing is l
 
 from dataclasses import dataclass
 
-import structlog
-
 from gql_server.db.protocols import Connection, Row
 from gql_server.db.statements import fetch, fetchval, statement
 from gql_server.domain.changes import Source
@@ -15,8 +13,6 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import Unavailable
 from gql_server.hooks import PreferenceChanges
 from gql_server.hooks.host import PluginHost
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +124,8 @@ async def write_preferences(
 
 
 def tell_changed(host: PluginHost, district_code: str, source: Source, written: Written) -> None:
-    """Tell the plug-ins of a write, after its commit. What fails there is logged and undoes nothing."""
+    """Tell the plug-ins of a write, after its commit. They hear of it soon; nobody waits for them."""
     if written.revision is None:
         return
     changes = PreferenceChanges(district_code, written.revision, source, written.preferences)
-    for error in host.tell_preferences_changed(changes):
-        _log.error("plugin_failed", plugin=error.plugin, error=str(error))
+    host.aside.tell_preferences_changed(changes)

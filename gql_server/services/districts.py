@@ -1,6 +1,7 @@
 """Districts: created with their reasons and the cells switched off by default, looked up by code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, fetch, fetchrow, fetchval
@@ -48,12 +49,23 @@ async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> 
     )
 
 
-async def missing_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> list[str]:
-    """Return the codes that some district has no bit for."""
-    rows = await fetch(conn, "district/missing_reasons", codes=[reason.code for reason in reasons])
-    return [row["code"] for row in rows]
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """How many districts have no place yet for reasons of the loaded plug-ins, and for which."""
+
+    districts: int
+    codes: Sequence[str]
 
 
-async def reason_bits(conn: Connection, district_id: int) -> ReasonBits:
+async def missing_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> Lacking:
+    """Return what `gql-server migrate` would add. All else works without it."""
+    row = await fetchrow(conn, "district/missing_reasons", codes=[reason.code for reason in reasons])
+    assert row is not None
+    return Lacking(row["districts"], row["codes"])
+
+
+async def reason_bits(conn: Connection, district_id: int, loaded: Iterable[OwnedReason] = ()) -> ReasonBits:
+    """Return the bits of a district's reasons; those of `loaded` that it lacks are told apart from unknown ones."""
     rows = await fetch(conn, "district/reason_bits", district_id=district_id)
-    return ReasonBits({row["code"]: row["bit"] for row in rows})
+    bits = {row["code"]: row["bit"] for row in rows}
+    return ReasonBits(bits, (reason.code for reason in loaded))

@@ -13,6 +13,7 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.changes import (
     ChangeSet,
@@ -93,17 +94,34 @@ class PreferenceService:
         if viewer.role is not Role.ADMIN:
             raise Forbidden("Only an administrator may set these preferences.")
         subject = _Subject(viewer.district.district_id, household, number)
-        for _ in range(_RETRIES):
-            with suppress(Raced):
-                return await self._try(viewer, subject, cells, if_revision)
-        return await self._try(viewer, subject, cells, if_revision)
+        async with logging_failures(self._db, viewer.district):
+            for _ in range(_RETRIES):
+                with suppress(Raced):
+                    return await self._try(viewer, subject, cells, if_revision)
+            return await self._try(viewer, subject, cells, if_revision)
 
     async def _try(
         self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
     ) -> int:
-        async with self._db.transaction() as conn:
-            bits = await reason_bits(conn, subject.district_id)
-            subject_id = await self._check(conn, viewer, subject, cells, bits)
+        async with self._db.acquire() as conn:
+            bits = await reason_bits(conn, subject.district_id, self._host.reasons)
+            subject_id, addresses = await self._check(conn, subject, cells, bits)
+        rules = WriteRules(
+            db=self._db,
+            host=self._host,
+            district_id=subject.district_id,
+            today=viewer.district.today(),
+            bits=bits,
+            household=subject.household,
+            subject_id=subject_id,
+            addresses=addresses,
+            check_seconds=self._check_seconds,
+        )
+        asked = await rules.ask(cells)  # plug-ins may take their time: meanwhile no connection is held
+        async with self._db.acquire() as conn:
+            if denied := await rules.errors(conn, cells, asked):
+                raise Rejected(denied)
+        async with self._db.transaction(subject.district_id) as conn:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
             await _hold_revision(conn, subject, if_revision, written)
@@ -113,12 +131,11 @@ class PreferenceService:
     async def _check(
         self,
         conn: Connection,
-        viewer: Viewer,
         subject: _Subject,
         cells: Sequence[PreferenceCell],
         bits: ReasonBits,
-    ) -> int:
-        """Return the number of the subject. Raises Rejected."""
+    ) -> tuple[int, dict[str, str | None]]:
+        """Return the number of the subject, and the values on record by contact point. Raises Rejected."""
         errors = cell_errors(cells, bits, household=subject.household)
         rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
         if subject.number is None or not rows:
@@ -127,21 +144,7 @@ class PreferenceService:
             raise Rejected(errors)
         if errors:
             raise Rejected(errors)
-        rules = WriteRules(
-            db=self._db,
-            conn=conn,
-            host=self._host,
-            district_id=subject.district_id,
-            today=viewer.district.today(),
-            bits=bits,
-            household=subject.household,
-            subject_id=subject.number,
-            addresses={row["contact_point"]: row["address"] for row in rows},
-            check_seconds=self._check_seconds,
-        )
-        if denied := await rules.errors(cells):
-            raise Rejected(denied)
-        return subject.number
+        return subject.number, {row["contact_point"]: row["address"] for row in rows}
 
 
 async def _write(

@@ -1,7 +1,7 @@
 """Asks the plug-ins' rules about a write to one person or household (D3, D19)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from gql_server.db.protocols import Connection, Database
@@ -11,10 +11,28 @@ from gql_server.domain.channels import Channel, ContactPointKind, Method
 from gql_server.domain.preferences import PreferenceCell, cell_masks
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
-from gql_server.hooks import Candidate, Context, Deny, Request, Sql
+from gql_server.hooks import Candidate, Context, Deny, Request
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
-from gql_server.services.batch.rules import ask_check, blaming, denied_mask, spoken_of
+from gql_server.services.batch.plugin_sql import Fragment, blamed
+from gql_server.services.batch.rules import ask_check, denied_mask, spoken_of
+
+Denied = Mapping[ContactPointKind, tuple[int, str | None]]
+"""What a rule denies: the bits of each contact point, and the rule's words where it has some for this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRule:
+    """A rule that speaks of a write by one method. said: what it denies, where it is Python; else the database says."""
+
+    owned: OwnedRule
+    masks: Mapping[Channel, ChannelMasks]
+    said: Denied | None
+
+    @property
+    def spoken(self) -> dict[ContactPointKind, int]:
+        """The bits of each contact point that the rule speaks of."""
+        return {m.contact_point: spoken_of(self.owned.rule, m) for m in self.masks.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +43,6 @@ class WriteRules:
     """
 
     db: Database
-    conn: Connection
     host: PluginHost
     district_id: int
     today: date
@@ -35,43 +52,51 @@ class WriteRules:
     addresses: Mapping[str, str | None]
     check_seconds: float
 
-    async def errors(self, cells: Sequence[PreferenceCell]) -> list[UserError]:
-        """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError."""
+    async def ask(self, cells: Sequence[PreferenceCell]) -> list[AskedRule]:
+        """Ask the plug-ins for their rules, and those that are Python for their answers. No connection is held.
+
+        Raises PluginError, and Busy.
+        """
+        # One method at a time: a rule's SELECT speaks of contact points.
+        by_method = [[cell for cell in cells if cell.method is method] for method in Method]
+        masks = [cell_masks(each, self.bits) for each in by_method if each]
+        requests = [_request(each) for each in by_method if each]
+        asked = []
+        for each, rules in zip(masks, await self.host.aside.rules(requests), strict=True):
+            for owned in rules:
+                rule = AskedRule(owned, each, None)
+                if any(rule.spoken.values()):
+                    python = owned.rule.denials is None
+                    asked.append(replace(rule, said=await self._check(owned, list(each))) if python else rule)
+        return asked
+
+    async def errors(
+        self, conn: Connection, cells: Sequence[PreferenceCell], asked: Sequence[AskedRule]
+    ) -> list[UserError]:
+        """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError.
+
+        The connection must be in no transaction: the rules' statements make theirs read only.
+        """
         said: dict[PreferenceCell, str] = {}
-        for method in Method:  # one method at a time: a rule's SELECT speaks of contact points
-            await self._ask([cell for cell in cells if cell.method is method], said)
+        for rule in asked:
+            denied = await self._select(conn, rule) if rule.said is None else rule.said
+            for cell in cells:
+                mask, because = denied.get(cell.contact_point, (0, None))
+                spoken = rule.spoken.get(cell.contact_point, 0) if cell.channel in rule.masks else 0
+                if mask & spoken & 1 << self.bits[cell.reason]:
+                    said.setdefault(cell, because or rule.owned.rule.because)
         return [
             UserError("RULE_DENIES", said[cell], ("cells", str(index)))
             for index, cell in enumerate(cells)
             if cell in said
         ]
 
-    async def _ask(self, cells: Sequence[PreferenceCell], said: dict[PreferenceCell, str]) -> None:
-        if not cells:
-            return
-        settings = tuple(
-            Cell(cell.contact_point, cell.reason, Setting.ON if cell.on else Setting.OFF) for cell in cells
-        )
-        masks = cell_masks(cells, self.bits)
-        for owned in self.host.rules(Request(Context.WRITE, None, settings)):
-            spoken = {m.contact_point: spoken_of(owned.rule, m) for m in masks.values()}
-            if not any(spoken.values()):
-                continue
-            if (denials := owned.rule.denials) is not None:
-                denied = await self._select(owned, denials, masks)
-            else:
-                denied = await self._check(owned, list(masks))
-            for cell in cells:
-                mask, because = denied.get(cell.contact_point, (0, None))
-                if mask & spoken[cell.contact_point] & 1 << self.bits[cell.reason]:
-                    said.setdefault(cell, because or owned.rule.because)
-
-    async def _select(
-        self, owned: OwnedRule, denies: Sql, masks: Mapping[Channel, ChannelMasks]
-    ) -> dict[ContactPointKind, tuple[int, str | None]]:
-        with blaming(owned.plugin, f"rule {owned.rule.name!r}"):
+    async def _select(self, conn: Connection, rule: AskedRule) -> Denied:
+        denies, masks = rule.owned.rule.denials, rule.masks
+        assert denies is not None
+        with blamed(Fragment.of(rule.owned)):
             rows = await fetch(
-                self.conn,
+                conn,
                 statement("preference/denials").fill(denies=denies),
                 district_id=self.district_id,
                 today=self.today,
@@ -85,9 +110,7 @@ class WriteRules:
             )
         return {ContactPointKind(row["contact_point"]): (row["reasons"], None) for row in rows}
 
-    async def _check(
-        self, owned: OwnedRule, channels: Sequence[Channel]
-    ) -> dict[ContactPointKind, tuple[int, str | None]]:
+    async def _check(self, owned: OwnedRule, channels: Sequence[Channel]) -> Denied:
         candidates = [
             Candidate(
                 person_id=None if self.household else self.subject_id,
@@ -99,10 +122,18 @@ class WriteRules:
             for channel in channels
         ]
         data = DistrictData(self.db, self.district_id, self.today)
-        with CheckThread(owned.plugin, data) as thread:
-            verdicts = await ask_check(owned, candidates, thread, self.check_seconds)
+        async with self.host.aside.room(f"checks of {owned.plugin}", self.check_seconds):
+            with CheckThread(owned.plugin, data) as thread:
+                verdicts = await ask_check(owned, candidates, thread, self.check_seconds)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)
             if isinstance(verdict, Deny)
         }
+
+
+def _request(cells: Sequence[PreferenceCell]) -> Request:
+    settings = (
+        Cell(cell.contact_point, cell.reason, Setting.ON if cell.on else Setting.OFF) for cell in cells
+    )
+    return Request(Context.WRITE, None, tuple(settings))

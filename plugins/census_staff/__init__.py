@@ -16,6 +16,7 @@ def batch_modes() -> list[BatchMode]:
             FilterKind.CENSUS,
             filter_required=True,
             grades=False,
+            school_year=False,
         )
     ]
 

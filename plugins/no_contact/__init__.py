@@ -1,7 +1,7 @@
 """A batch for student contacts turns nothing on for people who may not be contacted (D10)."""
 
 from gql_server.hooks import Context, Request, Rule, Sql, hookimpl
-from gql_server.hooks.people import active
+from gql_server.hooks.people import active, reaches
 
 _MARKED = (
     "select r.contact_id from relationship r"
@@ -9,7 +9,7 @@ _MARKED = (
 )
 _NOT_MARKED = (
     "select from relationship other where other.district_id = :district_id and other.contact_id = r.contact_id"
-    f" and other.messenger and not other.no_contact and {active('other')}"
+    f" and {reaches('other')}"
 )
 # Marks are few: to begin with them leaves most people alone.
 _ALL_MARKED = Sql(f"not c.household and c.subject_id in ({_MARKED} and not exists ({_NOT_MARKED}))")

@@ -1,7 +1,7 @@
 """The fields of saved filters: enrollments, contacts, contact points, assignments, a list of people."""
 
 from gql_server.hooks import ContactPointKind, FieldType, FilterField, FilterKind, hookimpl
-from gql_server.hooks.people import active
+from gql_server.hooks.people import active, in_grades, reaches
 
 _STUDENT = frozenset({FilterKind.STUDENT})
 _CENSUS = frozenset({FilterKind.CENSUS})
@@ -24,7 +24,7 @@ def _assigned(condition: str) -> str:
 
 _MESSENGER = (
     "exists (select from relationship r where r.district_id = :district_id and r.student_id = p.person_id"
-    f" and r.messenger and {active('r')})"
+    f" and {reaches('r')})"
 )
 
 _HAS_CONTACT_POINT = (
@@ -40,7 +40,7 @@ _HAS_CONTACT_POINT = (
 @hookimpl
 def filter_fields() -> list[FilterField]:
     text, integer, boolean, ids = FieldType.TEXT, FieldType.INTEGER, FieldType.BOOLEAN, FieldType.ID
-    grade = _enrolled("e.grade = any(:value::text[])")
+    grade = _enrolled(in_grades("e", ":value::text[]"))
     school = _enrolled("e.school_id = any(:value::bigint[])")
     year = _enrolled("e.school_year = any(:value::integer[])")
     title = _assigned("a.title = any(:value::text[])")

@@ -1,5 +1,7 @@
--- Forgets what a plan foresaw, when it is applied: what really happens is counted instead.
+-- Begins to apply a plan: whom its rules kept out stays out, and is counted so.
 -- Parameters: district_id, batch_run_id
-update batch_cell
-set updated = 0, unchanged = 0, overwrote_chosen = 0, kept_chosen = 0, people_affected = 0
-where district_id = :district_id and batch_run_id = :batch_run_id
+update batch_cell cell set excluded = f.excluded
+from batch_forecast f
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and f.district_id = :district_id and f.batch_run_id = :batch_run_id
+  and f.contact_point = cell.contact_point and f.reason = cell.reason

@@ -1,7 +1,7 @@
--- Adds to the counts of the cells of a run. Of a person's own contact point as many people are concerned as were updated;
+-- Adds to the counts of the cells of a run in {counts}: batch_cell, or batch_forecast for what a plan foresees. Of a person's own contact point as many people are concerned as were updated;
 -- for the household phone see count_people.
 -- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept, left (arrays of one length)
-update batch_cell cell
+update {counts} cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
   overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
   left_alone = cell.left_alone + n.left_alone,

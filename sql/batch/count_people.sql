@@ -1,4 +1,4 @@
--- Adds the people whom a household phone concerns (D17): the active members of the households of {changed}, which gives
+-- Adds the people whom a household phone concerns (D17) to {counts} (see count): the active members of the households of {changed}, which gives
 -- household_id and the bits. Who is by now a member of another household too, which the run changed before by its log, is
 -- counted already. Written for nested loops (see chunk_settings): each look-up is by key, and none can be turned round.
 -- Parameters: district_id, batch_run_id, today, revision (of the changes; null: nothing was changed before)
@@ -52,7 +52,7 @@ by_reason as (
   join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
   group by r.code
 )
-update batch_cell cell set people_affected = cell.people_affected + by_reason.people
+update {counts} cell set people_affected = cell.people_affected + by_reason.people
 from by_reason
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = 'HOUSEHOLD_PHONE' and cell.reason = by_reason.reason

@@ -8,7 +8,7 @@ set status = case when plan_only then 'PLANNED'::batch_status else 'APPLYING' en
   today = :today, population = case when planned_at is null then :population else population end, total = :total,
   left_population = :gone, plan_outdated = planned_at < now() - make_interval(secs => :max_age_seconds),
   planned_at = case when plan_only then now() else planned_at end,
-  planning_step = null, planning_done = null, planning_total = null,
+  planning_step = null, planning_done = null, planning_total = null, claims = 0,
   lease_owner = case when not plan_only then lease_owner end,
   lease_expires_at = case when not plan_only then lease_expires_at end
 where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner and status = 'PLANNING'

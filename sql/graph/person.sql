@@ -1,5 +1,6 @@
 -- Person: everyone for administrators and vendors; for others themselves and the students they are a contact of (D27).
--- Active: enrolled, assigned or somebody's contact today (D6).
+-- Active: enrolled, assigned or somebody's contact today (D6), of which a portal user learns no more than from the
+-- assignments and relationships that they see.
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: person_id, id, source_id, first_name, last_name, active
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
@@ -10,10 +11,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and (:viewer_role in ('ADMIN', 'VENDOR') or a.person_id = :viewer_person_id)
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and (:viewer_role in ('ADMIN', 'VENDOR')
+        or r.contact_id = :viewer_person_id and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id

@@ -15,7 +15,7 @@ with given as (
   join import_identity s on s.token = r.student
   join import_identity c on c.token = r.contact
   union all
-  select 'The enrollment of ' || s.key || ' in school ' || o.key || ' from ' || e.start_date,
+  select 'The enrollment of ' || s.key || ' in school ' || o.key || coalesce(' from ' || e.start_date, ''),
     row(e.calendar, e.school_year, e.grade, e.end_date)::text, e.file, e.line
   from import_enrollment e
   join import_identity s on s.token = e.student

@@ -16,7 +16,7 @@ wanted as (
   left join lateral (
     select * from enrollment e
     where e.district_id = :district_id and e.person_id = g.person_id and e.school_id = g.school_id
-      and e.start_date = g.start_date
+      and e.start_date is not distinct from g.start_date
     order by e.enrollment_id desc
     limit 1
   ) e on true

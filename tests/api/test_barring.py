@@ -69,7 +69,7 @@ async def test_what_is_barred_is_kept_out_of_all_cells_by_one_rule(
     every = district.bits.mask(["EMERGENCY", "GENERAL"])
     rules = [("long", people[1], every), ("long", people[2], every), ("on_record", people[3], every)]
     assert await kept_out(batches, run) == rules
-    assert await batches.counts(run, CELL, "GENERAL") == {
+    assert await batches.counts(run, CELL, "GENERAL", foreseen=dry_run) == {
         "updated": 1, "unchanged": 0, "overwrote_chosen": 0, "kept_chosen": 0, "excluded": 3, "people_affected": 1
     }  # fmt: skip
     on = [await district.on(person, CELL) for person in people]
@@ -120,13 +120,13 @@ async def test_a_plan_is_applied_without_what_is_barred_since(
     ("bars", "named"),
     [
         (("1 / 0 = 1",), "Plug-in 'numbers': rule 'on_record' or 'r0' failed in the database (22012)."),
-        (("c.nothing = 1", "true"), "rule 'on_record' or 'r0' or 'r1' failed in the database (42703)."),
+        (("true", "c.nothing = 1"), "rule 'r1' failed in the database (42703, line 1, column 1 of its SQL)."),
     ],
 )
 async def test_a_barring_rule_at_fault_fails_the_run(
     db: Pool, district: DistrictBuilder, people: list[int], bars: tuple[str, ...], named: str
 ) -> None:
-    """The run ends FAILED, its words name whoever bars, and nothing is written."""
+    """The run ends FAILED, its words name whoever bars, or the one whose SQL is wrong, and nothing is written."""
     rules = [Rule(f"r{n}", "No.", bars=Sql(text), settings=BOTH) for n, text in enumerate(bars)]
     batches, run = await run_with(db, district, *rules)
     row = await batches.row(run)

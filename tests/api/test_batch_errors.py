@@ -170,9 +170,9 @@ async def test_a_household_phone_counts_only_through_active_members(
 
 
 async def test_an_empty_list_selects_nobody(batches: Batches) -> None:
-    """An empty list of schools or grades is not the same as none given (D12, D15)."""
+    """An empty list of schools or grades is not the same as none given (D12, D32)."""
     for scope in (ScopeInput(school_ids=()), ScopeInput(grades=())):
-        assert await refused(batches, EMERGENCY, scope=scope) == {"CELL_NOT_ENABLED": ("cells", "0")}
+        assert await refused(batches, EMERGENCY, scope=scope) == {"NOBODY_SELECTED": ("scope",)}
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ async def test_an_empty_list_selects_nobody(batches: Batches) -> None:
             "switched it off",
         ),
         ("delete from contact_point", "has a cell phone on record"),
-        ("delete from saved_filter", "There is no filter"),
+        ("delete from enrollment", "select nobody"),
     ],
 )
 async def test_the_plan_looks_again(
     db: Pool, host: PluginHost, district: DistrictBuilder, meanwhile: str, words: str
 ) -> None:
-    """What ceased to hold before the plan fails the run in words; nothing is written (D12, D15)."""
+    """What ceased to hold before the plan fails the run in words; nothing is written (D15, D32)."""
     student = await district.student(await district.school(), cell_phone="1")
     batches = Batches(db, host, district, BatchWorker(db, host, poll_seconds=0.05))
     scope = ScopeInput(filter_id=await batches.save_filter("STUDENT", '{"field": "grade", "is": "09"}'))

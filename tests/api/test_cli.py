@@ -1,11 +1,14 @@
 """The command line, as processes: what it prints, what it refuses, and with which words and exit code."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import urlopen
@@ -16,6 +19,7 @@ from gql_server import __version__
 from gql_server.api.auth import Tokens
 from gql_server.db.migrations import migrations, pending
 from gql_server.db.pool import connect
+from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
 from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
@@ -144,17 +148,142 @@ async def test_migrate_applies_all_once(empty_dsn: str) -> None:
     assert "up to date" in second.stdout
 
 
-async def test_a_new_reason_needs_migrate(district: DistrictBuilder, dsn: str, tmp_path: Path) -> None:
-    """`serve` stops where a district has no bit for a plug-in's reason; `migrate` gives it one (D3)."""
+async def test_migrate_gives_a_new_reason_its_place(
+    district: DistrictBuilder, dsn: str, tmp_path: Path
+) -> None:
+    """`migrate` gives districts a bit for a plug-in's reason (D3)."""
     (tmp_path / "snow.py").write_text(PLUGIN)
-    settings = {"DATABASE_URL": dsn, "SIGNING_KEY": KEY, "PLUGINS_DIR": str(tmp_path), "PORT": "0"}
-    message = refusal(await asyncio.to_thread(gql_server, "serve", settings=settings))
-    assert "SNOW_DAY" in message
-    assert "gql-server migrate" in message
+    settings = {"DATABASE_URL": dsn, "PLUGINS_DIR": str(tmp_path)}
     migrated = await asyncio.to_thread(gql_server, "migrate", settings=settings)
     assert "Registered reasons with districts: 1." in migrated.stdout
     bits = await district.conn.fetchval("select bit from contact_reason where code = 'SNOW_DAY'")
     assert bits == 8
+
+
+@asynccontextmanager
+async def serve_process(settings: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A `gql-server serve` for the length of the block."""
+    process = await asyncio.create_subprocess_exec(
+        str(COMMAND), "serve",
+        env=environment({"SIGNING_KEY": KEY, "PORT": "0", **settings}),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_a_district_that_lacks_a_reason_stops_no_server(
+    district: DistrictBuilder, dsn: str, tmp_path: Path
+) -> None:
+    """`serve` starts where a district has no bit for a plug-in's reason: it logs that, and /readyz counts, without
+    names; nobody else pays for it."""
+    (tmp_path / "snow.py").write_text(PLUGIN)
+    async with serve_process({"DATABASE_URL": dsn, "PLUGINS_DIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
+        url = line.split()[-1].removesuffix("/graphql")
+        with await asyncio.to_thread(urlopen, f"{url}/readyz") as answer:
+            said = json.load(answer)
+        assert said == {"status": "ready", "districtsThatLackReasons": 1}
+        process.terminate()
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert "SNOW_DAY" in log.decode()
+    assert "gql-server migrate" in log.decode()
+
+
+async def test_a_newer_schema_stops_the_start(dsn: str) -> None:
+    """No command works on a database that a newer version has migrated; the migration and what to do are named."""
+    async with connect(dsn) as conn:
+        await conn.execute("insert into migration (name, checksum) values ('9999_later', 'x')")
+    for command in (("serve",), ("migrate",), ("import", "edfi", ".", "--district", "maple")):
+        settings = {"DATABASE_URL": dsn, "SIGNING_KEY": KEY}
+        message = refusal(await asyncio.to_thread(gql_server, *command, settings=settings))
+        assert "9999_later" in message
+        assert "newer version" in message
+
+
+async def test_migrate_creates_nothing_where_nothing_is_pending(dsn: str) -> None:
+    """A user who may not create anything may run `migrate` on a database that is up to date; where they may not do
+    what is needed, that is one line."""
+    async with connect(dsn) as conn:
+        await conn.execute("drop owned by plain; drop role plain" if await _has_plain(conn) else "select 1")
+        await conn.execute("create role plain login")
+        await conn.execute("grant select, insert, update on all tables in schema public to plain")
+        settings = {"DATABASE_URL": dsn.replace("//postgres:@", "//plain:@"), "SIGNING_KEY": KEY}
+        migrated = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+        assert migrated.returncode == 0, migrated.stderr
+        assert "up to date" in migrated.stdout
+        await conn.execute("revoke select on migration from plain")
+        for command in ("migrate", "serve"):
+            message = refusal(await asyncio.to_thread(gql_server, command, settings=settings))
+            assert "permission denied for table migration" in message
+        await conn.execute("drop owned by plain; drop role plain")
+
+
+async def _has_plain(conn: Connection) -> bool:
+    return bool(await conn.fetchval("select exists (select from pg_roles where rolname = 'plain')"))
+
+
+async def test_migrate_lets_others_pass(district: DistrictBuilder, dsn: str, tmp_path: Path) -> None:
+    """`migrate` waits for a lock no longer than the setting: it gives way to others and tries again, with a line each
+    time. When it never gets the lock it says so and has changed nothing; otherwise it does its work."""
+    (tmp_path / "snow.py").write_text(PLUGIN)
+    settings = {"DATABASE_URL": dsn, "PLUGINS_DIR": str(tmp_path), "MIGRATE_LOCK_TIMEOUT": "0.02"}
+    async with connect(dsn) as other, other.transaction():
+        await other.execute("select from district for update")
+        given_up = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+    assert "Nothing was changed" in refusal(given_up)
+    assert given_up.stdout.count("Trying again") == 9
+    assert await district.conn.fetchval("select count(*) from contact_reason where code = 'SNOW_DAY'") == 0
+    settings["MIGRATE_LOCK_TIMEOUT"] = "0.5"
+    async with connect(dsn) as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("select from district for update")
+        process = await asyncio.create_subprocess_exec(
+            str(COMMAND), "migrate", env=environment(settings), stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        while b"Trying again" not in await asyncio.wait_for(process.stdout.readline(), 60):
+            pass
+        await transaction.rollback()
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"Registered reasons with districts: 1." in out
+
+
+async def test_a_stop_during_the_start_is_heeded() -> None:
+    """SIGTERM while `serve` still waits for its database ends it well, without a word."""
+    asked = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with serve_process(
+            {"DATABASE_URL": f"postgresql://ann:sesame@127.0.0.1:{port}/maple"}
+        ) as process:
+            await asyncio.wait_for(asked.wait(), 60)
+            process.terminate()
+            out, complaints = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, out, complaints) == (0, b"", b"")
+
+
+def test_a_password_with_an_unescaped_sign_is_not_shown() -> None:
+    """An address that can be read in two ways is refused with how to write it; no part of the password is printed."""
+    settings = {"DATABASE_URL": "postgresql://ann:sesa@me/op:en@127.0.0.1:1/maple", "SIGNING_KEY": KEY}
+    for command in ("serve", "settings"):
+        message = refusal(gql_server(command, settings=settings))
+        assert "%40" in message
+        assert not any(part in message for part in ("sesa", "me/op", "op:en"))
 
 
 def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
@@ -193,6 +322,32 @@ def test_the_embedded_server_stops_with_the_command(data_dir: Path) -> None:
     first, second = (gql_server("migrate", settings=settings) for _ in range(2))
     assert "Applied" in first.stdout
     assert "up to date" in second.stdout
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+async def test_who_shares_an_embedded_server_keeps_it(data_dir: Path) -> None:
+    """Of two programs on one folder one is killed: the other goes on. When that has left too, nothing runs."""
+    program = "import sys; from pathlib import Path; from gql_server.db.embedded import embedded_postgres\n"
+    program += "with embedded_postgres(Path(sys.argv[1])) as dsn: print(dsn, flush=True); sys.stdin.read()"
+    first, second = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(data_dir),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in (first, second):
+        assert process.stdout is not None
+        dsn = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
+    first.kill()
+    await first.wait()
+    users = data_dir / "postgres" / ".handle_pids.json"
+    async with asyncio.timeout(60):
+        while json.loads(users.read_text()) != [second.pid]:
+            await asyncio.sleep(0.05)
+    async with connect(dsn) as conn:
+        assert await conn.fetchval("select 1") == 1
+    await asyncio.wait_for(second.communicate(b""), 60)
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
 
 

@@ -31,7 +31,7 @@ async def world(db: Pool, host: PluginHost) -> World:
 _FILTERS: Sequence[dict[str, Any]] = [
     *({"search": text} for text in ("a", "ADA", "öz", "lane a", "van", "", "%", "x\0y")),
     *({"sourceId": text} for text in ("P1", "p1", "", "O'x")),
-    *({"grade": text} for text in ("09", "9", "")),
+    *({"grade": text} for text in ("09", "9", "010", "KG", "kg", "0", "")),
     *({"schoolId": school} for school in (*IDS["school"], *BAD_IDS)),
     *({"audience": audience} for audience in ("STUDENTS", "STUDENT_CONTACTS", "STAFF")),
     *({"withoutMessengerContact": flag} for flag in (True, False)),
@@ -41,7 +41,7 @@ _SCOPES: Sequence[dict[str, Any]] = [
     {},
     *({"schoolIds": [school]} for school in (*IDS["school"], *BAD_IDS)),
     *({"schoolYear": year} for year in (2025, 2026, 2027)),
-    *({"grades": grades} for grades in ([], ["09"], ["09", "10"])),
+    *({"grades": grades} for grades in ([], ["09"], ["9", "10"], ["009"], ["10", "13", ""], ["kg"], ["x\0"])),
     *({"filterId": saved} for saved in (*IDS["filter"], *BAD_IDS)),
     {"schoolIds": [], "filterId": "filter_1"},
 ]

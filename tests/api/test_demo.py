@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from gql_server.cli.batch import matrix
+from gql_server.cli.batch_report import matrix
 from tests.support.command import COMMAND, environment, gql_server, refusal
 
 
@@ -39,16 +40,15 @@ def test_once_prints_the_result_of_a_batch(temporary: dict[str, str], tmp_path: 
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    [header] = [line for line in lines if line.split()[:3] == ["EMERGENCY", "ATTENDANCE", "BEHAVIOR"]]
+    [header] = [line for line in lines if line.startswith(". No Change")]
     rows = lines[lines.index(header) + 1 :]
-    numbers = re.fullmatch(r"Household phone +(\d+) +(\d+) +(\d+)( +No Change){5} *", rows[0])
-    assert numbers, rows[0]
-    assert all(int(number) > 0 for number in numbers.groups()[:3])
-    for name, row in zip(
-        ("Home phone", "Work phone", "Cell phone", "Email", "Secondary email"), rows[1:6], strict=True
-    ):
-        assert re.fullmatch(rf"{name}( +No Change){{8}} *", row)
-    assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.$", result.stdout)
+    for name, row in zip(("EMERGENCY", "ATTENDANCE", "BEHAVIOR"), rows[:3], strict=True):
+        numbers = re.fullmatch(rf"{name} +(\d+)( +\.){{5}} *", row)
+        assert numbers, row
+        assert int(numbers[1]) > 0
+    for name, row in zip(("STAFF", "GENERAL", "FOOD SERVICE", "PRIORITY", "TEACHER"), rows[3:8], strict=True):
+        assert re.fullmatch(rf"{name}( +\.){{6}} *", row)
+    assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.", result.stdout)
 
 
 def test_once_is_the_same_every_time() -> None:
@@ -110,8 +110,37 @@ def test_a_terminated_demo_leaves_nothing_behind(temporary: dict[str, str], tmp_
     assert process.returncode == 128 + signal.SIGTERM
 
 
+def postgres_of(folder: Path) -> list[psutil.Process]:
+    """Return the PostgreSQL servers whose data lie below a folder."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres"
+        and any(str(folder) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+@pytest.mark.parametrize("moment", ["postgres/PG_VERSION", "postgres/postmaster.pid"])
+def test_a_killed_demo_leaves_nothing_behind(temporary: dict[str, str], tmp_path: Path, moment: str) -> None:
+    """SIGKILL, while PostgreSQL starts and while the district is made, leaves neither its processes nor its data."""
+    folder = Path(temporary["TMPDIR"])
+    process = subprocess.Popen(
+        [str(COMMAND), "demo", "--students", "200000"],
+        env={**environment({"PORT": "0"}), **temporary}, cwd=tmp_path,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not list(folder.glob(f"*/{moment}")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while list(folder.glob("gql-server-*")) or postgres_of(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_the_matrix_shows_numbers_and_no_change() -> None:
-    """A cell shows how many were updated, also none, and No Change where nothing was asked (D20)."""
+    """A cell shows how many were updated, also none, and a dot where nothing was asked (D20)."""
     results = [
         {"contactPoint": kind, "reason": reason, "updated": updated}
         for kind, reason, updated in [
@@ -123,5 +152,5 @@ def test_the_matrix_shows_numbers_and_no_change() -> None:
     ]
     table = matrix(results)
     cells = [list(column.cells) for column in table.columns]
-    assert cells == [["Household phone", "Email"], ["1,234", "No Change"], ["No Change", "0"]]
-    assert [column.header for column in table.columns] == ["", "EMERGENCY", "FOOD SERVICE"]
+    assert cells == [["EMERGENCY", "FOOD SERVICE"], ["1,234", "."], [".", "0"]]
+    assert [column.header for column in table.columns] == ["\n. No Change", "Household\nphone", "\nEmail"]

@@ -271,30 +271,3 @@ async def test_ids_that_are_not_this_districts_filters_are_unknown(
     assert {code for code, _ in messages} == {"UNKNOWN_FILTER"}
     assert len(messages) == 1
     assert await district.conn.fetchval("select count(*) from saved_filter") == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "kept"),
-    [
-        ("QUEUED", True),
-        ("PLANNING", True),
-        ("PLANNED", True),
-        ("APPLYING", True),
-        ("DONE", False),
-        ("FAILED", False),
-    ],
-)
-async def test_a_filter_in_use_is_kept(
-    filters: FilterService, district: DistrictBuilder, status: str, kept: bool
-) -> None:
-    """A filter cannot be deleted under a run that will select its people by it; a plan too (D12)."""
-    admin = viewer(district.district)
-    number = await filters.save(admin, name="A", kind=STUDENT, criteria=NINTH)
-    await district.insert(
-        "batch_run", mode="STUDENTS", scope=f'{{"filterId": {number}}}', status=status, requested_by="ADMIN"
-    )
-    if kept:
-        assert await codes(filters.delete(admin, f"filter_{number}")) == [("FILTER_IN_USE", ("id",))]
-    else:
-        await filters.delete(admin, f"filter_{number}")
-    assert await district.conn.fetchval("select count(*) from saved_filter") == kept

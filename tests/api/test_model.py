@@ -261,7 +261,7 @@ def beside(expected: Outcome) -> set[str]:
 
     Whether a cell is enabled depends on whom the scope selects, and what filter will do depends on the mode.
     """
-    if expected.errors == {"CELL_NOT_ENABLED"}:
+    if expected.errors & {"CELL_NOT_ENABLED", "NOBODY_SELECTED"}:
         return set()
     return {"CELL_NOT_ENABLED", *(["UNKNOWN_FILTER"] if "UNKNOWN_MODE" in expected.errors else [])}
 

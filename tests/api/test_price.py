@@ -44,7 +44,8 @@ ORDER = {
     "cells": [{"contactPoint": "EMAIL", "reason": "GENERAL", "set": "ON"}],
     "waitSeconds": 0,
 }
-DEEP_RUNS = "queuedBehind { exclusions(first: 10000) { edges { node { person { history(first: 100) { edges { cursor } } } } } } }"
+DEEP_RUNS = """queuedBehind { exclusions(first: 10000) { edges { node { person {
+  history(first: 100) { edges { cursor } } } } } } }"""
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ async def test_what_users_need_fits(server: TestServer) -> None:
 
 
 async def test_the_price_is_told_where_it_is_asked_for(server: TestServer, district: DistrictBuilder) -> None:
-    """`extensions: {"price": true}` gives the price beside the answer of a query and of a mutation, and errors beside it."""
+    """`extensions: {"price": true}` gives the price beside the answer of a query and of a mutation."""
     assert "extensions" not in await asked(server, "{ headRevision }")
     answer = await asked(
         server, "{ headRevision people(first: 0) { edges { cursor } } }", extensions={"price": True}

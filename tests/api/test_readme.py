@@ -113,9 +113,9 @@ def _wait_for(url: str) -> None:
 
 
 def test_its_picture_is_what_is_shown(tmp_path: Path) -> None:
-    """The result in the README is the one that its first command prints, in a terminal of 110 columns."""
+    """The result in the README is the one that its first command prints, in a terminal of 80 columns."""
     command = [str(Path(sys.executable).parent / "gql-server"), "demo", "--once"]
-    env = {**os.environ, "COLUMNS": "110"}
+    env = {**os.environ, "COLUMNS": "80"}
     shown = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=120
     )
@@ -129,7 +129,9 @@ async def test_its_plugin_and_its_mutation_work(
     """The plug-in keeps what it says out of a batch, which is sent as the README sends it."""
     (tmp_path / "work_phones.py").write_text(blocks("python")[0], encoding="utf-8")
     host = PluginHost([builtin_plugins, tmp_path])
-    student = await district.student(await district.school())
+    school = await district.school()
+    student = await district.student(school)
+    await district.student(school, grade="10")
     parent = await district.person("Ada Lane", work_phone="555-0100")
     await district.relate(student, parent)
     await district.household(parent, phone="555-0101")

@@ -114,7 +114,7 @@ async def test_plans_are_made_while_a_run_works(resting: Batches) -> None:
     async with working(resting.worker):
         plan = await resting.run(*NAMED, dry_run=True)
         assert (await resting.row(plan))["status"] == "PLANNED"
-        assert (await resting.counts(plan, CELL, "EMERGENCY"))["updated"] == 2
+        assert (await resting.counts(plan, CELL, "EMERGENCY", foreseen=True))["updated"] == 2
     assert (await resting.row(held.batch_run_id))["status"] == "PLANNING"
 
 
@@ -312,7 +312,7 @@ async def test_the_wait_has_limits(batches: Batches, seconds: int) -> None:
 # ── through the API ─────────────────────────────────────────────────────────────────────────────
 
 SUBMIT = """mutation ($input: BatchSetPreferencesInput!) {
-  batchSetPreferences(input: $input) { run { id status dryRun results { set updated } } userErrors { code path } }
+  batchSetPreferences(input: $input) { run { id status dryRun forecast { set updated } } userErrors { code path } }
 }"""
 CHANGE = """mutation ($id: ID!) {{
   {0}Batch(id: $id) {{ run {{ id status reverts {{ id }} }} userErrors {{ code path }} }}
@@ -330,7 +330,7 @@ async def test_the_life_of_a_run_through_http(
         assert answers[0] == answers[1]
         run = answers[0]["run"]
         assert (run["status"], run["dryRun"]) == ("PLANNED", True)
-        assert [cell["updated"] for cell in run["results"] if cell["set"] == "ON"] == [2]
+        assert [cell["updated"] for cell in run["forecast"] if cell["set"] == "ON"] == [2]
         applied = (await server.run(CHANGE.format("apply"), {"id": run["id"]}))["applyBatch"]
         assert applied == {"run": {"id": run["id"], "status": "DONE", "reverts": None}, "userErrors": []}
         undone = (await server.run(CHANGE.format("revert"), {"id": run["id"]}))["revertBatch"]["run"]

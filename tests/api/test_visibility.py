@@ -51,7 +51,7 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
     "ContactPoint": {OWN: "kind value"},
     "ChannelPreference": {OWN: "contactPoint method value on chosen"},
     "OptOut": {OWN: "id address method reasons source evidence recordedAt liftedAt"},
-    "Household": {FAMILY: "id name phone members", OWN: "preferences"},
+    "Household": {FAMILY: "id name members", OWN: "phone preferences"},
     "HouseholdMembership": {FAMILY: "person household active"},
     # Of two people: the contact's own, once the student is one that they see.
     "Relationship": {
@@ -71,7 +71,8 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
     "BatchCellOption": {ADMIN: "contactPoint reason enabled because reachable"},
     "BatchRun": {
         ADMIN: "id mode status dryRun keepChosen requestedBy requestedAt plannedAt finishedAt progress population "
-        "results errors exclusions samples difference queuedBehind reverts revertedBy restored leftAlone",
+        "results forecast errors exclusions excludedByRule samples difference queuedBehind reverts "
+        "revertedBy restored leftAlone",
     },
     "BatchProgress": {ADMIN: "done total planning"},
     "BatchPlanning": {ADMIN: "step done total"},
@@ -79,6 +80,7 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
         ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
         "peopleAffected",
     },
+    "BatchExcludedByRule": {ADMIN: "rule because excluded"},
     "BatchDifference": {ADMIN: "leftPopulation choseSince excludedSince outdated"},
     "BatchSample": {ADMIN: "person household cells"},
     "BatchSampleCell": {ADMIN: "contactPoint reason set"},
@@ -285,14 +287,14 @@ HOME = ("name", "phone", "evidence")
 SCHOOL_NAMES = of(["elm", "oak"], "name")
 
 PORTAL: Mapping[tuple[Role, str], set[str]] = {
-    # Mia: her own, her students, and of Dan, with whom Sam lives too, the household's name and phone alone.
+    # Mia: her own, her students, and of Dan, with whom Sam lives too, the household's name alone.
     (Role.GUARDIAN, "mia"): of(["mia"], *OWN_VALUES, "kind", "title") | of(["sam", "kim"], *NAMES)
-    | of(["home"], *HOME) | of(["flat"], "name", "phone"),
+    | of(["home"], *HOME) | of(["flat"], "name"),
     (Role.GUARDIAN, "dan"): of(["dan"], *OWN_VALUES, "kind") | of(["sam"], *NAMES)
-    | of(["flat"], *HOME) | of(["home"], "name", "phone"),
+    | of(["flat"], *HOME) | of(["home"], "name"),
     # Gran lives with Mia, and sees neither her phone nor her name.
     (Role.GUARDIAN, "gran"): of(["gran"], *OWN_VALUES, "kind") | of(["sam"], *NAMES)
-    | of(["home"], *HOME) | of(["flat"], "name", "phone"),
+    | of(["home"], *HOME) | of(["flat"], "name"),
     # Lee is an uncle who may not be contacted: not even the name of his nephew.
     (Role.GUARDIAN, "lee"): of(["lee"], *OWN_VALUES) | of(["farm"], *HOME),
     (Role.STUDENT, "sam"): of(["sam"], *OWN_VALUES) | of(["home", "flat"], *HOME),

@@ -46,6 +46,10 @@ _QUERIES = {
         select runs.place, (to_jsonb(c) - '{{{",".join(_OWN)}}}'::text[])::text as cell
         from batch_cell c join runs using (batch_run_id) where c.district_id = $1
         order by 1, c.contact_point, c.reason""",
+    "forecasts": f"""
+        select runs.place, (to_jsonb(f) - '{{{",".join(_OWN)}}}'::text[])::text as cell
+        from batch_forecast f join runs using (batch_run_id) where f.district_id = $1
+        order by 1, f.contact_point, f.reason""",
     "exclusions": """
         select runs.place, x.rule_no, x.household, coalesce(persons.place, homes.place) as subject,
           x.contact_point::text, x.reasons

@@ -21,7 +21,7 @@ viewer_household as materialized (
   group by m.household_id
 )
 select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'GUARDIAN:0e5f65f0b4d39d74:' || :district_id::bigint || ':' || :request::bigint as made_for
+  'GUARDIAN:ee12e4202e901820:' || :district_id::bigint || ':' || :request::bigint as made_for
 from (select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
@@ -31,10 +31,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+        or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id
@@ -42,7 +45,9 @@ where p.district_id = :district_id
     -- As an array, and not as conditions: those would read all people of the district.
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t1 where t1.person_id = :f1__person_id::bigint), (select json_build_object('__typename', 'Household'::text, 'id', t2."id", 'name', t2."name") from (
-select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
+select h.household_id, 'household_' || h.household_id as id, h.name,
+  case when 'GUARDIAN' in ('ADMIN', 'VENDOR')
+    or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR') or h.household_id = any (array(select household_id from viewer_household)))

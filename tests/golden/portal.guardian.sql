@@ -21,7 +21,7 @@ viewer_household as materialized (
   group by m.household_id
 )
 select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'GUARDIAN:04142d01f417a3a8:' || :district_id::bigint || ':' || :request::bigint as made_for
+  'GUARDIAN:42656173ea3311da:' || :district_id::bigint || ':' || :request::bigint as made_for
 from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -83,10 +83,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+        or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id
@@ -102,7 +105,9 @@ where m.district_id = :district_id
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
 ) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean) limit 17) as t6)) from (
-select h.household_id, 'household_' || h.household_id as id, h.name, h.phone
+select h.household_id, 'household_' || h.household_id as id, h.name,
+  case when 'GUARDIAN' in ('ADMIN', 'VENDOR')
+    or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR') or h.household_id = any (array(select household_id from viewer_household)))
@@ -123,10 +128,13 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
       and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
+      and ('GUARDIAN' in ('ADMIN', 'VENDOR')
+        or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
       and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
 from person p
 where p.district_id = :district_id

@@ -16,7 +16,8 @@ from gql_server.domain.ids import IdKind, encode_id
 from gql_server.errors import PluginError
 from gql_server.hooks import Candidate, Deny, Reader, Rule, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.services.batch.check_thread import MOST_STUCK, CheckThread, DistrictData
+from gql_server.hooks.threads import MOST_STUCK
+from gql_server.services.batch.check_thread import CheckThread, DistrictData
 from gql_server.services.batch.rules import ask_check
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, Batches, cells, working

@@ -275,11 +275,11 @@ def test_a_rule_at_fault_is_refused_with_the_plugins_name(result: str, words: st
 
 
 def test_rules_carry_the_name_of_their_plugin(tmp_path: Path) -> None:
-    """The host stamps each rule, in the plug-ins' order; a plug-in that gives None gives no rule."""
+    """The host stamps each rule, in the plug-ins' order."""
     body = "[Rule.where('quiet', 'Why.', Sql('c.address is null'))]"
     write(tmp_path, "b", rules(body))
     write(tmp_path, "a", rules(body))
-    write(tmp_path, "c", rules("None"))
+    write(tmp_path, "c", rules("[]"))
     assert [rule.full_name for rule in PluginHost([tmp_path]).rules(BATCH)] == ["a.quiet", "b.quiet"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from gql_server.db.pool import Pool
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import bind, fetch, statement
+from gql_server.domain.sql import Sql
 from tests.support.builder import DistrictBuilder
 
 HOMES = 3_000
@@ -50,7 +51,7 @@ async def test_people_are_counted_by_look_ups_alone(homes: Connection, analyzed:
         if analyzed:
             await homes.execute(f"analyze {table}")
     changed = statement("batch/logged").having(revision=3)
-    counted = statement("batch/count_people").fill(changed=changed)
+    counted = statement("batch/count_people").fill(changed=changed, counts=Sql("batch_cell"))
     text, values = bind(counted, district_id=1, batch_run_id=1, today=None, revision=3)
     await homes.execute(f"set local plan_cache_mode = {mode}")
     await homes.execute(f"prepare counted as {text}")

@@ -29,10 +29,12 @@ HELD = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from (
 FRAGMENTS = {
     "barred_by": "null::smallint",
     "because": "null::text",
+    "counts": "batch_cell",
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
     "decided": DECIDED,
     "denies": DENIALS,
     "held": HELD,
+    "key": "g.grade",
     "population": "select p.person_id from person p where p.district_id = :district_id",
     "subject": "person_id",
     "table": "preference",
@@ -43,7 +45,7 @@ FRAGMENTS = {
 """What stands in for each slot; a new slot needs a line here."""
 
 PARENTS = {
-    "graph/batch_cell_option": "select null::bigint[] as reachable",
+    "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
     "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from change c",
     "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from change c",
 }

@@ -120,10 +120,13 @@ class Batches:
                 await asyncio.sleep(0.02)
         return row
 
-    async def counts(self, batch_run_id: int, kind: ContactPointKind, reason: str) -> dict[str, int]:
-        """Return the counts of one cell."""
+    async def counts(
+        self, batch_run_id: int, kind: ContactPointKind, reason: str, *, foreseen: bool = False
+    ) -> dict[str, int]:
+        """Return the counts of one cell: of what the run did, or of what its plan foresaw."""
         row = await self.district.conn.fetchrow(
-            "select updated, unchanged, overwrote_chosen, kept_chosen, excluded, people_affected from batch_cell"
+            "select updated, unchanged, overwrote_chosen, kept_chosen, excluded, people_affected"
+            f" from {'batch_forecast' if foreseen else 'batch_cell'}"
             " where district_id = $1 and batch_run_id = $2 and contact_point = $3 and reason = $4",
             self.district.id, batch_run_id, kind, reason,
         )  # fmt: skip

@@ -26,8 +26,12 @@ class CountingDatabase:
             finally:
                 conn.remove_query_logger(self._log)  # type: ignore[attr-defined]
 
+    @property
+    def pooled(self) -> bool:
+        return self._inner.pooled
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, district_id: int | None = None) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
 

@@ -131,6 +131,12 @@ class ServerProcess:
                     await writer.wait_closed()
                     return
 
+    async def gone(self) -> None:
+        """Wait until it has ended by itself."""
+        async with asyncio.timeout(60):
+            while self._child is not None and self._child.poll() is None:
+                await asyncio.sleep(0.02)
+
     def kill(self) -> None:
         assert self._child is not None
         self._child.kill()

@@ -164,9 +164,10 @@ async def _plan(marked: Marked) -> None:
         planned_at=datetime.now(UTC),
     )  # fmt: skip
     marked.keep("run", "planned", planned)
-    await builder.insert(
-        "batch_cell", batch_run_id=planned, contact_point="EMAIL", reason="GENERAL", turn_on=True
-    )
+    for table in ("batch_cell", "batch_forecast"):
+        await builder.insert(
+            table, batch_run_id=planned, contact_point="EMAIL", reason="GENERAL", turn_on=True
+        )
     subjects = ((False, marked.person("gran"), "EMAIL"),
                 (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"))  # fmt: skip
     for place, (household, subject, kind) in enumerate(subjects, start=1):

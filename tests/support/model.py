@@ -4,7 +4,7 @@ Written from the rules of the domain (D1-D20) and not from the product, so that 
 other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from gql_server.domain.batch import FilterKind, Setting
@@ -58,6 +58,8 @@ class Counts:
 
 
 Excluded = tuple[Subject, ContactPointKind, str]
+Deniers = Callable[[World, str, Subject, Cell, Setting], set[str]]
+"""Returns the plug-ins whose rules keep a subject out of a cell, given the mode."""
 
 
 @dataclass
@@ -73,21 +75,27 @@ class Outcome:
     """The people and households with a cell that no rule keeps them out of."""
 
 
-def run(world: World, request: Request) -> Outcome:
-    """Work a batch on a world."""
-    if errors := request_errors(world, request):
+def run(world: World, request: Request, deniers: Deniers | None = None) -> Outcome:
+    """Work a batch on a world; `deniers` where there are other rules than the built-in ones."""
+    errors = request_errors(world, request)
+    scoped = not any(_scope_errors(world, request.mode, request.scope))
+    people = population(world, request.mode, request.scope) if scoped else set()
+    if scoped and not people:
+        errors |= {"NOBODY_SELECTED"}  # D32
+    if errors:
         return Outcome(world, errors)
-    people = population(world, request.mode, request.scope)
     named = {cell[:2]: cell[2] for cell in request.cells if cell[2] is not Setting.NO_CHANGE}
     if any(cell in world.disabled or not on_record(world, people, cell[0]) for cell in named):
         return Outcome(world, frozenset({"CELL_NOT_ENABLED"}))  # D15
     outcome = Outcome(world, population=len(people))
     for cell, setting in named.items():
-        outcome.cells[cell] = _work(outcome, people, request, cell, setting)
+        outcome.cells[cell] = _work(outcome, people, request, cell, setting, deniers or builtin_deniers)
     return outcome
 
 
-def _work(outcome: Outcome, people: set[int], request: Request, cell: Cell, setting: Setting) -> Counts:
+def _work(
+    outcome: Outcome, people: set[int], request: Request, cell: Cell, setting: Setting, deniers: Deniers
+) -> Counts:
     """Set one cell for everyone it applies to, and count (D16-D19)."""
     kind, reason = cell
     counts, changed = Counts(), []
@@ -107,7 +115,7 @@ def _work(outcome: Outcome, people: set[int], request: Request, cell: Cell, sett
             counts.updated += 1
             counts.overwrote_chosen += reason in state.chosen
             on = state.on | {reason} if setting is Setting.ON else state.on - {reason}
-            outcome.world = _with(outcome.world, subject, kind, State(on, state.chosen - {reason}))
+            outcome.world = with_state(outcome.world, subject, kind, State(on, state.chosen - {reason}))
             changed.append(subject)
     counts.people_affected = people_affected(outcome.world, kind, changed)
     return counts
@@ -134,6 +142,11 @@ def _scope_errors(world: World, mode: str, scope: Scope) -> Iterable[str]:
         yield "FILTER_REQUIRED"
     if mode == "CENSUS_STAFF" and scope.grades is not None:
         yield "GRADES_NOT_ALLOWED"
+    if mode == "CENSUS_STAFF" and scope.year is not None:
+        yield "SCHOOL_YEAR_NOT_ALLOWED"
+    there = {unpadded(e.grade) for person in world.people for e in person.enrollments}
+    if mode in ("STUDENTS", "STUDENT_CONTACTS") and not {*map(unpadded, scope.grades or ())} <= there:
+        yield "UNKNOWN_GRADE"
 
 
 def _cell_errors(request: Request) -> Iterable[str]:
@@ -195,9 +208,14 @@ def _enrolled(world: World, person: Person, scope: Scope) -> bool:
         active(e.span)
         and e.year == year
         and (scope.schools is None or e.school in scope.schools)
-        and (scope.grades is None or e.grade in scope.grades)
+        and (scope.grades is None or unpadded(e.grade) in map(unpadded, scope.grades))
         for e in person.enrollments
     )
+
+
+def unpadded(grade: str) -> str:
+    """Return a grade without the zeros before it: `7` and `07` are one (D32)."""
+    return grade.lstrip("0") or grade[-1:]
 
 
 def assignments(person: Person) -> list[Assignment]:
@@ -237,8 +255,8 @@ def on_record(world: World, people: set[int], kind: ContactPointKind) -> bool:
     return any(address_of(world, subject, kind) is not None for subject in subjects(world, people, kind))
 
 
-def deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
-    """Return the plug-ins whose rules keep a subject out of a cell."""
+def builtin_deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
+    """Return the built-in plug-ins whose rules keep a subject out of a cell."""
     kind, reason = cell
     address = address_of(world, subject, kind)
     rules = {"on_record"} if address is None else set()  # D16
@@ -279,7 +297,7 @@ def state_of(world: World, subject: Subject, kind: ContactPointKind) -> State:
     return holder.preferences.get(Channel(kind, batch_method(kind)), State())
 
 
-def _with(world: World, subject: Subject, kind: ContactPointKind, state: State) -> World:
+def with_state(world: World, subject: Subject, kind: ContactPointKind, state: State) -> World:
     channel = Channel(kind, batch_method(kind))
     if subject.household:
         households = list(world.households)
@@ -304,6 +322,8 @@ def fits(world: World, criteria: Criteria, person: int) -> bool:
     if "not" in criteria:
         return not fits(world, criteria["not"], person)
     wanted = criteria["in"] if "in" in criteria else [criteria["is"]]
+    if criteria["field"] == "grade":
+        wanted = [*map(unpadded, wanted)]
     return any(value in wanted for value in _values(world, criteria["field"], person))
 
 
@@ -311,11 +331,14 @@ def _values(world: World, name: str, n: int) -> set[object]:
     """Return the values that a person has of a field."""
     person = world.people[n]
     enrollments = [e for e in person.enrollments if active(e.span)]
-    contacts = [r for r in world.relationships if r.student == n and r.messenger and active(r.span)]
+    contacts = [
+        r for r in world.relationships
+        if r.student == n and r.messenger and not r.no_contact and active(r.span)
+    ]  # fmt: skip
     phones = [h.phone for h in world.households if n in members(h) and h.phone]
     values: dict[str, set[object]] = {
         "person": {n},
-        "grade": {e.grade for e in enrollments},
+        "grade": {unpadded(e.grade) for e in enrollments},
         "school": {e.school for e in enrollments},
         "schoolYear": {e.year for e in enrollments},
         "activeEnrollment": {bool(enrollments)},

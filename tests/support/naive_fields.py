@@ -6,9 +6,9 @@ from typing import Any
 
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind
 from gql_server.domain.viewer import Role
-from gql_server.errors import InvalidArgument
+from gql_server.errors import Forbidden, InvalidArgument
 from tests.support.naive_pages import KINDS, page
-from tests.support.naive_rules import Eyes, Row
+from tests.support.naive_rules import Eyes, Row, same_grade
 
 Resolver = Callable[..., Any]
 RESOLVERS: dict[tuple[str, str], Resolver] = {}
@@ -142,21 +142,24 @@ def _head(eyes: Eyes, row: Row) -> str:
 @answers("Query.people")
 def _people(eyes: Eyes, row: Row, first: int, after: str | None, filter: Any = None) -> Row:
     given = {name: value for name, value in (filter or {}).items() if value is not None}
+    if not eyes.everything and {"audience", "withoutMessengerContact"} & given.keys():
+        raise Forbidden("audience")
     rows = [row for row in _visible(eyes, "Person") if _wanted(eyes, row, given)]
     return page(eyes, rows, "last_name first_name person_id", first, after)
 
 
 def _wanted(eyes: Eyes, person: Row, given: Row) -> bool:
     number = person["person_id"]
-    places = [*eyes.active_rows("enrollment", person_id=number),
-              *eyes.active_rows("district_assignment", person_id=number)]  # fmt: skip
+    places = eyes.active_rows("enrollment", person_id=number)
+    if eyes.own(number):
+        places += eyes.active_rows("district_assignment", person_id=number)
     names = (person["first_name"].lower(), person["last_name"].lower())
     enrolled = eyes.in_audience(number, "STUDENTS")
     tests: dict[str, Callable[[Any], bool]] = {
         "search": lambda text: all(any(n.startswith(w) for n in names) for w in text.lower().split()),
         "sourceId": lambda id: person["source_id"] == id,
         "schoolId": lambda id: any(f"school_{p['school_id']}" == id for p in places),
-        "grade": lambda grade: any(p.get("grade") == grade for p in places),
+        "grade": lambda grade: any(same_grade(p["grade"], grade) for p in places if "grade" in p),
         "audience": lambda audience: eyes.in_audience(number, audience.value),
         "withoutMessengerContact": lambda flag: (
             enrolled and flag is not bool(eyes.reaching(student_id=number))
@@ -192,7 +195,7 @@ def _options(eyes: Eyes, row: Row, mode: str, scope: Any) -> Row:
     reachable[ContactPointKind.HOUSEHOLD_PHONE] = len(phones)
     return {
         "population": len(people),
-        "cells": [_option(eyes, *cell, reachable[cell[0]]) for cell in _matrix(eyes)],
+        "cells": [_option(eyes, *cell, reachable[cell[0]], bool(people)) for cell in _matrix(eyes)],
     }
 
 
@@ -200,8 +203,10 @@ def _matrix(eyes: Eyes) -> list[tuple[ContactPointKind, str]]:
     return [(kind, r["code"]) for kind in KINDS for r in _sorted(eyes.tables["contact_reason"], "bit")]
 
 
-def _option(eyes: Eyes, kind: ContactPointKind, reason: str, reachable: int) -> Row:
+def _option(eyes: Eyes, kind: ContactPointKind, reason: str, reachable: int, anybody: bool) -> Row:
     because = None if reachable else "Nobody selected has this contact point on record."
+    if not anybody:
+        because = "Nobody is selected. Widen the scope."
     if eyes.rows("disabled_cell", contact_point=kind, reason=reason):
         because = "The district has switched this cell off."
     return {
@@ -234,6 +239,13 @@ def _preferences(eyes: Eyes, person: Row) -> list[Row]:
     return [
         _preference(eyes, channel, values.get(channel.contact_point), stored) for channel in PERSON_CHANNELS
     ]
+
+
+@answers("Household.phone")
+def _phone(eyes: Eyes, household: Row) -> str | None:
+    """The phone, for those who live there (D27)."""
+    shown = eyes.everything or household["household_id"] in eyes.own_households()
+    return household["phone"] if shown else None
 
 
 @answers("Household.preferences")
@@ -304,10 +316,11 @@ def _assignments(eyes: Eyes, person: Row, activeOnly: bool) -> list[Row]:
 
 def _relationships(column: str) -> Resolver:
     def relationships(eyes: Eyes, person: Row, messengerOnly: bool) -> list[Row]:
+        reached = eyes.reaching(**{column: person["person_id"]})
         rows = [
             {**row, "active": eyes.active(row)}
             for row in eyes.rows("relationship", **{column: person["person_id"]})
-            if eyes.sees_relationship(row) and (row["messenger"] or not messengerOnly)
+            if eyes.sees_relationship(row) and (not messengerOnly or row in reached)
         ]
         return _sorted(rows, "relationship_id")
 
@@ -330,7 +343,9 @@ def _history(eyes: Eyes, person: Row, first: int | None = None, after: str | Non
     number = person["person_id"]
     sets = {row["revision"]: row for row in eyes.tables["change_set"]}
     rows = [
-        {**sets[row["revision"]], **row} for row in eyes.rows("change", person_id=number) if eyes.own(number)
+        {**sets[row["revision"]], **row}
+        for row in eyes.rows("change", person_id=number)
+        if eyes.own(number) and (eyes.everything or row["kind"] != "RELATIONSHIP")
     ]
     return page(eyes, rows, "revision change_id", first, after, descending=True)
 
@@ -373,8 +388,18 @@ def _planning(eyes: Eyes, run: Row) -> Row | None:
 
 @answers("BatchRun.results")
 def _results(eyes: Eyes, run: Row) -> list[Row]:
-    cells = {(c["contact_point"], c["reason"]): c
-             for c in eyes.rows("batch_cell", batch_run_id=run["batch_run_id"])}  # fmt: skip
+    return _cells(eyes, eyes.rows("batch_cell", batch_run_id=run["batch_run_id"]))
+
+
+@answers("BatchRun.forecast")
+def _forecast(eyes: Eyes, run: Row) -> list[Row] | None:
+    """As the plan foresaw it; nothing of a run that has no plan."""
+    rows = eyes.rows("batch_forecast", batch_run_id=run["batch_run_id"])
+    return _cells(eyes, rows) if rows else None
+
+
+def _cells(eyes: Eyes, rows: list[Row]) -> list[Row]:
+    cells = {(c["contact_point"], c["reason"]): c for c in rows}
     names = (
         "updated", "unchanged", "overwrote_chosen", "kept_chosen", "excluded", "left_alone", "people_affected"
     )  # fmt: skip
@@ -474,6 +499,21 @@ def _exclusions(eyes: Eyes, run: Row, first: int | None = None, after: str | Non
     ]
     columns = "rule_no household subject_id contact_point bit"
     return page(eyes, rows, columns, first, after, longest=10_000)
+
+
+@answers("BatchRun.excludedByRule")
+def _excluded_by_rule(eyes: Eyes, run: Row) -> list[Row]:
+    key = {"batch_run_id": run["batch_run_id"]}
+    blocks = eyes.rows("batch_exclusion_block", **key)
+    told: dict[str, Row] = {}
+    for rule in sorted(eyes.rows("batch_rule", **key), key=itemgetter("rule_no")):
+        name = f"{rule['plugin']}.{rule['rule']}"
+        mine = [block for block in blocks if block["rule_no"] == rule["rule_no"]]
+        cells = sum(len(block["subject_ids"]) * block["reasons"].bit_count() for block in mine)
+        if mine:
+            before = told[name]["excluded"] if name in told else 0
+            told[name] = {"rule": name, "because": rule["because"], "excluded": before + cells}
+    return sorted(told.values(), key=lambda row: (-row["excluded"], row["rule"]))
 
 
 def _exclusion(row: Row, rule: Row, reason: Row) -> Row:

@@ -107,13 +107,12 @@ class Eyes:
     # ── who is meant ────────────────────────────────────────────────────────────────────────────
 
     def is_active_person(self, person_id: int) -> bool:
-        return any(
-            self.active_rows(table, **{column: person_id})
-            for table, column in (
-                ("enrollment", "person_id"),
-                ("district_assignment", "person_id"),
-                ("relationship", "contact_id"),
-            )
+        """Whether they are enrolled, assigned or a contact today, by the rows that the viewer sees (D27)."""
+        ties = self.active_rows("relationship", contact_id=person_id)
+        return bool(
+            self.active_rows("enrollment", person_id=person_id)
+            or (self.own(person_id) and self.active_rows("district_assignment", person_id=person_id))
+            or any(self.sees_relationship(tie) for tie in ties)
         )
 
     def reaching(self, **key: object) -> list[Row]:
@@ -130,22 +129,17 @@ class Eyes:
         return any(self.in_audience(tie["student_id"], "STUDENTS") for tie in ties)
 
     def why_not(self) -> str | None:
-        """Why the viewer may not change their own preferences, or None where they may (D23-D25)."""
-        if self.everything:
-            return "Only people have preferences of their own."
+        """Why the viewer may not change their own preferences, or None where they may (D22; no other door is there)."""
+        if self.viewer.role is Role.VENDOR:
+            return "A vendor reads preferences and changes none."
+        if self.viewer.role is Role.ADMIN:
+            other = (
+                "This sign-in stands for nobody who has preferences. `setPreferences` sets other people's."
+            )
+            return other if self.me is None else None
         if self.me is None:
             return "Nobody of this district belongs to this sign-in."
-        if self.viewer.role is Role.STAFF:
-            return "Staff ask for a change of their own preferences; an administrator approves it."
-        ties = self.active_rows("relationship", contact_id=self.me)
-        messenger_of = {tie["student_id"] for tie in ties if tie["messenger"]} & self.students
-        concerned = {self.me} if self.viewer.role is Role.STUDENT else messenger_of
-        schools = {s["school_id"] for s in self.rows("school", portal_contact_information=True)}
-        if any(
-            e["school_id"] in schools for n in concerned for e in self.active_rows("enrollment", person_id=n)
-        ):
-            return None
-        return "No school that this concerns lets people change their contact information in the portal."
+        return "Preferences cannot be changed here. Ask the district's office: an administrator can set them."
 
     # ── the batch ───────────────────────────────────────────────────────────────────────────────
 
@@ -165,7 +159,7 @@ class Eyes:
             for row in rows
             if row["school_year"] == year
             and _listed(row, scope)
-            and (grades is None or row["grade"] in grades)
+            and (grades is None or any(same_grade(row["grade"], grade) for grade in grades))
         }
         if mode == "STUDENTS":
             return students
@@ -179,8 +173,13 @@ class Eyes:
         if kind is None:
             yield "UNKNOWN_MODE"
             return
-        if kind == "CENSUS" and scope.get("grades") is not None:
-            yield "GRADES_NOT_ALLOWED"
+        if kind == "CENSUS":
+            yield from ("GRADES_NOT_ALLOWED" for _ in [()] if scope.get("grades") is not None)
+            yield from ("SCHOOL_YEAR_NOT_ALLOWED" for _ in [()] if scope.get("schoolYear") is not None)
+        else:
+            there = [row["grade"] for row in self.tables["enrollment"]]
+            for grade in scope.get("grades") or ():
+                yield from ("UNKNOWN_GRADE" for _ in [()] if not any(same_grade(grade, g) for g in there))
         saved = [f for f in self.tables["saved_filter"] if f"filter_{f['saved_filter_id']}" == filter_id]
         if filter_id is None:
             yield from ("FILTER_REQUIRED" for _ in [()] if kind == "CENSUS")
@@ -214,7 +213,10 @@ class Eyes:
         if "not" in criteria:
             return not self._fits(criteria["not"], person_id)
         wanted = criteria["in"] if "in" in criteria else [criteria["is"]]
-        return any(value in wanted for value in self._values(criteria["field"], person_id))
+        values = self._values(criteria["field"], person_id)
+        if criteria["field"] == "grade":
+            return any(same_grade(str(value), one) for value in values for one in wanted)
+        return any(value in wanted for value in values)
 
     def _values(self, field: str, person_id: int) -> set[object]:
         """The values that a person has of a field. Raises KeyError."""
@@ -223,7 +225,7 @@ class Eyes:
         homes = self.households_of(person_id)
         phones = [h for h in self.tables["household"] if h["household_id"] in homes and h["phone"]]
         kinds = {c["kind"] for c in self.rows("contact_point", person_id=person_id)}
-        messenger = self.active_rows("relationship", student_id=person_id, messenger=True)
+        messenger = self.reaching(student_id=person_id)
         values: dict[str, set[object]] = {
             "grade": {e["grade"] for e in enrollments},
             "school": {f"school_{e['school_id']}" for e in enrollments},
@@ -237,3 +239,12 @@ class Eyes:
 def _listed(row: Row, scope: Mapping[str, Any]) -> bool:
     schools = scope.get("schoolIds")
     return schools is None or f"school_{row['school_id']}" in schools
+
+
+def same_grade(one: str, other: str) -> bool:
+    """Whether two grades are one: `7` and `07` (D32)."""
+    return _unpadded(one) == _unpadded(other)
+
+
+def _unpadded(grade: str) -> str:
+    return grade.lstrip("0") or grade[-1:]

@@ -24,7 +24,7 @@ PEOPLE, HOUSEHOLDS, SCHOOLS, RUNS, FILTERS, OPT_OUTS = 12, 5, 3, 3, 5, 8
 """How many of each there are: their ids are 1 to that number."""
 
 YEARS = (2025, 2026)
-GRADES = ("09", "10")
+GRADES = ("09", "9", "10", "KG")
 FIRST_NAMES = ("Ada", "ada", "Öz", "Sam", 'Lee "Lu"')
 LAST_NAMES = ("Lane", "O'Neil", "van der Berg", "Ünal")
 PHONES = ("555-0100", "555-0101", "555-0102", "555-0103")
@@ -206,6 +206,11 @@ class _Maker:
                  "updated": self._id(9), "excluded": self._id(9), "people_affected": self._id(9),
                  "left_alone": self._id(9), "excluded_since": self._id(9)}
                 for n, (kind, reason) in self._some(_pairs(numbers, _pairs(ContactPointKind, self.bits)), 0.1)
+            ],
+            "batch_forecast": [
+                {"batch_run_id": 1, "contact_point": kind, "reason": reason, "turn_on": self._one([True, False]),
+                 "updated": self._id(9), "excluded": self._id(9), "people_affected": self._id(9)}
+                for kind, reason in self._some(_pairs(ContactPointKind, self.bits), 0.2)
             ],
             "batch_sample": [
                 {"batch_run_id": n, "place": place, "household": place == 1, "subject_id": 1,

@@ -63,8 +63,8 @@ async def serving(
     db: Database, host: PluginHost, district: str, **settings: Any
 ) -> AsyncIterator[TestServer]:
     """Run a server for the length of the block."""
-    app = make_app(Settings(signing_key=SecretStr(KEY), batch_poll_seconds=0.2, **settings), db, host)
-    runner = make_runner(app)
+    given = Settings(signing_key=SecretStr(KEY), batch_poll_seconds=0.2, **settings)
+    runner = make_runner(make_app(given, db, host), given)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -33,11 +33,13 @@ REASONS = (
     "EMERGENCY", "ATTENDANCE", "BEHAVIOR", "STAFF", "GENERAL", "FOOD_SERVICE", "PRIORITY", "TEACHER",
 )  # fmt: skip
 YEARS = (2025, 2026)
-GRADES = ("09", "10")
+GRADES = ("09", "9", "10")
 TITLES = ("Teacher", "Principal")
 PHONES = ("555-0100", "555-0101", "555-0102")
 EMAILS = ("ada@example.org", "sam@example.org", "lee@example.org")
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+_LASTING = ("school", "calendar", "saved_filter", "person", "household")
+"""The tables whose rows others refer to: their number does not change with the world."""
 _ID_FIELDS = {"person": IdKind.PERSON, "school": IdKind.SCHOOL, "assignmentSchool": IdKind.SCHOOL}
 PERSON_KINDS = tuple(kind for kind in ContactPointKind if kind is not ContactPointKind.HOUSEHOLD_PHONE)
 
@@ -239,7 +241,7 @@ def leaves(kind: FilterKind, people: int, schools: int) -> st.SearchStrategy[Cri
         leaf("hasContactPoint", st.sampled_from(list(map(str, ContactPointKind)))),
     ]
     student = [
-        leaf("grade", st.sampled_from([*GRADES, "none"])),
+        leaf("grade", st.sampled_from([*GRADES, "010", "none"])),
         leaf("school", st.integers(0, schools)),
         leaf("schoolYear", st.sampled_from(YEARS)),
         flag("hasMessengerContact"),
@@ -285,6 +287,36 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
+def _now_and_then(draw: st.DrawFn, old: Any, new: st.SearchStrategy[Any]) -> Any:
+    return draw(new) if draw(st.sampled_from([True, False])) else old
+
+
+@st.composite
+def later_worlds(draw: st.DrawFn, world: World) -> World:
+    """The same district some time later: some of all that is written about people, households and rules is another."""
+    fresh = _people(world.schools)
+    parts = st.sampled_from(["preferences", "contact_points", "preferences", "assignments", "enrollments"])
+
+    def person(old: Person) -> Person:
+        part = draw(parts)
+        return replace(old, **{part: getattr(_now_and_then(draw, old, fresh), part)})
+
+    households = _households(len(world.people))
+    cells = st.tuples(st.sampled_from(ContactPointKind), st.sampled_from(REASONS))
+    opt_outs = _now_and_then(draw, world.opt_outs, _rows(_opt_outs(), 5))
+    off = draw(
+        st.sampled_from([st.just(frozenset()), st.just(frozenset()), st.frozensets(cells, max_size=2)])
+    )
+    return replace(
+        world,
+        people=tuple(person(old) for old in world.people),
+        households=tuple(_now_and_then(draw, old, households) for old in world.households),
+        relationships=_now_and_then(draw, world.relationships, _relationships(len(world.people))),
+        opt_outs=opt_outs,
+        disabled=world.disabled | draw(off),
+    )
+
+
 # ── the loader ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -313,6 +345,27 @@ async def load(conn: Connection, host: PluginHost, world: World, code: str) -> L
                 table, records=records, columns=["district_id", *columns.split()]
             )
     return Loaded(district, bits)
+
+
+async def reload(conn: Connection, loaded: Loaded, world: World) -> None:
+    """Put another world in the place of the one that was loaded: one with as many people, households and schools.
+
+    Like `load` without a word in the history. Call it in a transaction.
+    """
+    district_id = loaded.district.district_id
+    for table, columns, rows in _tables(world, loaded.bits, loaded.district.today()):
+        if table in _LASTING:
+            continue
+        await conn.execute(f"delete from {table} where district_id = $1", district_id)
+        if records := [(district_id, *row) for row in rows]:
+            await conn.copy_records_to_table(
+                table, records=records, columns=["district_id", *columns.split()]
+            )
+    for place, household in enumerate(world.households):
+        await conn.execute(
+            "update household set phone = $3 where district_id = $1 and household_id = $2",
+            district_id, row_id(place), household.phone,
+        )  # fmt: skip
 
 
 def to_api(criteria: Criteria) -> Criteria:

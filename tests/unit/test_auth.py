@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jwt
+from joserfc import jws
 from joserfc.jwk import OctKey
 
 from gql_server.api import auth
@@ -24,7 +24,8 @@ GOOD = {"iss": "gql-server", "district": "maple", "role": "ADMIN", "iat": SOON -
 def signed(key: str = KEY, algorithm: str = "HS256", **claims: object) -> str:
     """Return a token with the claims of a good one, changed by those given; None removes one."""
     payload = {name: value for name, value in {**GOOD, **claims}.items() if value is not None}
-    return jwt.encode({"alg": algorithm}, payload, OctKey.import_key(key), algorithms=[algorithm])
+    written = json.dumps(payload)  # with escapes: a lone surrogate cannot be written otherwise
+    return jws.serialize_compact({"alg": algorithm}, written, OctKey.import_key(key), algorithms=[algorithm])
 
 
 @given(
@@ -113,12 +114,74 @@ def test_a_changed_token_does_not_hold() -> None:
         signed(exp=True),
         signed(exp=10**30),
         signed(iss="elsewhere"),
+        signed(district="map\0le"),
+        signed(district="\ud800"),
+        signed(district="m" * 201),
+        signed(person="P\n1"),
+        signed(person="P\0"),
+        signed(person=""),
+        signed(person="\udfff"),
+        signed(iat="yesterday"),
+        signed(iat=True),
+        signed(nbf=[SOON]),
+        signed(nbf=1e300),
+        signed(exp=int("9" * 4000)),
+        signed(aud="somebody else"),
+        signed(aud=["somebody", "else"]),
     ],
 )
 def test_what_is_not_ours_does_not_hold(token: str) -> None:
     """Nothing but a token of this issuer, key and algorithm, with all its claims, is taken."""
     with pytest.raises(Unauthenticated, match=r"\.$"):
         Tokens(KEY).verify(token)
+
+
+NOW = SOON - 3600
+
+
+@pytest.mark.parametrize("claims", [{"iat": SOON}, {"nbf": SOON}, {"nbf": SOON + 0.5, "iat": NOW}])
+def test_a_token_does_not_hold_before_its_time(claims: dict[str, object]) -> None:
+    """An issue or a beginning in the future is honoured."""
+    with pytest.raises(Unauthenticated, match="not hold yet"):
+        Tokens(KEY).verify(signed(**claims))
+
+
+def test_clocks_may_differ_a_little() -> None:
+    """A token of a server whose clock is half a minute ahead holds."""
+    for claims in ({"iat": NOW + 30}, {"nbf": NOW + 30.5}, {"nbf": NOW - 30}):
+        assert Tokens(KEY).verify(signed(**claims)).district == "maple"
+
+
+def test_a_token_is_for_its_audience() -> None:
+    """With an audience set, tokens are issued for it and hold only where they name it, alone or among others."""
+    tokens = Tokens(KEY, audience="contacts")
+    for good in (
+        tokens.issue("maple", Role.ADMIN, None, HOUR),
+        signed(aud="contacts"),
+        signed(aud=["x", "contacts"]),
+    ):
+        assert tokens.verify(good).district == "maple"
+    for bad in (signed(), signed(aud="x"), signed(aud=[]), signed(aud=["x"]), signed(aud={"contacts": 1})):
+        with pytest.raises(Unauthenticated, match="audience"):
+            tokens.verify(bad)
+
+
+def test_a_token_holds_no_longer_than_allowed() -> None:
+    """The lifetime has a bound, from the issue to the end; where no issue is told, from now. None longer is issued."""
+    tokens = Tokens(KEY, max_lifetime=HOUR)
+    assert tokens.verify(signed(iat=NOW + 10)).district == "maple"
+    for claims in ({"iat": NOW - 10}, {"exp": SOON + 3600, "iat": None}):
+        with pytest.raises(Unauthenticated, match="longer"):
+            tokens.verify(signed(**claims))
+    with pytest.raises(ConfigurationError, match="GQL_SERVER_TOKEN_MAX_LIFETIME"):
+        tokens.issue("maple", Role.ADMIN, None, HOUR * 2)
+
+
+@pytest.mark.parametrize(("district", "person"), [("map\0le", None), ("maple", "P\ud800"), ("m" * 201, None)])
+def test_no_token_is_issued_for_what_is_no_name(district: str, person: str | None) -> None:
+    """What no token may say is refused when it is asked for."""
+    with pytest.raises(ConfigurationError, match="on one line"):
+        Tokens(KEY).issue(district, Role.ADMIN, person, HOUR)
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 31])

@@ -1,5 +1,8 @@
 """The parts of the Ed-Fi import that need no database: the reader, the words, the forms of addresses."""
 
+import tracemalloc
+from contextlib import suppress
+from encodings.aliases import aliases
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,66 @@ def test_what_is_not_the_file_is_refused_with_its_line(
     with pytest.raises(ImportFailed, match=problem) as caught:
         list(read_records(file(tmp_path, text), STUDENT))
     assert (caught.value.file, caught.value.line) == ("Student.xml", line)
+
+
+_LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">\n' for n in range(1, 10))
+HEAD = "<InterchangeStudent>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            f'<!DOCTYPE x [\n<!ENTITY l0 "lol">\n{_LAUGHS}]><InterchangeStudent>&l9;</InterchangeStudent>',
+            2,
+            "entity",
+        ),
+        ('<!DOCTYPE x [\n<!ENTITY % p SYSTEM "http://127.0.0.1:9/x">%p;]><InterchangeStudent/>', 2, "entity"),
+        (
+            f"{HEAD}<Student>{'x' * 1_000_001}</Student></InterchangeStudent>",
+            2,
+            "more than 1,000,000 characters",
+        ),
+        (
+            f"{HEAD}<Student id='{'x' * 1_000_001}'/></InterchangeStudent>",
+            2,
+            "more than 1,000,000 characters",
+        ),
+        (f"{HEAD}<Student {'x' * 2_000_000}='1'/></InterchangeStudent>", 2, "longer than 1,048,576 bytes"),
+        (f"{HEAD}<!-- {'x' * 2_000_000} --></InterchangeStudent>", 2, "longer than 1,048,576 bytes"),
+        (f"{HEAD}{'<a>' * 200}", 2, "nested more than 100 deep"),
+        (f"<{'x' * 5_000}/>", 1, "the file holds <x+>, not <InterchangeStudent>"),
+        (f"{HEAD}<Student>\0</Student>", 2, "invalid token"),
+        (f"{HEAD}<Student>&#0;</Student>", 2, "invalid character number"),
+        (f"{HEAD}<Student>&#xD800;</Student>", 2, "invalid character number"),
+    ],
+)
+def test_bombs_are_refused_with_their_line(tmp_path: Path, text: str, line: int, problem: str) -> None:
+    """What would fill the memory, fetch something or is no text ends in a short error with the line."""
+    with pytest.raises(ImportFailed, match=problem) as caught:
+        list(read_records(file(tmp_path, text), STUDENT))
+    assert (caught.value.file, caught.value.line) == ("Student.xml", line)
+    assert len(str(caught.value)) < 200
+
+
+def test_what_is_passed_over_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """Text outside the records that are read is forgotten as it comes."""
+    path = file(tmp_path, f"<InterchangeStudent>{'x' * 3_000_000}<Student/></InterchangeStudent>")
+    tracemalloc.start()
+    records = list(read_records(path, STUDENT))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(records), peak < 1_000_000) == (1, True)
+
+
+@pytest.mark.parametrize("encoding", sorted({*aliases.values(), "x-none", "undefined", "utf-9", "a" * 300}))
+def test_a_file_in_any_encoding_is_read_or_refused(tmp_path: Path, encoding: str) -> None:
+    """Whatever encoding a file claims to be in, it is read or refused by name."""
+    body = b"<InterchangeStudent><Student><Id>\xe9\x80\xff\x01</Id></Student></InterchangeStudent>"
+    path = tmp_path / "Student.xml"
+    path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + body)
+    with suppress(ImportFailed):
+        list(read_records(path, STUDENT))
 
 
 def test_a_record_without_end_is_refused(tmp_path: Path) -> None:

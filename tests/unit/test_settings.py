@@ -51,6 +51,8 @@ def test_the_signing_key_is_never_shown() -> None:
         ("postgresql:///maple?user=ann&password=sesame", "postgresql:///maple?********"),
         ("postgresql://ann:sesame@one:5432,two:5432/maple", "********"),
         ("postgres://ann:ses%40me@db/maple", "postgres://ann:********@db/maple"),
+        ("postgresql://ann:ses:a=m&e^!@[::1]:5433/maple", "postgresql://ann:********@::1:5433/maple"),
+        ("postgresql://ann:@/maple?host=/tmp/sesame", "postgresql://ann@/maple?********"),
     ],
 )
 def test_a_password_in_the_database_url_is_masked(url: str, shown: str) -> None:
@@ -58,6 +60,29 @@ def test_a_password_in_the_database_url_is_masked(url: str, shown: str) -> None:
     settings = load_settings(database_url=url)
     assert listed(settings)["GQL_SERVER_DATABASE_URL"] == shown
     assert "sesame" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:sesa@me/op:en@db/maple",
+        "postgresql://ann:sesame#1@db/maple",
+        "postgresql://ann:sesame%zz@db/maple",
+        "postgresql://ann:[sesame@db/maple",
+        "postgresql://ann:sesame?@db/maple",
+        "postgresql://ann:1/sesame@db/maple",
+        "postgresql://ann:12?sesame=1@db/maple",
+        "postgresql://ann:sésame@db/maple",
+        "postgresql://ann:ses ame@db/maple",
+        "postgresql://ann:sesame",
+        "postgresql://db/maple?password=sesa@me",
+    ],
+)
+def test_an_address_that_can_be_read_in_two_ways_is_refused(url: str) -> None:
+    """A sign in a password that is not escaped could make part of it a host: nothing of the address is repeated."""
+    with pytest.raises(ConfigurationError, match="%40") as error:
+        load_settings(database_url=url)
+    assert not any(part in str(error.value) for part in ("sesa", "sésa", "op:en"))
 
 
 @pytest.mark.parametrize(

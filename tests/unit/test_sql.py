@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gql_server.db.statements import bind
-from gql_server.domain.sql import AMBIENT, Sql, numbered, parameters, slots
+from gql_server.domain.sql import AMBIENT, Sql, bare, numbered, parameters, place_in, slots
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 # Pieces in which a colon or a brace means nothing.
@@ -87,3 +87,21 @@ def test_any_text_is_scanned_without_an_error(text: str) -> None:
     if not slots(text):
         written, names = numbered(text)
         assert names or written == text
+
+
+def test_a_place_in_a_statement_is_found_in_its_fragment() -> None:
+    """PostgreSQL tells where in the whole statement an error is; the author is told line and column of their part,
+    whatever its parameters are called there."""
+    fragment = "c.x = :value -- :no parameter\n  and c.y = :value and c.z > :other"
+    whole = numbered(Sql("select :first from c where ({part}) and c.q").fill(part=Sql(fragment)).text)[0]
+    places = [place_in(fragment, whole, whole.index(text) + 1) for text in ("c.x", "c.y", "c.z", "$3")]
+    assert places == [(1, 1), (2, 7), (2, 24), (2, 30)]
+    assert place_in(fragment, whole, whole.index("c.q") + 1) is None
+    assert place_in(fragment, "select 1", 1) is None
+
+
+def test_bare_sql_holds_neither_literals_nor_comments() -> None:
+    """What is quoted or commented out is blanked, letter by letter; the rest keeps its place."""
+    text = "a = 'x;--' /* ; */ and \"b;\" = :c::text -- ;"
+    assert len(bare(text)) == len(text)
+    assert bare(text).split() == ["a", "=", "and", "=", ":c::text"]

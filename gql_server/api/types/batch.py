@@ -77,7 +77,10 @@ class BatchProgress:
     )
 
 
-@strawberry.type(description="What became of one cell of the matrix.")
+@strawberry.type(
+    description="One cell of the matrix: in `results` what the run did with it so far, in `forecast` what its plan "
+    "would do. All counts are null where the cell is NO_CHANGE; in `results` they are 0 until the run sets preferences."
+)
 class BatchCellResult:
     contact_point: ContactPointKind = column("The contact point.")
     reason: ReasonCode = column("The reason.")
@@ -88,7 +91,9 @@ class BatchCellResult:
     unchanged: int | None = column("Already as asked.")
     overwrote_chosen: int | None = column("Of `updated`: those that had been the person's own choice.")
     kept_chosen: int | None = column("Left alone because `keepChosen` was set.")
-    excluded: int | None = column("Kept out by a rule.")
+    excluded: int | None = column(
+        "Kept out by a rule: of all that the run is to do, known when it begins to set preferences."
+    )
     left_alone: int | None = column(
         "Left alone because somebody set them meanwhile: themselves since the plan that was applied; for a revert, "
         "anybody since the run that it undoes."
@@ -106,6 +111,13 @@ class BatchExclusion:
     reason: ReasonCode = column("The reason.")
     rule: str = column("The rule: its plug-in and name.")
     because: str = column("The rule's words.")
+
+
+@strawberry.type(description="How much a rule kept out of a run, summed over its cells.")
+class BatchExcludedByRule:
+    rule: str = column("The rule: its plug-in and name.")
+    because: str = column("The rule's words; `exclusions` may have others for single people.")
+    excluded: int = column("Preferences that it kept out, counted as `excluded` of the cells.")
 
 
 @strawberry.type(description="A cell in which a plan would change somebody.")
@@ -172,10 +184,23 @@ class BatchRun(Node):
     )
     finished_at: datetime.datetime | None = column("When it ended; null before that.")
     progress: BatchProgress = joined(Link(None), "How far it is.")
-    population: int = column("People the mode and the scope selected.")
+    population: int = column("People the mode and the scope selected; 0 until the run is planned.")
     results: list[BatchCellResult] = joined(
         Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
-        "One entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the matrix's order.",
+        "What the run did so far: one entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the "
+        "matrix's order. A run that wrote nothing has updated nothing: see `forecast` for what a plan would do.",
+    )
+    forecast: list[BatchCellResult] | None = joined(
+        Link(
+            "batch_cell_forecast",
+            _OF_RUN,
+            "{child}.contact_point, {child}.bit",
+            none_is_null=True,
+            most=MAX_CELLS,
+            fixed=True,
+        ),
+        "What the plan foresees, never what was done, in the form of `results`; it stays as it was shown when the plan "
+        "is applied. Null until there is a plan, and for a run that was not asked for as one (`dryRun`).",
     )
     queued_behind: Optional["BatchRun"] = joined(
         _run("queued_behind_id"),
@@ -216,6 +241,11 @@ class BatchRun(Node):
         after: After = None,
     ) -> Connection[BatchExclusion]:
         """People a rule kept out of a cell, with the rule and its words; up to 10,000 at once."""
+
+    excluded_by_rule: list[BatchExcludedByRule] = joined(
+        Link("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", most=200),
+        "How much each rule kept out, the most first; of a plan that was applied, what its plan kept out among it.",
+    )
 
     @linked(_RUN_SAMPLES)
     def samples(self, first: First = 10) -> list[BatchSample]:

@@ -11,11 +11,15 @@ from gql_server.api.scalars import ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.history import CHANGES_OF_PERSON, Change
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS
+from gql_server.hooks.people import reaches
 from gql_server.reads.links import Args, Link, ReadContext
 
 ActiveOnly: TypeAlias = Annotated[bool, strawberry.argument(description="Only what is active today.")]
 MessengersOnly: TypeAlias = Annotated[
-    bool, strawberry.argument(description="Only relationships that messages go through.")
+    bool,
+    strawberry.argument(
+        description="Only relationships that messages go through: active, messenger, and not marked no-contact."
+    ),
 ]
 
 
@@ -56,13 +60,11 @@ class ChannelPreference:
     method: Method = column("The method.")
     value: str | None = column("The number or address on record; null where there is none.")
     on: list[ReasonCode] = column("The reasons this channel is on for.")
-    chosen: list[ReasonCode] = column(
-        "Those the person (or a staff request of theirs) set for themselves, on or off."
-    )
+    chosen: list[ReasonCode] = column("Those that are on record as the person's own choice, on or off.")
 
 
 @strawberry.type(description="A legal stop, by address and method (a STOP reply, an unsubscribe). "
-                 "No batch and no portal choice turns it back on.")  # fmt: skip
+                 "No batch and no administrator turns on what it covers.")  # fmt: skip
 class OptOut(Node):
     address: str = column("The number or address that was opted out.")
     method: Method = column("The method it was opted out of.")
@@ -78,7 +80,8 @@ class School(Node):
     name: str = column("Its name.")
     source_id: str = column("Its id in the district's own system.")
     portal_contact_information: bool = column(
-        "Whether portal users of this school may change their contact information."
+        "The school's option that portal users may change their contact information. Nothing reads it yet: preferences "
+        "are set by administrators."
     )
 
 
@@ -86,7 +89,7 @@ class School(Node):
 class Enrollment:
     school: School = joined(SCHOOL, "The school.")
     school_year: int = column("The year it ends in: 2027 is 2026-2027.")
-    grade: str = column("The grade, as PK, KG, 01 to 12.")
+    grade: str = column("The grade as the district writes it, such as PK, KG, 01 to 12.")
     start_date: datetime.date | None = column("First day; null: open.")
     end_date: datetime.date | None = column("Last day; null: open.")
     active: bool = column("Whether today is from the first to the last day.")
@@ -126,7 +129,9 @@ class Relationship:
 @strawberry.type(description="People who live together and share a phone.")
 class Household(Node):
     name: str = column("Its name.")
-    phone: str | None = column("The household phone.")
+    phone: str | None = column(
+        "The household phone; null where there is none. Portal users see it where they are an active member themselves."
+    )
     preferences: list[ChannelPreference] = joined(
         Link(
             "household_preference",
@@ -136,7 +141,7 @@ class Household(Node):
             fixed=True,
             each=PREFERENCE_EACH,
         ),
-        "Household phone preferences: one setting for every active member.",
+        "Household phone preferences: one setting for every active member. Empty for portal users who are none.",
     )
 
     @linked(_dated("household_membership", "household_id", "{child}.household_member_id", 100, 16))
@@ -154,7 +159,7 @@ _BY_ADDRESS = """(:viewer_role in ('ADMIN', 'VENDOR') or {parent}.person_id = :v
     where m.district_id = :district_id and m.person_id = {parent}.person_id
       and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))"""
 _RELATIONSHIP_ORDER = "{child}.relationship_id"
-_MESSENGER = " and ({child}.messenger or not :messenger_only::boolean)"
+_MESSENGER = f" and ({reaches('{child}')} or not :messenger_only::boolean)"
 
 
 @strawberry.type(description="A student, a contact of one, a staff member, or several of these.")
@@ -162,7 +167,9 @@ class Person(Node):
     source_id: str | None = column("Their id in the district's own system.")
     first_name: str = column("First name.")
     last_name: str = column("Last name.")
-    active: bool = column("Whether they are enrolled, assigned, or a student's contact today.")
+    active: bool = column(
+        "Whether they are enrolled, assigned, or a student's contact today; to portal users, by what they may see."
+    )
     contact_points: list[ContactPoint] = joined(
         _of_person("contact_point", "{child}.kind", len(ContactPointKind)), "The phones and emails on record."
     )
@@ -188,12 +195,12 @@ class Person(Node):
     @linked(Link("relationship", "{child}.student_id = {parent}.person_id" + _MESSENGER,
                  _RELATIONSHIP_ORDER, _messenger_only, most=30, most_portal=6))  # fmt: skip
     def contacts(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
-        """As a student: the people tied to them."""
+        """As a student: the people tied to them. Portal users see their own relationships alone."""
 
     @linked(Link("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
                  _RELATIONSHIP_ORDER, _messenger_only, most=100, most_portal=40))  # fmt: skip
     def students(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
-        """As a contact: the students they are tied to."""
+        """As a contact: the students they are tied to. Portal users see their own relationships alone."""
 
     @linked(_dated("enrollment", "person_id", "{child}.school_year desc, {child}.enrollment_id", 30, 30))
     def enrollments(self, active_only: ActiveOnly = True) -> list[Enrollment]:
@@ -209,12 +216,14 @@ class Person(Node):
         first: OptionalFirst = None,
         after: After = None,
     ) -> Connection[Change]:
-        """What was changed of theirs, newest first."""
+        """What was changed of theirs, newest first. Portal users see no changes of relationships."""
 
 
 @strawberry.type(description="Who asks, and what they may do.")
 class Viewer:
     role: Role = column("The role of the token.")
     person: Person | None = joined(PERSON, "The person the token names.")
-    can_change_own_preferences: bool = column("Whether they may change their own preferences.")
+    can_change_own_preferences: bool = column(
+        "Whether they may change their own preferences today: administrators, where the token names a person."
+    )
     why_not: str | None = column("Why not, in words for the person; null where they can.")

@@ -31,7 +31,7 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
 
     Raises LeaseLost where the run was cancelled or another worker has taken it over; then nothing is written.
     """
-    async with db.transaction() as conn:
+    async with db.transaction(run.district.district_id) as conn:
         await fetch(conn, "batch/chunk_settings", lease_seconds=lease_seconds)
         chunk = await fetchrow(conn, "batch/next_chunk", **run.held, lease_seconds=lease_seconds)
         if chunk is None:
@@ -61,7 +61,7 @@ async def finish_run(db: Database, run: Run) -> Ended:
 
     Raises LeaseLost, and RuntimeError where chunks are missing.
     """
-    async with db.transaction() as conn:
+    async with db.transaction(run.district.district_id) as conn:
         row = await fetchrow(conn, "batch/finish", **run.held)
         if row is None:
             raise LeaseLost

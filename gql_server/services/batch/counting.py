@@ -14,6 +14,11 @@ from gql_server.services.changes import Tally
 _COUNTS = ("updated", "unchanged", "overwrote", "kept", "left")
 
 
+def counts_slot(run: Run) -> dict[str, Sql]:
+    """Return the slot {counts}: where what a run's plan foresees is counted, or what it does (D20)."""
+    return {"counts": Sql("batch_forecast" if run.plan_only else "batch_cell")}
+
+
 async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Sequence[Tally]) -> None:
     """Add tallies to the cells of the run."""
     cells: dict[tuple[ContactPointKind, str], list[int]] = {}
@@ -26,7 +31,7 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Seq
                 counts[index] += tally.rows if mask & bit else 0
     await execute(
         conn,
-        "batch/count",
+        statement("batch/count").fill(**counts_slot(run)),
         **run.key,
         contact_points=[contact_point for contact_point, _ in cells],
         reasons=[reason for _, reason in cells],
@@ -49,5 +54,5 @@ async def count_people(
 
     `changed`: household_id and the bits; `revision`: that of the changes, None where nothing was changed before.
     """
-    counted = statement("batch/count_people").fill(changed=changed)
+    counted = statement("batch/count_people").fill(changed=changed, **counts_slot(run))
     await execute(conn, counted, **run.key, today=today, revision=revision)

@@ -1,14 +1,18 @@
 """Whose fault an error of the database is, told by its SQLSTATE."""
 
-from gql_server.errors import Unavailable
+from gql_server.errors import TimedOut, Unavailable
 
 _STATEMENT = ("21", "22", "23", "25006", "42", "57014", "P0")
 _PASSING = ("08", "40", "53", "55P03", "57")
 
 
 def sqlstate(error: BaseException) -> str:
-    """Return the SQLSTATE of an error of the database, or an empty text for any other error."""
-    state = getattr(error, "sqlstate", None)
+    """Return the SQLSTATE of an error of the database, or an empty text for any other error.
+
+    Of what the pool has translated it is the cause's.
+    """
+    cause = error.__cause__ if isinstance(error, TimedOut | Unavailable) else error
+    state = getattr(cause, "sqlstate", None)
     return state if isinstance(state, str) else ""
 
 

@@ -5,20 +5,22 @@ import json
 
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import fetchrow, fetchval
+from gql_server.domain.limits import IDEMPOTENCY_KEY
 from gql_server.errors import UserError, rejected
 from gql_server.services.batch.request import BatchRequest
 
 VALID_SECONDS = 24 * 3600.0
 """How long a key answers the run that it was first sent with."""
-_MAX_LENGTH = 200
 _PATH = "idempotencyKey"
 
 
 def key_errors(key: str | None) -> list[UserError]:
     """Return what is wrong with a key: INVALID_IDEMPOTENCY_KEY."""
-    if key is None or (0 < len(key) <= _MAX_LENGTH and key.isprintable()):
+    if key is None or (0 < len(key) <= IDEMPOTENCY_KEY.longest and key.isprintable()):
         return []
-    words = f"An idempotency key is 1 to {_MAX_LENGTH} printable characters. A UUID is a good one."
+    words = (
+        f"An idempotency key is 1 to {IDEMPOTENCY_KEY.longest} printable characters. A UUID is a good one."
+    )
     return [UserError("INVALID_IDEMPOTENCY_KEY", words, (_PATH,))]
 
 

@@ -13,13 +13,14 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Rejected
 from gql_server.hooks import Context, Request
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.counting import count_cells, count_people
+from gql_server.services.batch.counting import count_cells, count_people, counts_slot
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import Barring, PlanRules
+from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.rules import CHECK_SECONDS, blaming
+from gql_server.services.batch.rules import RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
-from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.batch.scope import mode_scope, nobody_selected
 from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import Tally, table_slots
 from gql_server.services.districts import reason_bits
@@ -39,6 +40,7 @@ class Plan:
     cells: Sequence[Cell]
     bits: ReasonBits
     masks: Sequence[ChannelMasks]
+    limits: RuleLimits
     progress: PlanProgress
 
 
@@ -49,7 +51,7 @@ async def plan_run(
     *,
     chunk_size: int,
     lease_seconds: float = LEASE_SECONDS,
-    check_seconds: float = CHECK_SECONDS,
+    limits: RuleLimits = RuleLimits(),  # noqa: B008
     max_age: float = PLAN_MAX_AGE,
     progress: PlanProgress | None = None,
 ) -> None:
@@ -59,23 +61,28 @@ async def plan_run(
     denies now is taken out and counted; nothing is added. `chunk_size` is the number of channels, at most, that
     one transaction will write. `lease_seconds`: how long the lease holds. `max_age`: see PLAN_MAX_AGE. `progress`:
     where to note how far the plan is.
-    Raises Rejected (the scope no longer holds, or D15), PluginError, and LeaseLost.
+    Raises Rejected (nobody is selected, a cell is not enabled, or a plug-in that the scope needs is gone),
+    PluginError, and LeaseLost.
     """
-    async with db.transaction() as conn:
-        await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + check_seconds)
-        plan = await _prepare(conn, run, progress or PlanProgress())
+    async with db.transaction(run.district.district_id) as conn:
+        waits = max(limits.check_seconds, host.aside.seconds)
+        await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
+        plan = await _prepare(conn, host, run, limits, progress or PlanProgress())
         gone = None
         if run.reverts is not None:
             population = await _look_back(plan)
             plan.progress.begin(PlanningStep.WRITING_PLAN)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
-            rules = host.rules(Request(Context.BATCH, run.mode, tuple(plan.cells)))
-            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, check_seconds, plan.progress)
+            (rules,) = await host.aside.rules([Request(Context.BATCH, run.mode, tuple(plan.cells))])
+            asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, limits, plan.progress)
             population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
             plan.progress.begin(PlanningStep.WRITING_PLAN, 2)
-            await execute(conn, "batch/exclude", **run.key, since=run.planned_at is not None)
+            if run.plan_only:
+                await execute(conn, "batch/begin_forecast", **run.key)
+            exclude = statement("batch/exclude").fill(**counts_slot(run))
+            await execute(conn, exclude, **run.key, since=run.planned_at is not None)
             plan.progress.advance()
             weighed = statement("batch/weighed")
             total = await (_foresee(plan) if run.plan_only else _aim(plan, weighed, chunk_size))
@@ -88,6 +95,8 @@ async def _gather(plan: Plan, host: PluginHost, barring: Barring) -> tuple[int, 
     Return the population, and of a plan that is to be applied how many of its people and households are gone.
     """
     population = await _select(plan, host)
+    if population == 0 and plan.run.planned_at is None:
+        raise nobody_selected()
     await _find_channels(plan, barring)
     if plan.run.planned_at is None:
         await _hold_enabled(plan)
@@ -102,7 +111,9 @@ async def _end(plan: Plan, **planned: float | None) -> None:
     await notify_moved(plan.conn, **plan.run.key)
 
 
-async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:
+async def _prepare(
+    conn: Connection, host: PluginHost, run: Run, limits: RuleLimits, progress: PlanProgress
+) -> Plan:
     cells = [
         Cell(
             ContactPointKind(row["contact_point"]),
@@ -111,17 +122,17 @@ async def _prepare(conn: Connection, run: Run, progress: PlanProgress) -> Plan:
         )
         for row in await fetch(conn, "batch/cells", **run.key)
     ]
-    bits = await reason_bits(conn, run.district.district_id)
-    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), progress)
+    bits = await reason_bits(conn, run.district.district_id, host.reasons)
+    return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), limits, progress)
 
 
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    scope = await resolve_scope(conn, run.district, host, run.mode, run.scope)
-    population = host.population(run.mode, scope)
+    population = await host.aside.population(run.mode, mode_scope(run.scope, run.mode, host))
+    selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
-    with blaming(host.modes[run.mode].plugin, f"the selection of the mode {run.mode!r}"):
+    async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
         people = await execute(
             conn,
             statement("batch/select_people").fill(population=population.sql),
@@ -141,7 +152,7 @@ async def _find_channels(plan: Plan, barring: Barring) -> None:
     for masks in plan.masks:
         household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
         found = statement("batch/gather_households" if household else "batch/gather_people")
-        with barring.blamed():
+        async with plugin_sql(conn, *barring.fragments, seconds=plan.limits.statement_seconds):
             await execute(
                 conn,
                 found.fill(barred_by=barring.number()),

@@ -1,7 +1,6 @@
 """The rules' part of a plan: what they deny goes into the temporary table `denied`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,11 +12,12 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.hooks import Candidate, Deny, Sql
 from gql_server.hooks.host import OwnedRule
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
+from gql_server.services.batch.plugin_sql import Fragment, plugin_sql
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import (
     CHECK_CHUNK,
+    RuleLimits,
     ask_check,
-    blaming,
     denied_mask,
     spoken_of,
 )
@@ -51,12 +51,10 @@ class Barring:
         text = f"(case {' '.join(cases)} end)::smallint" if cases else "null::smallint"
         return Sql(text).fill(**bars)
 
-    def blamed(self) -> AbstractContextManager[None]:
-        """Turn an error that lies in the SQL of these rules into a PluginError."""
-        if not self.rules:
-            return nullcontext()
-        names = " or ".join(repr(owned.rule.name) for owned in self.rules.values())
-        return blaming(", ".join({owned.plugin: None for owned in self.rules.values()}), f"rule {names}")
+    @property
+    def fragments(self) -> Sequence[Fragment]:
+        """The SQL of these rules, to be blamed for its errors."""
+        return [Fragment.of(owned) for owned in self.rules.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class PlanRules:
     masks: Sequence[ChannelMasks]
     bits: ReasonBits
     today: date
-    check_seconds: float
+    limits: RuleLimits
     progress: PlanProgress
 
     async def bar(self, rules: Iterable[OwnedRule]) -> Barring:
@@ -107,7 +105,7 @@ class PlanRules:
             await self._check(asked)
 
     async def _select(self, asked: _Asked, denies: Sql, because: Sql) -> None:
-        with blaming(asked.owned.plugin, f"rule {asked.owned.rule.name!r}"):
+        async with plugin_sql(self.conn, Fragment.of(asked.owned), seconds=self.limits.statement_seconds):
             await execute(
                 self.conn,
                 statement("batch/deny").fill(denies=denies, because=because),
@@ -126,7 +124,7 @@ class PlanRules:
         with CheckThread(asked.owned.plugin, data) as thread:
             while rows := await cursor.fetch(CHECK_CHUNK):
                 candidates = [_candidate(row) for row in rows]
-                verdicts = await ask_check(asked.owned, candidates, thread, self.check_seconds)
+                verdicts = await ask_check(asked.owned, candidates, thread, self.limits.check_seconds)
                 records = [
                     self._record(asked, row, verdict)
                     for row, verdict in zip(rows, verdicts, strict=True)

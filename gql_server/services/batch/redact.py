@@ -1,15 +1,58 @@
 """Words that a plug-in's exception says of a fault, without those that may be about a person."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
 
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetch
+from gql_server.domain.viewer import District
+from gql_server.errors import PluginError, place
+from gql_server.services.batch.faults import sqlstate
 
+_log = structlog.get_logger(__name__)
 _HIDDEN = "…"
 _LONGEST = 200
 _READ = 2_000
 _EMAIL = re.compile(r"\S+@\S+")
 _NUMBER = re.compile(r"\d(?:[ ()./+-]*\d){4,}")
+
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_OF_DATA = ("21", "22", "23")
+"""The classes of PostgreSQL's errors whose words quote values; others quote names of columns and functions."""
+
+
+async def in_words(db: Database, district_id: int, error: PluginError) -> PluginError:
+    """Return the same error with the words of the exception behind it, but for those about people."""
+    return error.saying(await _said(db, district_id, error))
+
+
+async def _said(db: Database, district_id: int, error: PluginError) -> str:
+    cause = error.__cause__
+    if cause is None:
+        return ""
+    with suppress(Exception):  # an exception may be at fault itself; its kind is told anyway
+        said = str(cause)
+        if sqlstate(cause).startswith(_OF_DATA):
+            said = _QUOTED.sub(_HIDDEN, said)
+        if said := await redacted(db, district_id, said):
+            return f" It says: {said}"
+    return ""
+
+
+@asynccontextmanager
+async def logging_failures(db: Database, district: District) -> AsyncIterator[None]:
+    """Log what a plug-in did wrong in the block, with more words than the caller is told."""
+    try:
+        yield
+    except PluginError as error:
+        told, cause = await in_words(db, district.district_id, error), error.__cause__ or error
+        _log.error(
+            "plugin_failed", plugin=error.plugin, district=district.code, error=str(told), where=place(cause)
+        )
+        raise
 
 
 async def redacted(db: Database, district_id: int, text: str) -> str:

@@ -1,16 +1,17 @@
 """Asks the plug-ins' rules. Fails closed: a rule that errs, stalls or leaves out an answer stops all."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
-from gql_server.services.batch.check_thread import CheckFailed, CheckThread
-from gql_server.services.batch.faults import lies_in_statement, passes, sqlstate
+from gql_server.hooks.threads import Raised
+from gql_server.services.batch.check_thread import CheckThread
+from gql_server.services.batch.faults import passes, sqlstate
 
 CHECK_SECONDS = 30.0
 """How long a check may take over one chunk of candidates, or beside one write."""
@@ -18,16 +19,12 @@ CHECK_CHUNK = 1_000
 """How many candidates a check is given at most."""
 
 
-@contextmanager
-def blaming(plugin: str, what: str) -> Iterator[None]:
-    """Turn an error that lies in a plug-in's SQL into a PluginError. Its words hold no SQL and no data."""
-    try:
-        yield
-    except Exception as error:
-        if lies_in_statement(error):
-            cause = sqlstate(error) or type(error).__name__
-            raise PluginError(plugin, f"{what} failed in the database ({cause}).") from error
-        raise
+@dataclass(frozen=True, slots=True)
+class RuleLimits:
+    """How long, in seconds, the plug-ins of a plan may take: a check over one chunk, their SQL over one statement."""
+
+    check_seconds: float = CHECK_SECONDS
+    statement_seconds: float = 60.0
 
 
 def spoken_of(rule: Rule, masks: ChannelMasks) -> int:
@@ -55,7 +52,7 @@ async def ask_check(
             verdicts = await thread.ask(check, candidates)
     except TimeoutError as timeout:
         raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
-    except CheckFailed as failed:
+    except Raised as failed:
         error = failed.error
         if isinstance(error, Unavailable) or (passes(error) and sqlstate(error)):
             raise error from None

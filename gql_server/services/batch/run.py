@@ -6,8 +6,7 @@ from datetime import datetime
 from gql_server.db.protocols import Row
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import District
-from gql_server.services.batch.request import ScopeInput
-from gql_server.services.batch.scope import load_scope
+from gql_server.services.batch.scope import KeptScope
 
 LEASE_SECONDS = 30.0
 """How long a run is its worker's without a word from it."""
@@ -22,19 +21,20 @@ class Run:
     """A run as it was when it was claimed, and the lease that it is held by.
 
     plan_only: it ends as PLANNED. planned_at: set where a plan is to be applied. reverts: the number of the run
-    that it undoes, None where it undoes none.
+    that it undoes, None where it undoes none. claims: how often it was claimed since it last got further.
     """
 
     district: District
     batch_run_id: int
     mode: str
-    scope: ScopeInput
+    scope: KeptScope
     keep_chosen: bool
     status: str
     requested_by: str
     plan_only: bool
     planned_at: datetime | None
     reverts: int | None
+    claims: int
     lease_owner: str
 
     @classmethod
@@ -43,13 +43,14 @@ class Run:
             District(row["district_id"], row["code"], row["time_zone"]),
             row["batch_run_id"],
             row["mode"],
-            load_scope(row["scope"]),
+            KeptScope.load(row["scope"]),
             row["keep_chosen"],
             row["status"],
             row["requested_by"],
             row["plan_only"],
             row["planned_at"],
             row["reverts_run_id"],
+            row["claims"],
             lease_owner,
         )
 

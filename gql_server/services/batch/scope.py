@@ -1,77 +1,141 @@
-"""Checks a mode and a scope, and turns them into what the mode's plug-in takes (D11, D12)."""
+"""Checks a mode and a scope, keeps them, and turns them into what the mode's plug-in takes (D11, D12, D33)."""
 
 import json
+from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection
-from gql_server.db.statements import fetch, fetchrow
-from gql_server.domain.batch import FilterKind
-from gql_server.domain.ids import IdKind, encode_id, parse_id
+from gql_server.db.statements import fetch, fetchrow, statement
+from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import District
 from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import BatchMode, Scope
 from gql_server.hooks.host import PluginHost
+from gql_server.hooks.people import grade_key
 from gql_server.services.batch.request import ScopeInput
 from gql_server.services.filters import compile_criteria, storable
+
+_LISTED_GRADES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScope:
+    """A scope that was checked: what a run selects its people by, whatever becomes of the filter that it names (D33).
+
+    Ids are internal. None: not given; an empty tuple: nobody fits. `criteria`: those that the filter had, as JSON.
+    """
+
+    school_ids: tuple[int, ...] | None = None
+    school_year: int | None = None
+    grades: tuple[str, ...] | None = None
+    filter_id: int | None = None
+    criteria: object | None = None
+
+    def dump(self) -> str:
+        """Return the scope as JSON, as `batch_run.scope` keeps it."""
+        return json.dumps(
+            {
+                "schoolIds": self.school_ids,
+                "schoolYear": self.school_year,
+                "grades": self.grades,
+                "filterId": self.filter_id,
+                "criteria": self.criteria,
+            }
+        )
+
+    @classmethod
+    def load(cls, text: str) -> "KeptScope":
+        """Return the scope that `dump` wrote."""
+        kept = json.loads(text)
+        school_ids, grades = kept.get("schoolIds"), kept.get("grades")
+        return cls(
+            None if school_ids is None else tuple(school_ids),
+            kept.get("schoolYear"),
+            None if grades is None else tuple(grades),
+            kept.get("filterId"),
+            kept.get("criteria"),
+        )
 
 
 async def resolve_scope(
     conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
 ) -> Scope:
-    """Return the scope with internal ids and the filter as SQL. Runs no statement without schools or filter.
+    """Check a scope and return it as the mode's plug-in takes it. Raises as `check_scope` does."""
+    return mode_scope(await check_scope(conn, district, host, mode, scope), mode, host)
+
+
+async def check_scope(
+    conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
+) -> KeptScope:
+    """Return the scope to keep. Runs no statement without schools, grades or filter.
 
     `school_year` stays None where it is not given: the mode's SQL finds the current one (D12).
-    Raises Rejected with all problems at once: UNKNOWN_MODE, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
-    WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED. Malformed, foreign and unknown ids are the same error.
+    Raises Rejected with all problems at once: UNKNOWN_MODE, UNKNOWN_SCHOOL, UNKNOWN_GRADE, UNKNOWN_FILTER,
+    WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, GRADES_NOT_ALLOWED, SCHOOL_YEAR_NOT_ALLOWED; or, before
+    any statement, those of `ScopeInput.excesses`. Malformed, foreign and unknown ids are the same error.
     """
-    owned = host.modes.get(mode)
+    if excesses := scope.excesses():
+        raise Rejected(excesses)
     errors: list[UserError] = []
     school_ids = await _schools(conn, district, scope, errors)
-    if owned is None:
-        modes = ", ".join(host.modes)
-        errors.append(
-            UserError("UNKNOWN_MODE", f"There is no mode {mode[:40]!r}. Use one of {modes}.", ("mode",))
-        )
-        raise Rejected(errors)
-    if scope.grades is not None and not owned.mode.grades:
-        words = f"The mode {mode} takes no grades. Leave them out."
-        errors.append(UserError("GRADES_NOT_ALLOWED", words, ("scope", "grades")))
-    predicate = None
     try:
-        predicate = await _filter(conn, district, host, owned.mode, scope.filter_id)
+        known = _mode(host, mode)
+    except Rejected as rejection:
+        raise Rejected([*errors, *rejection.errors]) from None
+    errors += _not_allowed(known, scope)
+    if known.grades and scope.grades:
+        errors += await _unknown_grades(conn, district, scope.grades)
+    kept = None
+    try:
+        filter_id, criteria = await _filter(conn, district, known, scope.filter_id)
+        kept = KeptScope(school_ids, scope.school_year, scope.grades, filter_id, criteria)
+        mode_scope(kept, mode, host)
     except Rejected as rejection:
         errors.extend(rejection.errors)
-    if errors:
+    if kept is None or errors:
         raise Rejected(errors)
-    # A text that PostgreSQL cannot hold is no school's grade.
-    grades = None if scope.grades is None else tuple(filter(storable, scope.grades))
-    return Scope(school_ids, scope.school_year, grades, predicate)
+    return kept
 
 
-def dump_scope(scope: ScopeInput) -> str:
-    """Return a scope that was resolved as JSON with internal ids, as `batch_run.scope` keeps it."""
-    return json.dumps(
-        {
-            "schoolIds": None
-            if scope.school_ids is None
-            else [parse_id(IdKind.SCHOOL, text) for text in scope.school_ids],
-            "schoolYear": scope.school_year,
-            "grades": None if scope.grades is None else [text for text in scope.grades if storable(text)],
-            "filterId": None if scope.filter_id is None else parse_id(IdKind.SAVED_FILTER, scope.filter_id),
-        }
+def mode_scope(kept: KeptScope, mode: str, host: PluginHost) -> Scope:
+    """Return a scope as the mode's plug-in takes it, with the filter as SQL. Looks nothing up.
+
+    Raises Rejected where a plug-in is gone since it was kept: UNKNOWN_MODE, INVALID_CRITERIA.
+    """
+    kind = _mode(host, mode).filter_kind
+    if kept.filter_id is not None and kept.criteria is None:
+        # Recorded by a release that kept no criteria: everyone is not who was meant.
+        raise rejected("UNKNOWN_FILTER", "This run did not keep its filter's criteria. Ask for it again.")
+    predicate = None if kept.criteria is None else compile_criteria(kept.criteria, kind, host)
+    return Scope(kept.school_ids, kept.school_year, kept.grades, predicate)
+
+
+def nobody_selected() -> Rejected:
+    """Return the error for a mode and scope that select nobody (D32)."""
+    words = (
+        "The mode and the scope select nobody. Widen the scope: its schools, school year, grades or filter."
     )
+    return rejected("NOBODY_SELECTED", words, "scope")
 
 
-def load_scope(text: str) -> ScopeInput:
-    """Return the scope that `dump_scope` wrote, to be resolved anew."""
-    kept = json.loads(text)
-    school_ids, grades, filter_id = kept["schoolIds"], kept["grades"], kept["filterId"]
-    return ScopeInput(
-        school_ids=None if school_ids is None else tuple(encode_id(IdKind.SCHOOL, n) for n in school_ids),
-        school_year=kept["schoolYear"],
-        grades=None if grades is None else tuple(grades),
-        filter_id=None if filter_id is None else encode_id(IdKind.SAVED_FILTER, filter_id),
-    )
+def _mode(host: PluginHost, mode: str) -> BatchMode:
+    owned = host.modes.get(mode)
+    if owned is None:
+        words = f"There is no mode {mode[:40]!r}. Use one of {', '.join(host.modes)}."
+        raise rejected("UNKNOWN_MODE", words, "mode")
+    return owned.mode
+
+
+def _not_allowed(mode: BatchMode, scope: ScopeInput) -> list[UserError]:
+    """Return an error for each narrowing that the mode does not take."""
+    errors = []
+    if scope.grades is not None and not mode.grades:
+        words = f"The mode {mode.code} takes no grades. Leave them out."
+        errors.append(UserError("GRADES_NOT_ALLOWED", words, ("scope", "grades")))
+    if scope.school_year is not None and not mode.school_year:
+        words = f"The mode {mode.code} takes no school year. Leave it out."
+        errors.append(UserError("SCHOOL_YEAR_NOT_ALLOWED", words, ("scope", "schoolYear")))
+    return errors
 
 
 async def _schools(
@@ -89,16 +153,41 @@ async def _schools(
     return tuple(number for number in numbers if number is not None)
 
 
+async def _unknown_grades(conn: Connection, district: District, grades: tuple[str, ...]) -> list[UserError]:
+    """Return an error for each grade that no enrollment of the district has, with those that it has (D32)."""
+    # A text that PostgreSQL cannot hold is no grade of anybody's.
+    places = [place for place, grade in enumerate(grades) if storable(grade)]
+    rows = await fetch(
+        conn,
+        statement("batch/unknown_grades").fill(key=Sql(grade_key("g.grade"))),
+        district_id=district.district_id,
+        grades=[grades[place] for place in places],
+    )
+    there = [row["grade"] for row in rows if row["position"] is None]
+    unknown = {places[row["position"]] for row in rows if row["position"] is not None}
+    unknown |= {*range(len(grades))} - {*places}
+    more = " and more" if len(there) > _LISTED_GRADES else ""
+    has = f"It has {', '.join(there[:_LISTED_GRADES])}{more}." if there else "It has no enrollments."
+    return [
+        UserError(
+            "UNKNOWN_GRADE",
+            f"The district has no grade {grades[place][:40]!r}. {has}",
+            ("scope", "grades", str(place)),
+        )
+        for place in sorted(unknown)
+    ]
+
+
 async def _filter(
-    conn: Connection, district: District, host: PluginHost, mode: BatchMode, filter_id: str | None
-) -> Sql | None:
-    """Return the predicate of a saved filter, or None where none is named. Raises Rejected."""
+    conn: Connection, district: District, mode: BatchMode, filter_id: str | None
+) -> tuple[int | None, object | None]:
+    """Return the number and the criteria of a saved filter, or None and None where none is named. Raises Rejected."""
     path = ("scope", "filterId")
     if filter_id is None:
         if mode.filter_required:
             words = f"The mode {mode.code} needs a saved {mode.filter_kind} filter. Name one."
             raise rejected("FILTER_REQUIRED", words, *path)
-        return None
+        return None, None
     number = parse_id(IdKind.SAVED_FILTER, filter_id)
     row = await fetchrow(conn, "batch/filter", district_id=district.district_id, saved_filter_id=number)
     if row is None:
@@ -107,4 +196,4 @@ async def _filter(
     if row["kind"] != mode.filter_kind:
         words = f"The mode {mode.code} takes a {mode.filter_kind} filter, and this is a {row['kind']} filter."
         raise rejected("WRONG_FILTER_KIND", words, *path)
-    return compile_criteria(json.loads(row["criteria"]), FilterKind(row["kind"]), host)
+    return number, json.loads(row["criteria"])

@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.errors import Forbidden, Rejected, Unavailable, UserError
-from gql_server.hooks import Scope
+from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
+from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import find_run, key_errors, take_key
+from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
+from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
-from gql_server.services.batch.rules import blaming
-from gql_server.services.batch.scope import dump_scope, resolve_scope
+from gql_server.services.batch.scope import KeptScope, check_scope, mode_scope, nobody_selected
 from gql_server.services.batch.signals import RunSignals, moved_or
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
 from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
@@ -26,6 +28,15 @@ from gql_server.services.districts import reason_bits
 
 class _KeyTaken(Exception):
     """Another call with the same idempotency key was faster; its run is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that has been read: the cells to set, the scope if it is one, and what is wrong so far."""
+
+    cells: list[Cell]
+    scope: KeptScope | None
+    errors: list[UserError]
 
 
 class BatchService:
@@ -51,16 +62,18 @@ class BatchService:
 
         Raises Forbidden to all but administrators, PluginError, and Rejected with all problems at once:
         UNKNOWN_MODE, UNKNOWN_REASON, CONFLICTING_CELLS, NO_CELLS, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
-        WRONG_FILTER_KIND, FILTER_REQUIRED, GRADES_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, and
-        CELL_NOT_ENABLED (D15), INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED. A key that stands for a run
-        answers that run, whether or not the request would still be taken.
+        WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, UNKNOWN_GRADE, GRADES_NOT_ALLOWED,
+        SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then
+        NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15). A key that stands for a run answers that run, whether
+        or not the request would still be taken.
         """
         _hold_admin(viewer)
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
         batch_run_id = None
-        while batch_run_id is None:
-            with suppress(_KeyTaken):
-                batch_run_id = await self._submit(viewer, request, limits)
+        async with logging_failures(self._db, viewer.district):
+            while batch_run_id is None:
+                with suppress(_KeyTaken):
+                    batch_run_id = await self._submit(viewer, request, limits)
         await self._watch(viewer.district.district_id, batch_run_id, wait_seconds)
         return batch_run_id
 
@@ -113,57 +126,84 @@ class BatchService:
         _hold_admin(viewer)
         if errors := _wait_errors(wait_seconds):
             raise Rejected(errors)
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             yield conn
 
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
         """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
         district = viewer.district
-        async with self._db.transaction() as conn:
+        async with self._db.acquire() as conn:
             if not errors:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
                     return known
-            cells = await self._check(conn, district, request, errors)
-            batch_run_id = await _record(conn, viewer, request, cells)
+            asked = await self._understand(conn, district, request, errors)
+        # The plug-in may take its time: meanwhile no connection is held.
+        population = None
+        if asked.scope is not None:
+            scope = mode_scope(asked.scope, request.mode, self._host)
+            population = await self._host.aside.population(request.mode, scope)
+        async with self._db.transaction(district.district_id) as conn:
+            kept = await self._check(conn, district, request, asked, population)
+            batch_run_id = await _record(conn, viewer, request, kept, asked.cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
 
-    async def _check(
+    async def _understand(
         self, conn: Connection, district: District, request: BatchRequest, found: Sequence[UserError]
-    ) -> list[Cell]:
-        """Return the cells to set. Raises Rejected, with what was found before."""
-        cells, errors = named_cells(request.cells, await reason_bits(conn, district.district_id))
+    ) -> _Asked:
+        bits = await reason_bits(conn, district.district_id, self._host.reasons)
+        cells, errors = named_cells(request.cells, bits)
         errors += found
-        words: dict[Cell, str] = {}
+        scope = None
         try:
-            scope = await resolve_scope(conn, district, self._host, request.mode, request.scope)
+            scope = await check_scope(conn, district, self._host, request.mode, request.scope)
         except Rejected as rejection:
-            errors.extend(rejection.errors)
-        else:
-            unreachable = await self._unreachable(conn, district, request.mode, scope, cells)
-            words |= out_of_reach(cells, unreachable)
-        words |= await switched_off(conn, district.district_id, cells)
-        errors += not_enabled(words, request.cells)
-        if errors:
-            raise Rejected(errors)
-        return cells
+            errors[:0] = rejection.errors
+        return _Asked(cells, scope, errors)
 
-    async def _unreachable(
-        self, conn: Connection, district: District, mode: str, scope: Scope, cells: Sequence[Cell]
-    ) -> set[ContactPointKind]:
-        """Return the contact points named that nobody selected has on record (D15)."""
-        population = self._host.population(mode, scope)
-        with blaming(self._host.modes[mode].plugin, f"the selection of the mode {mode!r}"):
-            rows = await fetch(
-                conn,
-                statement("batch/unreachable").fill(population=population.sql),
-                district_id=district.district_id,
-                today=district.today(),
-                contact_points=sorted({cell.contact_point for cell in cells}),
+    async def _check(
+        self,
+        conn: Connection,
+        district: District,
+        request: BatchRequest,
+        asked: _Asked,
+        population: Population | None,
+    ) -> KeptScope:
+        """Return the scope to keep. Raises Rejected, with what was found before, where the run may not be recorded."""
+        if asked.scope is None or population is None:
+            raise Rejected(asked.errors)
+        try:
+            words = await self._out_of_reach(conn, district, request.mode, population, asked.cells)
+        except Rejected as rejection:
+            raise Rejected([*rejection.errors, *asked.errors]) from None
+        words |= await switched_off(conn, district.district_id, asked.cells)
+        if errors := [*asked.errors, *not_enabled(words, request.cells)]:
+            raise Rejected(errors)
+        return asked.scope
+
+    async def _out_of_reach(
+        self,
+        conn: Connection,
+        district: District,
+        mode: str,
+        population: Population,
+        cells: Sequence[Cell],
+    ) -> dict[Cell, str]:
+        """Return words for each cell that reaches nobody selected (D15). Raises Rejected: NOBODY_SELECTED (D32)."""
+        named = {cell.contact_point for cell in cells}
+        args = {"district_id": district.district_id, "today": district.today()}
+        async with plugin_sql(conn, selection_of(self._host, mode, population)):
+            unreachable = statement("batch/unreachable").fill(population=population.sql)
+            rows = await fetch(conn, unreachable, **args, contact_points=sorted(named))
+            # Somebody has one of the contact points: somebody is there.
+            anybody = len(rows) < len(named) or await fetchval(
+                conn, statement("batch/anybody").fill(population=population.sql), **args
             )
-        return {ContactPointKind(row["contact_point"]) for row in rows}
+        if not anybody:
+            raise nobody_selected()
+        return out_of_reach(cells, {ContactPointKind(row["contact_point"]) for row in rows})
 
     async def _watch(self, district_id: int, batch_run_id: int, seconds: float) -> None:
         """Have the run worked, and wait for it."""
@@ -178,7 +218,7 @@ class BatchService:
         while (left := deadline - loop.time()) > 0:
             await moved_or(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
-            with suppress(Unavailable):
+            with suppress(TimedOut, Unavailable):
                 async with self._db.acquire() as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/ended", **key):
@@ -197,14 +237,16 @@ def _wait_errors(seconds: int) -> list[UserError]:
     return [UserError("WAIT_SECONDS_OUT_OF_RANGE", limits, ("waitSeconds",))]
 
 
-async def _record(conn: Connection, viewer: Viewer, request: BatchRequest, cells: Sequence[Cell]) -> int:
+async def _record(
+    conn: Connection, viewer: Viewer, request: BatchRequest, scope: KeptScope, cells: Sequence[Cell]
+) -> int:
     district_id = viewer.district.district_id
     batch_run_id = await fetchval(
         conn,
         "batch/insert_run",
         district_id=district_id,
         mode=request.mode,
-        scope=dump_scope(request.scope),
+        scope=scope.dump(),
         keep_chosen=request.keep_chosen,
         dry_run=request.dry_run,
         requested_by=viewer.actor,

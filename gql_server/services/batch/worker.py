@@ -3,14 +3,17 @@
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import structlog
 
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.errors import PluginError, Rejected, place
+from gql_server.errors import Busy, PluginError, Rejected, UserError, place
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
@@ -18,8 +21,8 @@ from gql_server.services.batch.faults import passes, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.redact import redacted
-from gql_server.services.batch.rules import CHECK_SECONDS
+from gql_server.services.batch.redact import in_words
+from gql_server.services.batch.rules import CHECK_SECONDS, RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import let_stand
@@ -33,13 +36,22 @@ _PROGRESS_SECONDS = 0.2
 _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
+_MET_OTHERS = ("40", "53", "55")
+"""The classes of errors that end no connection: a deadlock, a lock not given, no room. They do not count."""
+MOST_CLAIMS = 6
+"""How often a run is begun without getting further: once, and then again five times."""
+_WORN_OUT = (
+    f"The run was begun {MOST_CLAIMS} times, and each time its server or its connection to the database was gone before"
+    " the run got further. A plug-in may be the cause. Find it in the servers' logs, then submit the batch again."
+)
+T = TypeVar("T")
 
 
 class BatchWorker:
     """Times are in seconds; `chunk_size` counts the channels of a chunk; `workers`: how many runs at once.
 
-    `check_seconds`: how long a rule in Python may take over one chunk of candidates; `plan_max_age`: from what age
-    a plan that is applied is reported as outdated.
+    `check_seconds`: how long a rule in Python may take over one chunk of candidates; `statement_seconds`: how long a
+    plug-in's SQL may take; `plan_max_age`: from what age a plan that is applied is reported as outdated.
     """
 
     def __init__(
@@ -52,6 +64,7 @@ class BatchWorker:
         chunk_size: int = 10_000,
         workers: int = 2,
         check_seconds: float = CHECK_SECONDS,
+        statement_seconds: float = 60,
         plan_max_age: float = PLAN_MAX_AGE,
     ) -> None:
         self._db = db
@@ -60,7 +73,7 @@ class BatchWorker:
         self._poll_seconds = poll_seconds
         self._chunk_size = chunk_size
         self._workers = workers
-        self._check_seconds = check_seconds
+        self._limits = RuleLimits(check_seconds, statement_seconds)
         self._plan_max_age = plan_max_age
         self._recorded = asyncio.Event()
 
@@ -77,8 +90,7 @@ class BatchWorker:
 
     def tell_ended(self, run: RunSummary) -> None:
         """Tell the plug-ins that a run has ended."""
-        for error in self._host.tell_run_finished(run):
-            _log.error("plugin_failed", plugin=error.plugin, error=str(error))
+        self._host.aside.tell_run_finished(run)
 
     async def _work_for_ever(self) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
@@ -102,6 +114,8 @@ class BatchWorker:
             return False
         run = Run.from_row(row, owner)
         try:
+            if run.claims > MOST_CLAIMS:
+                raise Rejected([UserError("WORN_OUT", _WORN_OUT)])
             await self._work(run)
         except LeaseLost:
             _log.info("batch_run_left", run=run.run_id)
@@ -116,6 +130,8 @@ class BatchWorker:
             raise
         except Exception as error:
             if passes(error):
+                if sqlstate(error).startswith(_MET_OTHERS):
+                    await self._release(run)
                 raise
             _log.error("batch_run_failed", run=run.run_id, error=type(error).__name__, where=place(error))
             await self._fail(run, [_UNEXPECTED])
@@ -125,12 +141,7 @@ class BatchWorker:
         """Return why a run has failed: a plug-in's exception in its own words, but for those about people."""
         if isinstance(error, Rejected):
             return [each.message for each in error.errors]
-        words, cause = str(error), error.__cause__
-        if cause is not None and not sqlstate(cause):  # what the database says holds SQL
-            with suppress(Exception):  # an exception may be at fault itself; its kind is told anyway
-                if said := await redacted(self._db, run.district.district_id, str(cause)):
-                    words += f" It says: {said}"
-        return [words]
+        return [str(await in_words(self._db, run.district.district_id, error))]
 
     async def _claim(self, owner: str) -> Row | None:
         """Return the run to work now, if there is one. Of two workers who take a district's turn at once one has it."""
@@ -149,23 +160,38 @@ class BatchWorker:
 
     async def _work(self, run: Run) -> None:
         if run.status == "PLANNING":
-            await self._plan_while_renewing(run)
+            await self._patiently(run, lambda: self._plan_while_renewing(run))
             if run.plan_only:
                 return
+        chunk = partial(apply_chunk, self._db, run, lease_seconds=self._lease_seconds)
         while True:
-            written = await apply_chunk(self._db, run, lease_seconds=self._lease_seconds)
+            written = await self._patiently(run, chunk)
             if written is None:
                 break
             tell_changed(self._host, run.district.code, source(run), written)
-        ended = await finish_run(self._db, run)
+        ended = await self._patiently(run, lambda: finish_run(self._db, run))
         self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
         if ended.reverted is not None:
             self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
         await self._forget_plan(run)
 
+    async def _patiently(self, run: Run, step: Callable[[], Awaitable[T]]) -> T:
+        """Do a step of a run, again where it could not have its locks in time; meanwhile keep the lease.
+
+        Raises LeaseLost.
+        """
+        while True:
+            try:
+                return await step()
+            except Busy as error:
+                _log.warning("batch_run_waits", run=run.run_id, error=str(error), sqlstate=sqlstate(error))
+            await asyncio.sleep(self._poll_seconds)
+            if not await self._write_progress(run, PlanProgress().noted):
+                raise LeaseLost
+
     async def _forget_plan(self, run: Run) -> None:
         """Remove the plan of a run that has ended."""
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             await execute(conn, "batch/forget_plan", **run.key)
 
     async def _plan(self, run: Run, progress: PlanProgress) -> None:
@@ -175,13 +201,13 @@ class BatchWorker:
             run,
             chunk_size=self._chunk_size,
             lease_seconds=self._lease_seconds,
-            check_seconds=self._check_seconds,
+            limits=self._limits,
             max_age=self._plan_max_age,
             progress=progress,
         )
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(run.district.district_id) as conn:
             population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
             if population is not None:
                 await execute(conn, "batch/forget_plan", **run.key)

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.limits import CRITERIA_TEXT, GLOBAL_ID
 from gql_server.domain.sql import Sql
 from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import FieldType, FilterField
@@ -17,8 +18,6 @@ from gql_server.hooks.host import PluginHost
 MAX_DEPTH = 8
 MAX_NODES = 200
 MAX_VALUES = 10_000
-MAX_TEXT = 200
-"""Characters of one text value."""
 
 _CODE = "INVALID_CRITERIA"
 _INTEGERS = range(-(2**31), 2**31)
@@ -27,10 +26,10 @@ _SHAPE = (
 )
 _JOINED = {"all": " and ", "any": " or "}
 _TYPE_WORDS = {
-    FieldType.TEXT: f"text of at most {MAX_TEXT} characters",
+    FieldType.TEXT: f"text of at most {CRITERIA_TEXT.longest} characters",
     FieldType.INTEGER: "a whole number of at most 32 bits",
     FieldType.BOOLEAN: "true or false",
-    FieldType.ID: "an id, as text",
+    FieldType.ID: "an id, as this API gave it",
 }
 
 Path = tuple[str, ...]
@@ -138,9 +137,9 @@ class _Compiler:
 
 def _problem(field: FilterField, value: object) -> str | None:
     fits = {
-        FieldType.TEXT: isinstance(value, str) and len(value) <= MAX_TEXT and storable(value),
+        FieldType.TEXT: isinstance(value, str) and CRITERIA_TEXT.excess(value) is None and storable(value),
         FieldType.INTEGER: isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS,
-        FieldType.ID: isinstance(value, str),
+        FieldType.ID: isinstance(value, str) and GLOBAL_ID.excess(value) is None and storable(value),
     }[field.type]
     if not fits:
         return f"The field {field.name!r} takes {_TYPE_WORDS[field.type]}."

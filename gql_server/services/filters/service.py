@@ -6,12 +6,11 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetchval
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
+from gql_server.domain.limits import FILTER_NAME
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
-from gql_server.services.filters.criteria import compile_criteria, storable
-
-MAX_NAME = 100
+from gql_server.services.filters.criteria import compile_criteria
 
 
 class FilterService:
@@ -32,7 +31,7 @@ class FilterService:
         self._check(name, criteria, kind)
         district_id = viewer.district.district_id
         values = {"district_id": district_id, "name": name, "criteria": json.dumps(criteria)}
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             await execute(conn, "filter/lock", district_id=district_id)
             if filter_id is None:
                 saved = await fetchval(conn, "filter/create", kind=kind, **values)
@@ -45,26 +44,23 @@ class FilterService:
         return int(saved)
 
     async def delete(self, viewer: Viewer, filter_id: str) -> None:
-        """Delete a filter.
+        """Delete a filter. Runs keep the criteria that they were asked with (D33).
 
-        Raises Forbidden to all but administrators, and Rejected: UNKNOWN_FILTER, FILTER_IN_USE.
+        Raises Forbidden to all but administrators, and Rejected: UNKNOWN_FILTER.
         """
         _administrators_only(viewer)
         key = {
             "district_id": viewer.district.district_id,
             "saved_filter_id": parse_id(IdKind.SAVED_FILTER, filter_id),
         }
-        async with self._db.transaction() as conn:
+        async with self._db.transaction(viewer.district.district_id) as conn:
             if await fetchval(conn, "filter/delete", **key) is None:
                 raise _unknown("id")
-            if await fetchval(conn, "filter/in_use", **key):
-                words = "An unfinished run uses this filter. Wait for its end, or cancel it, then delete."
-                raise rejected("FILTER_IN_USE", words, "id")
 
     def _check(self, name: str, criteria: object, kind: FilterKind) -> None:
         errors: list[UserError] = []
-        if not 1 <= len(name) <= MAX_NAME or not storable(name):
-            words = f"A name has 1 to {MAX_NAME} characters, spaces at its ends not counted."
+        if not name or FILTER_NAME.problem(name):
+            words = f"A name is one line of 1 to {FILTER_NAME.longest} characters, spaces at its ends not counted."
             errors.append(UserError("INVALID_NAME", words, ("name",)))
         try:
             compile_criteria(criteria, kind, self._host)

@@ -4,6 +4,8 @@ import re
 
 _NUMBER = re.compile(r"[^0-9+]*(?P<plus>\+?)(?P<number>[^0-9A-Za-z#;,]*[0-9][^A-Za-z#;,]*)", re.ASCII)
 
+_SPACE = re.compile(r"\s")
+
 
 def phone_number(text: str) -> str | None:
     """Return the digits of a number, after a `+` where it begins with one; None where there are none.
@@ -18,7 +20,7 @@ def phone_number(text: str) -> str | None:
 
 
 def email_address(text: str) -> str | None:
-    """Return an address trimmed and in lower case; None where it has no `@` within."""
+    """Return an address trimmed and in lower case; None where it has no `@` within, or a space."""
     address = text.strip().lower()
     local, _, domain = address.rpartition("@")
-    return address if local and domain else None
+    return address if local and domain and not _SPACE.search(address) else None

@@ -13,6 +13,17 @@ from collections.abc import Callable, Mapping
 from datetime import date
 
 from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.dates import SCHOOL_YEARS, end_day, parse_day, start_day
+from gql_server.domain.limits import (
+    DESCRIPTOR,
+    EMAIL,
+    INSTITUTION_NAME,
+    LABEL,
+    PERSON_NAME,
+    PHONE,
+    PHONE_DIGITS,
+    UNIQUE_ID,
+)
 from gql_server.errors import ImportFailed
 from gql_server.services.imports.edfi.words import grade, is_guardian, phone_kind, words
 from gql_server.services.imports.edfi.xml import Element
@@ -36,10 +47,12 @@ _KEYS = {
     ),
 }  # fmt: skip
 _PEOPLE = frozenset({"student", "contact", "staff"})
-_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(Z|[+-]\d{2}:\d{2})?", re.ASCII)
+_TIME_ZONE = re.compile(r"(Z|[+-]\d{2}:\d{2})$", re.ASCII)
 _SCHOOL_YEAR = re.compile(r"(?:(\d{4})-)?(\d{4})", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _LAST_PRIORITY = 9_999
+_MAX_OTHER_TYPES = 30
+"""How many types of phone numbers that are left out the report tells apart."""
 
 
 class Mapper:
@@ -52,7 +65,8 @@ class Mapper:
 
     def organization(self, record: Element) -> None:
         """Stage a school or another organization of staff; the first agency names the district."""
-        key, name = record.required(f"{record.tag}Id"), record.required("NameOfInstitution")
+        key = record.required(f"{record.tag}Id", limit=UNIQUE_ID)
+        name = record.required("NameOfInstitution", limit=INSTITUTION_NAME)
         school = record.tag == "School"
         if record.tag == "LocalEducationAgency":
             self.district_name = self.district_name or name
@@ -62,21 +76,22 @@ class Mapper:
 
     def session(self, record: Element) -> None:
         """Stage a session: a part of a school's year, with its days."""
-        dates = _date(record, "BeginDate", required=True), _date(record, "EndDate", required=True)
+        dates = _start(record, "BeginDate", required=True), _end(record, "EndDate", required=True)
         self._stage.add("import_session", self._refer(record, "school"), _school_year(record), *dates)
 
     def calendar(self, record: Element) -> None:
         """Stage a school's year, and what references to its calendar stand for."""
         year = _school_year(record)
         self._stage.add("import_session", self._refer(record, "school"), year, None, None)
-        if name := record.attributes.get("id"):
+        if name := record.attribute("id"):
             self._stage.add("import_id", "calendar", f"calendar#{name}", str(year), record.file, record.line)
 
     def person(self, record: Element) -> None:
         """Stage a student, a contact or a member of staff, with their numbers and emails."""
         role = record.tag.lower()
-        key = record.required(_KEYS[role][2])
-        names = record.required("Name", "FirstName"), record.required("Name", "LastSurname")
+        key = record.required(_KEYS[role][2], limit=UNIQUE_ID)
+        first_name = record.required("Name", "FirstName", limit=PERSON_NAME)
+        names = first_name, record.required("Name", "LastSurname", limit=PERSON_NAME)
         self._identify(record, role, key)
         addresses = self._addresses(record, f"{role}={key}")
         content = hashlib.sha256(repr((names, addresses)).encode()).hexdigest()
@@ -89,7 +104,7 @@ class Mapper:
     def relationship(self, record: Element) -> None:
         """Stage a relationship. LivesWith counts as no where missing; LegalGuardian outweighs the words."""
         student, contact = self._refer(record, "student"), self._refer(record, "contact")
-        kind = words(record.text("Relation") or "") or "Contact"
+        kind = _words(record, "Relation") or "Contact"
         lives_with, legal = _flag(record, "LivesWith"), _flag(record, "LegalGuardian")
         if lives_with is None:
             self.left_out["relationships without LivesWith, taken as living apart"] += 1
@@ -108,17 +123,21 @@ class Mapper:
         calendar, year = self._calendar_of(record)
         if record.text("SchoolYear"):
             year = _school_year(record)
-        dates = _date(record, "EntryDate", required=True), _date(record, "ExitWithdrawDate")
+        dates = _start(record, "EntryDate", required=True), _end(record, "ExitWithdrawDate")
+        if dates[0] is None and calendar is None and year is None:
+            raise record.failed(
+                "the EntryDate is open, so no school year follows from it. Give the SchoolYear."
+            )
         self._stage.add(
             "import_enrollment", student, school, calendar, year,
-            grade(record.required("EntryGradeLevel")), *dates, record.file, record.line,
+            _grade(record), *dates, record.file, record.line,
         )  # fmt: skip
 
     def assignment(self, record: Element) -> None:
         """Stage an assignment. Its title is the position's, else the words of the classification."""
         staff, organization = self._refer(record, "staff"), self._refer(record, "organization")
-        title = record.text("PositionTitle") or words(record.text("StaffClassification") or "") or None
-        dates = _date(record, "BeginDate"), _date(record, "EndDate")
+        title = record.text("PositionTitle", limit=LABEL) or _words(record, "StaffClassification")
+        dates = _start(record, "BeginDate"), _end(record, "EndDate")
         self._stage.add("import_assignment", staff, organization, title, *dates, record.file, record.line)
 
     def _addresses(self, record: Element, person: str) -> list[tuple[str, str]]:
@@ -136,20 +155,30 @@ class Mapper:
         return staged
 
     def _phone(self, element: Element) -> tuple[ContactPointKind, str] | None:
-        described = element.text("TelephoneNumberType") or ""
-        kind, number = phone_kind(described), phone_number(element.text("TelephoneNumber") or "")
-        if kind and number:
-            return kind, number
-        if kind:
+        described = _words(element, "TelephoneNumberType") or "unknown"
+        kind = phone_kind(described)
+        if kind is None:
+            self._leave_out_phone(described)
+            return None
+        number = phone_number(element.text("TelephoneNumber", limit=PHONE) or "")
+        if number is None:
             self.left_out["phone numbers without digits"] += 1
-        else:
-            self.left_out[f"phone numbers of type {words(described) or 'unknown'}"] += 1
-        return None
+            return None
+        if len(number.removeprefix("+")) > PHONE_DIGITS:
+            raise element.failed(f"the TelephoneNumber has more than {PHONE_DIGITS} digits.")
+        return kind, number
+
+    def _leave_out_phone(self, described: str) -> None:
+        """Count a number that is left out, under its type while those are few: the report is for people."""
+        reason = f"phone numbers of type {described}"
+        if reason not in self.left_out and len(self.left_out) > _MAX_OTHER_TYPES:
+            reason = "phone numbers of further types"
+        self.left_out[reason] += 1
 
     def _email(self, element: Element) -> tuple[ContactPointKind, str] | None:
         if element.tag != "ElectronicMail":
             return None
-        if address := email_address(element.text("ElectronicMailAddress") or ""):
+        if address := email_address(element.text("ElectronicMailAddress", limit=EMAIL) or ""):
             return ContactPointKind.EMAIL, address
         self.left_out["emails that are no address"] += 1
         return None
@@ -171,7 +200,7 @@ class Mapper:
         reference = record.find(tag)
         if reference is None:
             raise record.failed(f"the {record.tag} lacks its {tag}.")
-        if key := reference.text(identity, key_tag):
+        if key := reference.text(identity, key_tag, limit=UNIQUE_ID):
             token = f"{kind}={key}"
             if "id" in reference.attributes:
                 self._identify(reference, kind, key)
@@ -186,7 +215,7 @@ class Mapper:
         place = element.file, element.line
         if not element.tag.endswith("Reference"):  # a reference may not vouch for what it refers to
             self._stage.add("import_id", kind, f"{kind}={key}", stands_for, *place)
-        if name := element.attributes.get("id"):
+        if name := element.attribute("id"):
             self._stage.add("import_id", kind, f"{kind}#{name}", stands_for, *place)
 
 
@@ -219,26 +248,55 @@ FILES: Mapping[str, Mapping[str, Handler]] = {
 
 
 def _ref(reference: Element) -> str:
-    if ref := reference.attributes.get("ref"):
+    if ref := reference.attribute("ref"):
         return ref
     raise reference.failed(f"the {reference.tag} has neither a `ref` nor an identity.")
 
 
-def _date(record: Element, tag: str, required: bool = False) -> date | None:
+def _words(record: Element, tag: str) -> str | None:
+    """Return the words of a descriptor, None where it is missing. Raises ImportFailed where they cannot be kept."""
+    described = record.find(tag)
+    text = record.text(tag, limit=DESCRIPTOR)
+    return described.held(words(text), LABEL) or None if described and text else None
+
+
+def _grade(record: Element) -> str:
+    record.required("EntryGradeLevel", limit=DESCRIPTOR)
+    return grade(_words(record, "EntryGradeLevel") or "")
+
+
+def _start(record: Element, tag: str, required: bool = False) -> date | None:
+    """Return the first day of something, None where it is missing or open. Raises ImportFailed."""
+    return _day(record, tag, start_day, required)
+
+
+def _end(record: Element, tag: str, required: bool = False) -> date | None:
+    """Return the last day of something, None where it is missing or open. Raises ImportFailed."""
+    return _day(record, tag, end_day, required)
+
+
+def _day(record: Element, tag: str, bound: Callable[[date], date | None], required: bool) -> date | None:
     text = record.required(tag) if required else record.text(tag)
     if text is None:
         return None
-    match = _DATE.fullmatch(text)
     try:
-        return date.fromisoformat(match[1] if match else text)
+        day = parse_day(_TIME_ZONE.sub("", text))
     except ValueError:
         raise _unreadable(record, tag, "a date such as 2021-08-23") from None
+    try:
+        return bound(day)
+    except ValueError as error:
+        raise (record.find(tag) or record).failed(f"the {tag}: {error}") from None
 
 
 def _school_year(record: Element) -> int:
     """Return the year that a school year ends in: 2022 for 2021-2022."""
     match = _SCHOOL_YEAR.fullmatch(record.required("SchoolYear"))
-    if match is None or (match[1] and int(match[1]) + 1 != int(match[2])):
+    if (
+        match is None
+        or (match[1] and int(match[1]) + 1 != int(match[2]))
+        or int(match[2]) not in SCHOOL_YEARS
+    ):
         raise _unreadable(record, "SchoolYear", "a school year such as 2021-2022")
     return int(match[2])
 

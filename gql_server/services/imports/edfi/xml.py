@@ -5,11 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from gql_server.domain.limits import REFERENCE, TextLimit
 from gql_server.errors import ImportFailed
 
 _CHUNK = 1 << 16
 _MAX_ELEMENTS = 20_000
 """Elements in one record. Real ones have a hundred; one without end must not fill the memory."""
+_MAX_CHARACTERS = 1_000_000
+"""Characters in one record, its attributes among them."""
+_MAX_TOKEN = 1 << 20
+"""Bytes of one tag, comment or the like: the parser holds it whole before it tells of it."""
+_MAX_DEPTH = 100
 
 
 @dataclass(slots=True)
@@ -34,14 +40,27 @@ class Element:
             found = next((child for child in found.children if child.tag == tag), None) if found else None
         return found
 
-    def text(self, *path: str) -> str | None:
-        """Return the trimmed text that the tags lead to; None where it is missing or blank."""
-        found = self.find(*path)
-        return (found.content.strip() or None) if found else None
+    def text(self, *path: str, limit: TextLimit | None = None) -> str | None:
+        """Return the trimmed text that the tags lead to; None where it is missing or blank.
 
-    def required(self, *path: str) -> str:
-        """Return the text that the tags lead to. Raises ImportFailed where the record lacks it."""
-        value = self.text(*path)
+        A text that is to be kept has a limit. Raises ImportFailed, with the text's own line, beyond it.
+        """
+        found = self.find(*path)
+        return (found.held(found.content.strip(), limit) or None) if found else None
+
+    def attribute(self, name: str) -> str | None:
+        """Return an attribute that names a record, `id` or `ref`; None where it is missing or empty."""
+        return self.held(self.attributes.get(name, ""), REFERENCE) or None
+
+    def held(self, text: str, limit: TextLimit | None) -> str:
+        """Return a text of this element. Raises ImportFailed where it cannot be kept."""
+        if limit is not None and (problem := limit.problem(text)):
+            raise self.failed(f"the {self.tag}: {problem}")
+        return text
+
+    def required(self, *path: str, limit: TextLimit | None = None) -> str:
+        """Return the text that the tags lead to. Raises ImportFailed where the record lacks it, and as `text` does."""
+        value = self.text(*path, limit=limit)
         if value is None:
             raise self.failed(f"the {self.tag} lacks its {'/'.join(path)}.")
         return value
@@ -61,15 +80,18 @@ def read_records(path: Path, tags: frozenset[str]) -> Iterator[Element]:
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
-                reader.parser.Parse(chunk, False)
+                reader.parse(chunk)
                 yield from reader.taken()
             reader.parser.Parse(b"", True)
             yield from reader.taken()
     except expat.ExpatError as error:
         problem = f"the XML is broken: {expat.ErrorString(error.code)}."
         raise ImportFailed(path.name, error.lineno, problem) from None
-    except (OSError, ValueError, LookupError) as error:  # unreadable, or in an encoding that nobody knows
-        raise ImportFailed(path.name, None, f"the file cannot be read: {type(error).__name__}.") from None
+    except OSError as error:
+        raise ImportFailed(path.name, None, f"the file cannot be read: {error.strerror}.") from None
+    except (ValueError, LookupError):
+        problem = "the file is in an encoding that is not known here. Save it as UTF-8."
+        raise ImportFailed(path.name, None, problem) from None
 
 
 class _Reader:
@@ -80,14 +102,23 @@ class _Reader:
         self._open: list[Element] = []
         self._depth = 0
         self._elements = 0
+        self._characters = 0
+        self._bytes = 0
         self._text: list[str] = []
         self._done: list[Element] = []
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._text.append
+        self.parser.CharacterDataHandler = self._characters_read
         self.parser.EntityDeclHandler = self._entity
+
+    def parse(self, chunk: bytes) -> None:
+        """Parse on. Raises ImportFailed, ExpatError; for an unknown encoding ValueError or LookupError."""
+        self._bytes += len(chunk)
+        self.parser.Parse(chunk, False)
+        if self._bytes - self.parser.CurrentByteIndex > _MAX_TOKEN + _CHUNK:
+            raise self._failed(f"a tag, comment or the like is longer than {_MAX_TOKEN:,} bytes.")
 
     def taken(self) -> list[Element]:
         """Return the records that are complete, and forget them."""
@@ -99,12 +130,27 @@ class _Reader:
         self._depth += 1
         self._text.clear()
         if self._depth == 1 and tag != self._root:
-            raise self._failed(f"the file holds <{tag}>, not <{self._root}>.")
+            raise self._failed(f"the file holds <{tag[:40]}>, not <{self._root}>.")
+        if self._depth > _MAX_DEPTH:
+            raise self._failed(f"elements are nested more than {_MAX_DEPTH} deep.")
         if self._open or (self._depth == 2 and tag in self._tags):
-            self._elements = self._elements + 1 if self._open else 1
+            if not self._open:
+                self._elements = self._characters = 0
+            self._elements += 1
             if self._elements > _MAX_ELEMENTS:
                 raise self._failed(f"a record has more than {_MAX_ELEMENTS} elements.")
+            self._count(sum(len(key) + len(value) for key, value in attributes.items()))
             self._open.append(Element(tag, self._file, self.parser.CurrentLineNumber, attributes))
+
+    def _characters_read(self, text: str) -> None:
+        if self._open:
+            self._text.append(text)
+            self._count(len(text))
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > _MAX_CHARACTERS:
+            raise self._failed(f"a record has more than {_MAX_CHARACTERS:,} characters.")
 
     def _end(self, name: str) -> None:
         self._depth -= 1

@@ -1,0 +1,54 @@
+"""What the driver's errors are to everybody else: an error of ours, with words that say what to do."""
+
+import asyncpg
+import structlog
+
+from gql_server.errors import Busy, GqlServerError, TimedOut, Unavailable
+
+LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+)
+"""What is raised where there is no connection, or no longer one."""
+FAULTS = (TimeoutError, asyncpg.PostgresError, *LOST)
+
+_log = structlog.get_logger(__name__)
+_TIMED_OUT = (
+    "This took the database longer than it may, and was stopped; nothing was written. Ask for less at once."
+)
+_LOCKED = "Another change holds what this one needs. Nothing was written; try again in a moment."
+_RACED = "Another change got in between. Nothing was written; try again."
+_SHORT = "The database is short of connections, memory or disk. Try again; if it goes on, tell who runs the server."
+_LOST_WORDS = "The connection to the database was lost. Try again."
+
+
+def translated(error: BaseException) -> GqlServerError | None:
+    """Return the error that a fault of the driver is to be told as; None for what is a fault of the statement.
+
+    TimedOut: a statement took too long, by the server's clock or the driver's. Busy: a lock was not had in time, or
+    two transactions were in each other's way. Unavailable: the connection or the server is gone, or short of something.
+    """
+    state = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, TimeoutError) or state in ("57014", "25P03", "25P04"):
+        return TimedOut(_TIMED_OUT)
+    if state == "55P03":
+        return Busy(_LOCKED)
+    if state in ("40001", "40P01"):
+        return Busy(_RACED)
+    if state.startswith("53"):
+        _log.error("database_short", sqlstate=state, error=type(error).__name__)
+        return Unavailable(_SHORT)
+    if isinstance(error, LOST) or state.startswith("57") or ends_session(error):
+        return Unavailable(_LOST_WORDS)
+    return None
+
+
+def ends_session(error: BaseException) -> bool:
+    """Return whether an error shows that a connection is not what it is taken for: behind it is another session.
+
+    So it is where a pooler hands connections on, and statements are named all the same.
+    """
+    return isinstance(error, asyncpg.InvalidSQLStatementNameError | asyncpg.DuplicatePreparedStatementError)

@@ -1,0 +1,165 @@
+"""Calls hooks in threads, each with a time limit, so that one that waits holds up those alone who ask it too."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from gql_server.errors import Busy, PluginError, place
+from gql_server.hooks.threads import PluginThread, Raised, hold_unstuck
+from gql_server.hooks.types import Population, PreferenceChanges, Request, RunSummary, Scope
+
+if TYPE_CHECKING:
+    from gql_server.hooks.host import OwnedRule, PluginHost
+
+T = TypeVar("T")
+
+HOOK_SECONDS = 10.0
+"""How long the hooks that a request asks may take, and each call of a listener."""
+MOST_AT_ONCE = 32
+"""How many requests may be in one hook at the same time; others wait for one of them to come back."""
+MOST_WAITING = 1_000
+"""How many calls may wait for one plug-in's listeners."""
+_KEPT = 4
+_log = structlog.get_logger(__name__)
+
+
+class Turn:
+    """Which plug-in is being asked, of those that one call asks: the one to blame where it does not come back."""
+
+    def __init__(self) -> None:
+        self.plugin = ""
+
+    def of(self, plugin: str) -> None:
+        """Note whose turn it is. Raises PluginError where too many of its calls are stuck."""
+        self.plugin = plugin
+        hold_unstuck(plugin)
+
+
+class Aside:
+    """Calls the hooks of a host, for the server's event loop.
+
+    Listeners are told in the background: those of one plug-in one after another, in the order in which this process
+    heard of the commits; those of another do not wait for them.
+    """
+
+    def __init__(self, host: "PluginHost", seconds: float = HOOK_SECONDS) -> None:
+        self.seconds = seconds
+        self._host = host
+        self._idle: list[PluginThread] = []
+        self._rooms: dict[str, asyncio.Semaphore] = {}
+        self._untold: dict[str, deque[tuple[str, dict[str, object]]]] = {}
+        self._tellers: dict[str, asyncio.Task[None]] = {}
+
+    async def rules(self, requests: Sequence[Request]) -> "list[list[OwnedRule]]":
+        """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
+        host = self._host
+        return await self._ask(
+            "eligibility_rules", lambda turn: [host.rules(each, turn) for each in requests]
+        )
+
+    async def population(self, mode: str, scope: Scope) -> Population:
+        """Return the people of a mode, as `PluginHost.population` does. Raises PluginError, and Busy."""
+        host = self._host
+        return await self._ask("select_population", lambda turn: host.population(mode, scope, turn))
+
+    def tell_run_finished(self, run: RunSummary) -> None:
+        """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
+        self._tell("run_finished", run=run)
+
+    def tell_preferences_changed(self, changes: PreferenceChanges) -> None:
+        """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
+        self._tell("preferences_changed", changes=changes)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until the plug-ins have heard all, but no longer than so many seconds; then tell them no more."""
+        tellers = list(self._tellers.values())
+        if tellers:
+            await asyncio.wait(tellers, timeout=seconds)
+        for plugin, untold in self._untold.items():
+            if untold:
+                _log.error("plugin_not_told", plugin=plugin, calls=len(untold), why="The server stops.")
+                untold.clear()
+        for teller in tellers:
+            teller.cancel()
+        await asyncio.gather(*tellers, return_exceptions=True)
+        while self._idle:
+            self._idle.pop().end()
+
+    async def _ask(self, hook: str, call: Callable[[Turn], T]) -> T:
+        async def ask(turn: Turn) -> T:
+            return call(turn)
+
+        return await self._aside(hook, hook, ask)
+
+    async def _aside(self, room: str, hook: str, call: Callable[[Turn], Awaitable[T]]) -> T:
+        """Await a call in a thread. Raises PluginError where it fails or takes too long, and Busy."""
+        turn = Turn()
+        async with self.room(room, self.seconds), self._thread() as thread:
+            try:
+                async with asyncio.timeout(self.seconds):
+                    return await thread.run(lambda: call(turn), lambda: turn.plugin)
+            except TimeoutError as timeout:
+                raise PluginError(turn.plugin, f"{hook} took longer than {self.seconds:g} s.") from timeout
+            except Raised as raised:
+                raise raised.error from raised.error.__cause__
+
+    @asynccontextmanager
+    async def room(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """Wait until there is room for one more to ask what is named, for so many seconds. Raises Busy."""
+        semaphore = self._rooms.setdefault(what, asyncio.Semaphore(MOST_AT_ONCE))
+        try:
+            async with asyncio.timeout(seconds):
+                await semaphore.acquire()
+        except TimeoutError as timeout:
+            raise Busy("Too many requests wait for the answer of a plug-in. Try again.") from timeout
+        try:
+            yield
+        finally:
+            semaphore.release()
+
+    @asynccontextmanager
+    async def _thread(self) -> AsyncIterator[PluginThread]:
+        """Give a thread, one that is idle or a new one."""
+        thread = self._idle.pop() if self._idle else None
+        if thread is None or not thread.usable:
+            thread = PluginThread("hooks").__enter__()
+        try:
+            yield thread
+        finally:
+            if thread.usable and len(self._idle) < _KEPT:
+                self._idle.append(thread)
+            else:
+                thread.end()
+
+    def _tell(self, hook: str, **args: object) -> None:
+        for plugin in self._host.that_implement(hook):
+            untold = self._untold.setdefault(plugin, deque())
+            if len(untold) >= MOST_WAITING:
+                _log.error("plugin_not_told", plugin=plugin, hook=hook, why="Too many calls wait for it.")
+                continue
+            untold.append((hook, args))
+            if plugin not in self._tellers:
+                self._tellers[plugin] = asyncio.create_task(self._tell_all(plugin, untold))
+
+    async def _tell_all(self, plugin: str, untold: deque[tuple[str, dict[str, object]]]) -> None:
+        try:
+            while untold:
+                hook, args = untold.popleft()
+                try:
+                    await self._tell_one(plugin, hook, args)
+                except Exception as error:
+                    words = str(error) if isinstance(error, PluginError) else type(error).__name__
+                    where = place(error.__cause__ or error)
+                    _log.error("plugin_failed", plugin=plugin, hook=hook, error=words, where=where)
+        finally:
+            del self._tellers[plugin]  # at once: whoever tells next begins anew
+
+    async def _tell_one(self, plugin: str, hook: str, args: dict[str, object]) -> None:
+        async def tell(turn: Turn) -> None:
+            await self._host.tell(plugin, hook, turn, **args)
+
+        await self._aside(f"{hook} of {plugin}", hook, tell)

@@ -1,0 +1,119 @@
+"""Threads in which the code of plug-ins runs: whatever it does there, the server's event loop goes on."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+import structlog
+
+from gql_server.errors import PluginError, place
+
+T = TypeVar("T")
+
+MOST_STUCK = 20
+"""How many threads that never came back a plug-in may leave behind before it is asked no more."""
+
+_log = structlog.get_logger(__name__)
+_stuck: dict[str, set[threading.Thread]] = {}
+
+
+class Raised(Exception):
+    """A plug-in's code raised `error`. A wrapper, so that its TimeoutError or CancelledError is not the server's."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
+def hold_unstuck(plugin: str) -> None:
+    """Raise PluginError where too many of the plug-in's calls have not come back."""
+    if len(_stuck.get(plugin, ())) >= MOST_STUCK:
+        words = f"{MOST_STUCK} of its calls have not come back. Mend it, then restart the server."
+        raise PluginError(plugin, words)
+
+
+class PluginThread:
+    """A daemon thread with an event loop, for one call after another.
+
+    A context manager. At its end the thread ends too, and with it whatever a call left running; a call that blocks
+    the thread for ever keeps neither the block nor the process from ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_log_left_behind)
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self.given_up = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the thread end, as soon as what it does lets go of it."""
+        with suppress(RuntimeError):  # a call can have stopped the loop
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    @property
+    def usable(self) -> bool:
+        """Whether another call may be made in it."""
+        return not self.given_up and self._thread.is_alive() and not self._loop.is_closed()
+
+    async def run(self, call: Callable[[], Awaitable[T]], blamed: Callable[[], str]) -> T:
+        """Await a call in the thread and return its result. Raises Raised.
+
+        Cancelled, give the thread up: it counts as stuck, of the plug-in that `blamed` names, until it has ended.
+        """
+        outcome = asyncio.run_coroutine_threadsafe(outcome_of(call), self._loop)
+        try:
+            result, error = await asyncio.wrap_future(outcome)
+        except asyncio.CancelledError:
+            self._give_up(blamed())
+            raise
+        if error is not None:
+            raise Raised(error)
+        return result  # type: ignore[no-any-return]
+
+    def _give_up(self, plugin: str) -> None:
+        self.given_up = True
+        self._thread.name = f"given up: {plugin}"
+        _stuck.setdefault(plugin, set()).add(self._thread)
+        self.end()
+        if not self._thread.is_alive():
+            _forget(self._thread)
+
+    def _serve(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._until_ended())
+        finally:
+            _forget(self._thread)
+
+    async def _until_ended(self) -> None:
+        await self._ended.wait()
+
+
+def _forget(thread: threading.Thread) -> None:
+    for threads in list(_stuck.values()):
+        threads.discard(thread)
+
+
+async def outcome_of(call: Callable[[], Awaitable[object]]) -> tuple[Any, BaseException | None]:
+    """Return what is awaited, or what it raises: an exception that nobody is left to hear would be logged whole."""
+    try:
+        return await call(), None
+    except BaseException as error:
+        return None, error
+
+
+def _log_left_behind(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log the error of a task that a call has left behind, without its words: they may be about a person."""
+    error = context.get("exception")
+    if error is not None:
+        _log.warning("check_left_error", error=type(error).__name__, where=place(error))

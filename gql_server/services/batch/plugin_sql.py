@@ -1,0 +1,92 @@
+"""Runs SQL of plug-ins inside the server's statements: it only reads, has its time, and is blamed for its errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from gql_server.db.protocols import Connection
+from gql_server.db.statements import fetch
+from gql_server.domain.sql import Sql, place_in
+from gql_server.errors import PluginError
+from gql_server.hooks import Population
+from gql_server.hooks.host import OwnedRule, PluginHost
+from gql_server.services.batch.faults import passes, sqlstate
+
+_CANCELED = "57014"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """SQL of a plug-in. what: such as "rule 'quiet'", or a rule's name alone where others may be at fault too."""
+
+    plugin: str
+    what: str
+    sql: Sql | None
+
+    @classmethod
+    def of(cls, owned: OwnedRule) -> "Fragment":
+        """Return the SQL of a rule, as its author wrote it."""
+        rule = owned.rule
+        return cls(owned.plugin, f"rule {rule.name!r}", rule.predicate or rule.denies or rule.bars)
+
+
+def selection_of(host: PluginHost, mode: str, population: Population) -> Fragment:
+    """Return the SQL with which a mode selects people."""
+    return Fragment(host.modes[mode].plugin, f"the selection of the mode {mode!r}", population.sql)
+
+
+@asynccontextmanager
+async def plugin_sql(
+    conn: Connection, *fragments: Fragment, seconds: float | None = None
+) -> AsyncIterator[None]:
+    """Run a statement made of plug-ins' SQL in the block, inside a transaction that is open.
+
+    `seconds`: how long it may take; None for what the connection allows. Raises PluginError: see `blamed`.
+    """
+    deadline = asyncio.timeout(seconds)
+    try:
+        with blamed(*fragments):
+            async with deadline, conn.transaction():
+                await fetch(conn, "batch/read_only")
+                yield
+    except TimeoutError as timeout:
+        if deadline.expired():
+            raise _fault(fragments, f"took longer than {seconds:g} s in the database.") from timeout
+        raise
+
+
+@contextmanager
+def blamed(*fragments: Fragment) -> Iterator[None]:
+    """Turn an error that lies in SQL made of these into a PluginError.
+
+    It tells the place in the plug-in's own SQL, where PostgreSQL tells one. Its words hold no SQL and no data;
+    PostgreSQL's own are those of its cause. What may pass, such as a lost connection, is raised as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        state = sqlstate(error)
+        if fragments and state and (state == _CANCELED or not passes(error)):
+            raise _located(fragments, error, state) from error
+        raise
+
+
+def _located(fragments: tuple[Fragment, ...], error: Exception, state: str) -> PluginError:
+    position, query = getattr(error, "position", None), getattr(error, "query", None)
+    if position and query:
+        for fragment in fragments:
+            found = fragment.sql and place_in(fragment.sql.text, query, int(position))
+            if found:
+                line, column = found
+                words = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
+                return _fault((fragment,), words)
+    return _fault(fragments, f"failed in the database ({state}).")
+
+
+def _fault(fragments: tuple[Fragment, ...], words: str) -> PluginError:
+    plugins = ", ".join(dict.fromkeys(fragment.plugin for fragment in fragments))
+    first, *others = (fragment.what for fragment in fragments)
+    return PluginError(
+        plugins, " or ".join([first, *(other.removeprefix("rule ") for other in others)]) + f" {words}"
+    )

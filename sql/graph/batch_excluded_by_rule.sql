@@ -1,0 +1,15 @@
+-- BatchExcludedByRule: how much each rule kept out of a run, counted as the cells count it. A plan that is applied asks its
+-- rules anew: that is one rule.
+-- Parameters: district_id, viewer_role
+-- Columns: batch_run_id, rule, because, excluded
+select b.batch_run_id, b.plugin || '.' || b.rule as rule, (array_agg(b.because order by b.rule_no desc))[1] as because,
+  sum(x.excluded)::bigint as excluded
+from batch_rule b
+join (
+  select batch_run_id, rule_no, sum(cardinality(subject_ids) * bit_count(reasons::bit(64))) as excluded
+  from batch_exclusion_block
+  where district_id = :district_id and :viewer_role = 'ADMIN'
+  group by batch_run_id, rule_no
+) x on x.batch_run_id = b.batch_run_id and x.rule_no = b.rule_no
+where b.district_id = :district_id and :viewer_role = 'ADMIN'
+group by b.batch_run_id, b.plugin, b.rule

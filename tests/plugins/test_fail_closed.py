@@ -1,0 +1,331 @@
+"""What a plug-in does wrong fails the run or the write, in words that help its author, and writes nothing."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from gql_server.db.pool import Pool
+from gql_server.domain.ids import IdKind, encode_id
+from gql_server.errors import PluginError, Unavailable
+from gql_server.hooks import (
+    BatchMode,
+    Candidate,
+    FilterKind,
+    Population,
+    Reader,
+    Rule,
+    Sql,
+    Verdict,
+    hookimpl,
+)
+from gql_server.hooks.testing import check_plugin
+from gql_server.services.batch.worker import MOST_CLAIMS, BatchWorker
+from tests.plugins.test_check_threads import INPUT, SET, SUBMIT
+from tests.plugins.test_hook_threads import host_with, post, setting
+from tests.plugins.test_host import hook, rules, write
+from tests.support.batch import CELL, Batches, cells, working
+from tests.support.builder import DistrictBuilder
+from tests.support.checks import crowd, run_checking
+from tests.support.faults import ServerProcess
+from tests.support.server import serving
+
+DENIALS = "select c.household, c.subject_id, c.contact_point, -1::bigint as reasons from candidate c"
+STEALTHY = """
+create function stealthy() returns boolean language sql volatile as
+$$ insert into opt_out (district_id, address, method, source) values (1, 'x', 'VOICE', 'ADMIN') returning true $$;
+create function complains() returns boolean language plpgsql volatile as
+$$ begin raise exception 'no luck with Sam, born 2011-02-03'; end $$;
+"""
+
+
+class Ruling:
+    """A plug-in with the rules given."""
+
+    def __init__(self, *given: Rule) -> None:
+        self.given = given
+
+    @hookimpl
+    def eligibility_rules(self, request: object) -> list[Rule]:
+        return list(self.given)
+
+
+class Selecting:
+    """A plug-in whose mode selects by the SQL given."""
+
+    def __init__(self, sql: str) -> None:
+        self.sql = sql
+
+    @hookimpl
+    def batch_modes(self) -> list[BatchMode]:
+        return [BatchMode("ODD", "A", "A.", FilterKind.STUDENT)]
+
+    @hookimpl
+    def select_population(self, mode: str, scope: object) -> Population | None:
+        return Population(Sql(self.sql)) if mode == "ODD" else None
+
+
+async def run_with(db: Pool, district: DistrictBuilder, plugin: object, **limits: Any) -> dict[str, Any]:
+    """Run a batch under a plug-in and return the run's row."""
+    host = host_with(plugin)
+    async with working(BatchWorker(db, host, poll_seconds=0.05, **limits)) as worker:
+        batches = Batches(db, host, district, worker)
+        return await batches.row(await batches.run(*cells(CELL, "EMERGENCY")))
+
+
+def denying(text: str) -> Ruling:
+    return Ruling(Rule("picky", "No.", denies=Sql(text)))
+
+
+def where(text: str) -> Ruling:
+    return Ruling(Rule.where("picky", "No.", Sql(text)))
+
+
+FAULTS = [
+    (
+        where("c.subject_id > 0\n  and c.phone is null"),
+        "failed in the database (42703, line 2, column 7 of its SQL). It says: column c.phone does not exist",
+    ),
+    (denying("select household from candidate"), "failed in the database (42703)."),
+    (
+        denying(f"with gone as (update preference set reasons_on = 0 returning 1) {DENIALS}"),
+        "SQL that writes or locks (update preference set): it may only read.",
+    ),
+    (
+        denying(f'with gone as (update "preference" set reasons_on = 0 returning 1) {DENIALS}'),
+        "(0A000, line 1",
+    ),
+    (where("stealthy()"), "(25006). It says: cannot execute INSERT in a read-only transaction"),
+    (where("complains()"), "failed in the database (P0001). It says: no luck with …, born …"),
+    (
+        where("c.address::integer > 0 and (c.address || ' of Lee')::integer = 1"),
+        "(22P02). It says: invalid input syntax for type integer: …",
+    ),
+    (where("pg_sleep(60) is not null"), "rule 'picky' took longer than 0.5 s in the database."),
+]
+
+
+@pytest.mark.parametrize(("plugin", "words"), FAULTS)
+async def test_a_rules_sql_at_fault_fails_the_run(
+    db: Pool, district: DistrictBuilder, plugin: Ruling, words: str
+) -> None:
+    """SQL that is wrong, that writes, also in a function, or that takes too long fails the run: with the plug-in, the
+    rule, PostgreSQL's words and the place in the author's own SQL, without values; nothing is written (D10)."""
+    await crowd(district, 3)
+    await district.person("Sam Lee")
+    await district.conn.execute(STEALTHY)
+    row = await run_with(db, district, plugin, statement_seconds=0.5)
+    assert row["status"] == "FAILED"
+    (told,) = row["errors"]
+    assert told.startswith("Plug-in 'odd': ")
+    assert words in told
+    assert not any(name in told for name in ("Sam", "Lee", "2011"))
+    for table in ("change", "opt_out"):
+        assert await district.conn.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_a_write_is_refused_where_a_rules_sql_is_at_fault(db: Pool, district: DistrictBuilder) -> None:
+    """Beside a single write a rule's SQL only reads, too; the answer and the log name the plug-in, the log with
+    PostgreSQL's words."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+    await district.conn.execute(STEALTHY)
+    with structlog.testing.capture_logs() as logs:
+        async with serving(db, host_with(where("stealthy()")), district.district.code) as server:
+            answer = await post(server, SET, setting(person))
+    error = "Plug-in 'odd': rule 'picky' failed in the database (25006)."
+    assert [each["message"] for each in answer["errors"]] == [error]
+    (log,) = (log for log in logs if log["event"] == "plugin_failed")
+    assert log["error"] == f"{error} It says: cannot execute INSERT in a read-only transaction"
+    assert (log["plugin"], log["district"]) == ("odd", "maple")
+    for table in ("change_set", "opt_out"):
+        assert await district.conn.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_a_check_that_fails_beside_a_write_is_logged(db: Pool, district: DistrictBuilder) -> None:
+    """What a check raises beside a single write is in the log, in its own words but for those about people."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+
+    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+        raise LookupError(f"no line for {candidates[0].address}, 555-0100")
+
+    with structlog.testing.capture_logs() as logs:
+        host = host_with(Ruling(Rule("looks", "No.", check=check)))
+        async with serving(db, host, district.district.code) as server:
+            await post(server, SET, setting(person))
+    (log,) = (log for log in logs if log["event"] == "plugin_failed")
+    assert log["error"] == "Plug-in 'odd': rule 'looks' failed: LookupError. It says: no line for …, …"
+    assert "test_fail_closed.py:" in log["where"]
+
+
+async def test_a_selection_at_fault_is_refused_when_it_is_submitted(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """A mode whose SQL writes in a function is an error with the plug-in's name; no run is recorded (D11)."""
+    await crowd(district, 1)
+    await district.conn.execute(STEALTHY)
+    host = host_with(Selecting("select person_id from person where stealthy()"))
+    async with serving(db, host, district.district.code) as server:
+        answer = await post(server, SUBMIT, {"input": {**INPUT, "mode": "ODD"}})
+    assert "the selection of the mode 'ODD' failed in the database (25006" in answer["errors"][0]["message"]
+    for table in ("batch_run", "opt_out"):
+        assert await district.conn.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_candidates_reach_a_check_as_a_tuple(db: Pool, district: DistrictBuilder) -> None:
+    """What a check is given cannot be changed under the server's hands, in a run and beside a write."""
+    person = await crowd(district, 3)
+    kinds: list[type] = []
+
+    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+        kinds.append(type(candidates))
+        return [Verdict.ALLOW] * len(candidates)
+
+    await run_checking(db, district, check)
+    host = host_with(Ruling(Rule("looks", "No.", check=check)))
+    async with serving(db, host, district.district.code) as server:
+        await server.run(SET, setting(encode_id(IdKind.PERSON, person)))
+    assert kinds == [tuple, tuple]
+
+
+async def test_a_reason_that_there_is_not_fails_the_run(db: Pool, district: DistrictBuilder) -> None:
+    """A rule for a misspelt reason would deny nobody: it fails the run, and the words list the reasons (D3, D10)."""
+    await crowd(district, 3)
+    rule = Rule.where("picky", "No.", Sql("true"), reasons=["EMERGENCY", "GENREAL"])
+    row = await run_with(db, district, Ruling(rule))
+    assert row["status"] == "FAILED"
+    assert row["errors"][0].startswith(
+        "Plug-in 'odd': the rule 'picky' is for the reason 'GENREAL', which no plug-in gives. There are ATTENDANCE,"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (hook("contact_reasons()", "None"), "contact_reasons must give a list, not NoneType"),
+        (hook("batch_modes()", "None"), "batch_modes must give a list, not NoneType"),
+        (hook("filter_fields()", "None"), "filter_fields must give a list, not NoneType"),
+        (rules("None"), "eligibility_rules must give a list, not NoneType"),
+        (rules("[Rule.where('r', 'W.', Sql('true'), reasons=['GENREAL'])]"), "the reason 'GENREAL'"),
+        (rules("[Rule.where('r', 'W.', Sql('true'), reasons=[])]"), "no reason at all"),
+        (
+            rules("[Rule('r', 'W.', denies=Sql('select 1'), reasons=frozenset({'STAFF'}))]"),
+            "only `Rule.where` takes",
+        ),
+        (rules("[Rule.where('r', 'W.', Sql('true; drop table x'))]"), "SQL with a `;`"),
+        (rules("[Rule.where('r', 'W.', Sql('true) or (true'))]"), "brackets do not match"),
+        (rules("[Rule.where('r', 'W.', Sql('true) or true'))]"), "brackets do not match"),
+        (rules("[Rule.where('r', 'W.', Sql('true -- all'))]"), "ends in a `--` comment"),
+        (rules("[Rule('r', 'W.', denies=Sql('delete from person returning 1'))]"), "writes or locks"),
+        (rules("[Rule('r', 'W.', denies=Sql('select 1 from person for  update'))]"), "(for update)"),
+        (rules("[Rule('r', 'W.', denies=Sql('true'))]"), "SQL that is no SELECT"),
+        (rules("[Rule('r', 'W.', check=lambda candidates, reader: [])]"), "a plain function"),
+        (
+            hook(
+                "filter_fields()", "[FilterField('a', 'A', FieldType.BOOLEAN, 'exists (delete from person)')]"
+            ),
+            "writes or locks (delete from)",
+        ),
+        ("@hookimpl\ndef run_finished(run):\n    yield\n", "is a generator"),
+        ("@hookimpl\nasync def eligibility_rules(request):\n    return []\n", "is a coroutine"),
+    ],
+)
+def test_what_can_be_seen_is_refused_before_a_run(body: str, words: str, tmp_path: Path) -> None:
+    """What a plug-in gives is looked at when it is loaded or asked, by the server and by the kit for authors alike."""
+    file = write(tmp_path, "faulty", body)
+    with pytest.raises(PluginError, match="Plug-in 'faulty': ") as caught:
+        check_plugin(file)
+    assert words in str(caught.value)
+
+
+async def test_words_in_literals_and_comments_are_no_writes(tmp_path: Path) -> None:
+    """What only looks like a write, or like the end of a statement, is taken."""
+    text = "c.address <> 'delete from; (' /* for update; ) */ and c.address <> 'it''s -- no comment'"
+    check_plugin(write(tmp_path, "sound", rules(f'[Rule.where("r", "W.", Sql("""{text}"""))]')))
+
+
+DIES = """
+import os
+from gql_server.hooks import Rule, hookimpl
+
+async def check(candidates, reader):
+    os._exit(9)
+
+@hookimpl
+def eligibility_rules(request):
+    return [Rule("dies", "It takes the server with it.", check=check)]
+"""
+
+
+async def test_a_run_that_ends_its_server_is_given_up(
+    dsn: str, district: DistrictBuilder, tmp_path: Path
+) -> None:
+    """A plug-in that ends the process each time it is asked does so no more than six times: the next server fails the
+    run, and goes on."""
+    await crowd(district, 3)
+    plugin = tmp_path / "plugins" / "dies.py"
+    plugin.parent.mkdir()
+    plugin.write_text(DIES, encoding="utf-8")
+    # Five of its servers are dead already.
+    await district.conn.execute(f"alter table batch_run alter column claims set default {MOST_CLAIMS - 1}")
+    server = ServerProcess(dsn, tmp_path, PLUGINS_DIR=str(plugin.parent), BATCH_LEASE_SECONDS="0.5")
+    try:
+        server.start()
+        await server.up()
+        with suppress(Unavailable):
+            await server.ask(district.district.code, SUBMIT, {"input": INPUT})
+        await server.gone()
+        server.start()
+        await server.up()
+        async with asyncio.timeout(30):
+            while (await district.conn.fetchval("select status::text from batch_run")) != "FAILED":
+                await asyncio.sleep(0.05)
+    finally:
+        assert server.stop() == 0, server.log
+    errors = await district.conn.fetchval("select errors from batch_run")
+    assert errors[0].startswith(f"The run was begun {MOST_CLAIMS} times")
+
+
+async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """A rule whose SQL cuts its own connection is begun again five times, no more; then the run has FAILED, and its
+    words say why (D20)."""
+    await crowd(district, 3)
+    row = await run_with(db, district, where("pg_terminate_backend(pg_backend_pid())"))
+    assert row["status"] == "FAILED"
+    assert row["claims"] == MOST_CLAIMS + 1
+    assert row["errors"][0].startswith(f"The run was begun {MOST_CLAIMS} times, and each time")
+
+
+async def test_what_gets_further_or_is_handed_over_does_not_count(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """A server that stops in order takes its claim back, and each chunk begins the count anew."""
+    await crowd(district, 3)
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+        loop.call_soon_threadsafe(asked.set)
+        await asyncio.Event().wait()
+        return []
+
+    stalling = host_with(Ruling(Rule("r", "W.", check=check)))
+    run = None
+    for _ in range(3):
+        asked.clear()
+        async with asyncio.timeout(30), working(BatchWorker(db, stalling, poll_seconds=0.05)) as worker:
+            batches = Batches(db, stalling, district, worker)
+            run = run or await batches.run(*cells(CELL, "EMERGENCY"), wait=0)
+            await asked.wait()
+            assert (await batches.row(run))["claims"] == 1
+    assert run is not None
+    assert (await batches.row(run))["claims"] == 0
+    host = host_with(Ruling())
+    async with working(BatchWorker(db, host, poll_seconds=0.05, chunk_size=1)) as worker:
+        row = await Batches(db, host, district, worker).ended(run)
+    assert (row["status"], row["claims"]) == ("DONE", 0)
