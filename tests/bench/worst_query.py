@@ -344,7 +344,7 @@ async def climb(
         if found := await lab.try_(search, shape):
             search.keep(found)
     for shape in shaper.single():
-        for times in (15, 8, 4, 2, 1):  # as often as it is admitted
+        for times in range(15, 0, -1):  # as often as it is admitted
             if found := await lab.try_(search, repeated(shape, times)):
                 search.keep(found)
                 break
