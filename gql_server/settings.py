@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     )
     max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
     max_statement_characters: int = Field(
-        110_000, ge=10_000, description="Length of the longest statement that a query may become."
+        90_000, ge=10_000, description="Length of the longest statement that a query may become."
     )
     max_portal_statement_characters: int = Field(
         24_000, ge=10_000, description="The same for guardians, students and staff."

@@ -130,7 +130,7 @@ class Query:
             people_condition,
             params=people_params,
             each=PERSON_EACH,
-            scan=50_000,
+            scan=80_000,
             scan_portal=10_000,
         )
     )

@@ -33,7 +33,7 @@ class ReadLimits:
 
     max_first: int = 100
     price: int = 500_000
-    characters: int = 110_000
+    characters: int = 90_000
     answer_bytes: int = 4 * 1024 * 1024
     seconds: float | None = None
 

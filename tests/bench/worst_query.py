@@ -34,6 +34,7 @@ from gql_server.db.embedded import embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
+from tests.api.test_hostile_documents import HOSTILE
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 from tests.support.backends import MIB, Backends, Cost, memory
 from tests.support.shapes import Shape, Shaper, Vocabulary, repeated, written
@@ -343,7 +344,7 @@ async def climb(
         if found := await lab.try_(search, shape):
             search.keep(found)
     for shape in shaper.single():
-        for times in (15, 8, 4, 2, 1):  # as often as it is admitted
+        for times in range(15, 0, -1):  # as often as it is admitted
             if found := await lab.try_(search, repeated(shape, times)):
                 search.keep(found)
                 break
@@ -404,30 +405,48 @@ async def stalls(server: Server) -> AsyncIterator[list[float]]:
             await probing
 
 
-async def flood(lab: Lab, searches: Sequence[Search], count: int, chance: random.Random) -> dict[str, float]:
-    """Send many different documents, small and large; return what the server's memory and its stalls were."""
-    before = memory(lab.server.pid)["VmRSS"]
+async def flood(lab: Lab, searches: Sequence[Search], count: int, chance: random.Random) -> Table:
+    """Send many different documents, small and large, and tell what the server and its backends took meanwhile."""
+    async with stalls(lab.server) as idle:
+        await asyncio.sleep(1)
     shapes = [(s, found.shape) for s in searches if s.operation == "Query" for found in s.best[BYTES]]
-    async with stalls(lab.server) as seen:
-        for n in range(count):
-            search, shape = chance.choice(shapes)
-            small = Shaper(search.words, chance).seed(chance.randint(1, 2))
-            text = written(chance.choice([small, small, small, shape]), search.words)
-            await lab.ask(search.role, f"# {n}\n{text}")
-    after = memory(lab.server.pid)
-    return {"before": before, "after": after["VmRSS"], "peak": after["VmHWM"], "stall": max(seen)}
+    table = Table(title=f"The server, over {count} different queries")
+    for heading in (
+        "after",
+        "server MiB",
+        "backends MiB above rest",
+        "longest wait for /healthz, ms",
+        "before, idle",
+    ):
+        table.add_column(heading, justify="right")
+    await lab.backends.renew()
+    sent = 0
+    table.add_row("0", f"{memory(lab.server.pid)['VmRSS'] / MIB:.0f}", "", "", f"{max(idle) * 1000:.0f}")
+    while sent < count:
+        async with lab.backends.measured() as cost, stalls(lab.server) as seen:
+            for _ in range(min(500, count - sent)):
+                search, shape = chance.choice(shapes)
+                small = Shaper(search.words, chance).seed(chance.randint(1, 2))
+                text = written(chance.choice([small, small, small, shape]), search.words)
+                await lab.ask(search.role, f"# {sent}\n{text}")
+                sent += 1
+        size = memory(lab.server.pid)["VmRSS"] / MIB
+        table.add_row(f"{sent}", f"{size:.0f}", f"{cost.bytes / MIB:.0f}", f"{max(seen) * 1000:.0f}", "")
+    return table
 
 
-async def hostile(lab: Lab, documents: Mapping[str, str]) -> dict[str, float]:
-    """Return the longest wait for /healthz while each hostile document is answered, by its name."""
-    worst = {}
-    for name, text in documents.items():
+async def hostile(lab: Lab) -> Table:
+    """Tell how long /healthz waits while each document that is refused before it is read is answered."""
+    table = Table(title="Documents that are refused before they are read")
+    for heading in ("document", "longest wait for /healthz, ms"):
+        table.add_column(heading, justify="right")
+    for name, text in HOSTILE.items():
         async with stalls(lab.server) as seen:
             await asyncio.sleep(0.05)
             await lab.ask(Role.GUARDIAN, text)
             await asyncio.sleep(0.05)
-        worst[name] = max(seen)
-    return worst
+        table.add_row(name, f"{max(seen) * 1000:.0f}")
+    return table
 
 
 # ── what is shown ───────────────────────────────────────────────────────────────────────────────
@@ -538,7 +557,8 @@ async def run(options: argparse.Namespace, dsn: str) -> None:
             Console(width=130).print(report(searches))
             print(f"The documents are in {folder}.", flush=True)
             if options.flood:
-                print(await flood(lab, searches, options.flood, chance), flush=True)
+                Console(width=130).print(await flood(lab, searches, options.flood, chance))
+                Console(width=130).print(await hostile(lab))
     await conn.close()
 
 

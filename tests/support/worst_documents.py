@@ -64,6 +64,12 @@ GUARDIAN: Mapping[str, str] = {
     "students without a messenger": _people('withoutMessengerContact: true', 100),
     "homes": f"{{ {many(15, lambda n: page('households', 'first: 100', 'name phone members { person { id } }'))} }}",
     "opt-outs": "{ " + many(15, lambda n: 'person(id: "{person}") { optOuts { address } }') + " }",
+    "opt-outs of one person": '{ person(id: "{person}") { '
+    + many(8, lambda n: "optOuts { address method reasons }")
+    + " } }",
+    "filters that they may not see": "{ "
+    + many(4, lambda n: 'node(id: "filter_1") { ... on SavedFilter { id matches } }')
+    + " }",
     "schools": "{ " + many(15, lambda n: "schools { name }") + " }",
 }  # fmt: skip
 VENDOR: Mapping[str, str] = {
@@ -73,6 +79,9 @@ VENDOR: Mapping[str, str] = {
     "pages": _people("", 1_000, ALL),
     "homes of a page": f"{{ {page('households', 'first: 1000', '...F0')} }} fragment F0 on Household "
     + f"{{ name phone preferences {{ on chosen }} members(activeOnly: false) {{ person {{ {ALL} }} }} }}",
+    "preferences of homes": f"{{ {page('households', 'first: 1000', '...F0')} }} fragment F0 on Household "
+    + f"{{ {many(14, lambda n: 'preferences { contactPoint method value on chosen }')} }}",
+    "two pages of much": _people("", 1_000, "id active preferences { on chosen } optOuts { address }", 2),
     "histories of a page": f"{{ {page('people', 'first: 1000', page('history', 'first: 1000', 'at actor'))} }}",
     "links doubled": "{ "
     + many(8, lambda n: 'person(id: "{person}") { ...F0 }')
@@ -91,6 +100,9 @@ ADMIN: Mapping[str, str] = {
     + " }",
     "runs with all": f"{{ {page('batchRuns', 'first: 100', '...F0')} }} "
     + f"fragment F0 on BatchRun {{ {RUN.replace('%', '...F1')} }} fragment F1 on Person {{ {ALL} }}",
+    "exclusions": '{ batchRun(id: "{run}") { '
+    + many(8, lambda n: page("exclusions", "first: 100", "because rule person { id active }"))
+    + " } }",
     "runs behind runs": "{ " + page("batchRuns", "first: 100", "...F0") + " } "
     + doubled(5, "queuedBehind { % } reverts { % } revertedBy { % }", "id results { updated }", "BatchRun"),
     "a mutation's payload": 'mutation { setPreferences(input: { personId: "{person}", cells: [] }) '

@@ -140,6 +140,7 @@ class Household(Node):
             most=len(HOUSEHOLD_CHANNELS),
             fixed=True,
             each=PREFERENCE_EACH,
+            scan=12,
         ),
         "Household phone preferences: one setting for every active member. Empty for portal users who are none.",
     )
