@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         "`auto` asks each connection; `never` is for PgBouncer from 1.21 on with max_prepared_statements.",
     )
     max_prepared_bytes: int = Field(
-        4_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
+        1_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
     )
     batch_lease_seconds: float = Field(
         30, gt=0, description="How long a batch run stays with a server that has stopped answering."

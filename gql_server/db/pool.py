@@ -133,7 +133,7 @@ async def open_pool(
     statement_timeout: float = 60,
     lock_timeout: float = 5,
     unnamed_statements: Unnamed = "auto",
-    max_prepared_bytes: int = 4_000_000,
+    max_prepared_bytes: int = 1_000_000,
     application_name: str = "gql-server",
 ) -> Pool:
     """Connect to PostgreSQL. Times are in seconds. Raises Unavailable where the server does not answer.
