@@ -17,7 +17,8 @@ from gql_server.api.auth import Tokens
 from gql_server.api.connections import ConnectionLimits, Runner, make_room
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
-from gql_server.api.http import GraphQLHandler, RoleLimits, add_routes
+from gql_server.api.execution import RoleLimits
+from gql_server.api.http import GraphQLHandler, add_routes
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.migrations import pending

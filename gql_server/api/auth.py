@@ -133,7 +133,8 @@ class Tokens:
         """Honour `aud`, `nbf`, `iat` and the longest lifetime. Raises Unauthenticated."""
         audience = payload.get("aud")
         named = audience if isinstance(audience, list) else [] if audience is None else [audience]
-        if (self._audience not in named) if self._audience else named:
+        for_others = self._audience not in named if self._audience else bool(named)
+        if for_others:
             raise Unauthenticated("The token is for another audience than this server. Get one for it.")
         now = datetime.now(UTC)
         issued, begins = _moment(payload.get("iat")), _moment(payload.get("nbf"))

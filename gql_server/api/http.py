@@ -13,21 +13,13 @@ from gql_server.api.auth import Tokens
 from gql_server.api.bodies import JSON, BadBody, read_request
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
-from gql_server.api.execution import (
-    BAD_REQUEST,
-    Executor,
-    Prepared,
-    Refused,
-    RoleLimits,
-)
+from gql_server.api.execution import BAD_REQUEST, Executor, Prepared, Refused, RoleLimits
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
 from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
-
-__all__ = ["GraphQLHandler", "RoleLimits", "add_routes"]
 
 _GRAPHQL_JSON = "application/graphql-response+json"
 _CLOSE_SECONDS = 3.0

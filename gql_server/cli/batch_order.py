@@ -67,6 +67,11 @@ class Order:
         """The end state that means success."""
         return frozenset({"PLANNED" if self.dry_run else "DONE"})
 
+    @property
+    def sets(self) -> bool:
+        """Whether it is to set preferences."""
+        return not self.dry_run
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
@@ -81,6 +86,11 @@ class Act:
         if self.mutation == "cancelBatch":
             return frozenset({"CANCELLED", "REVERTED"})
         return frozenset({"DONE", "PLANNED"}) if self.mutation else batch.ENDED - {"FAILED"}
+
+    @property
+    def sets(self) -> bool:
+        """Whether it is to set preferences; to revert is to undo that."""
+        return self.mutation == "applyBatch"
 
 
 def understand(order: Order, acts: Mapping[str | None, str | None]) -> Order | Act:
@@ -138,9 +148,9 @@ def carry_out(
 
 def _decide(server: Server, what: Order | Act) -> Order | Act:
     """Show a plan of what would set preferences, ask, and return what is to be done. Raises Exit for a no."""
-    ordered = isinstance(what, Order)
-    if what.dry_run if isinstance(what, Order) else what.mutation != "applyBatch":
+    if not what.sets:
         return what
+    ordered = isinstance(what, Order)
     plan = common.run(_plan(server, what))
     if plan["status"] != "PLANNED":
         return Act(plan["id"], None) if ordered else what

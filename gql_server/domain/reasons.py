@@ -8,7 +8,7 @@ ALL_REASONS = -1
 """The mask with every bit set: as a PostgreSQL bigint, all reasons that are or will be."""
 
 MAX_REASONS = 62
-"""Reasons that a district can have: the bits of a mask that are handed out."""
+"""Reasons that a district can have: bits of a bigint, of which the sign and one more stay free."""
 
 
 class ReasonBits(dict[str, int]):

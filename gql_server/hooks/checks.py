@@ -11,9 +11,6 @@ from gql_server.domain.ids import IdKind
 from gql_server.domain.sql import AMBIENT, Sql, bare, parameters, slots
 from gql_server.hooks.types import BatchMode, ContactReason, FieldType, FilterField, Population, Rule
 
-MAX_REASONS = 62
-"""A preference is a bit of a bigint; the sign and one bit more stay free."""
-
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _FIELD = re.compile(r"[a-z][A-Za-z0-9]{0,39}")

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import pluggy
 
 from gql_server.domain.batch import FilterKind
+from gql_server.domain.reasons import MAX_REASONS
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
 from gql_server.hooks.aside import HOOK_SECONDS, Aside, Turn
-from gql_server.hooks.checks import MAX_REASONS, problem
+from gql_server.hooks.checks import problem
 from gql_server.hooks.find import Found, find_plugins
 from gql_server.hooks.types import (
     BatchMode,

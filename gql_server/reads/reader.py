@@ -120,12 +120,23 @@ class Reader:
         role = context.viewer.role
         key = (document.text, operation.name, role, variable_shape(variables))
         plan = None if refused else self._plans.get(key)
-        if plan is not None and plan.price.of(variables.coerced) <= context.limits.price:
+        affordable = plan is not None and plan.price.of(variables.coerced) <= context.limits.price
+        if plan is not None and affordable and self._takes(plan, variables, context):
             return plan
         plan, reusable = self._make(document, operation, variables, context, refused or {})
         if reusable:
             self._plans.put(key, plan, document.bytes + plan.bytes)  # a plan points into its document
         return plan
+
+    def _takes(self, plan: Plan, variables: VariableValues, context: ReadContext) -> bool:
+        """Return whether payloads and events take their arguments: that is known before the work is begun."""
+        try:
+            for path, part in plan.parts.items():
+                if path:
+                    _values(part, variables, context, self.payload_args)
+        except _Unanswerable:
+            return False
+        return True
 
     def _make(
         self,

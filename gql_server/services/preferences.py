@@ -61,9 +61,9 @@ class PreferenceService:
     ) -> int:
         """Set a person's own channels, TEXT too (D22), and return the person's number.
 
-        Raises Forbidden to all but administrators, PluginError, and Rejected: NOT_FOUND, NO_CELLS,
-        UNKNOWN_REASON, INVALID_CHANNEL, CONFLICTING_CELLS, RULE_DENIES (D3, D19), and STALE_REVISION where
-        the person was changed after `if_revision`.
+        Raises Forbidden to all but administrators, PluginError, and Rejected: NOT_FOUND, NO_CELLS, TOO_MANY_CELLS,
+        UNKNOWN_REASON, REASON_NOT_SET_UP, INVALID_CHANNEL, CONFLICTING_CELLS, RULE_DENIES (D3, D19), and
+        STALE_REVISION where the person was changed after `if_revision`.
         """
         number = parse_id(IdKind.PERSON, person_id)
         return await self._set(viewer, household=False, number=number, cells=cells, if_revision=if_revision)

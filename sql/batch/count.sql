@@ -1,5 +1,5 @@
--- Adds to the counts of the cells of a run in {counts}: batch_cell, or batch_forecast for what a plan foresees. Of a person's own contact point as many people are concerned as were updated;
--- for the household phone see count_people.
+-- Adds to the counts of the cells of a run in {counts}: batch_cell, or batch_forecast for what a plan foresees. Of a
+-- person's own contact point as many people are concerned as were updated; for the household phone see count_people.
 -- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept, left (arrays of one length)
 update {counts} cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,

@@ -1,6 +1,7 @@
--- Adds the people whom a household phone concerns (D17) to {counts} (see count): the active members of the households of {changed}, which gives
--- household_id and the bits. Who is by now a member of another household too, which the run changed before by its log, is
--- counted already. Written for nested loops (see chunk_settings): each look-up is by key, and none can be turned round.
+-- Adds the people whom a household phone concerns (D17) to {counts} (see count): the active members of the households
+-- of {changed}, which gives household_id and the bits. Who is by now a member of another household too, which the run
+-- changed before by its log, is counted already. Written for nested loops (see chunk_settings): each look-up is by key,
+-- and none can be turned round.
 -- Parameters: district_id, batch_run_id, today, revision (of the changes; null: nothing was changed before)
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons

@@ -159,6 +159,20 @@ async def test_a_mutation_is_refused_before_its_work_is_begun(
     assert await district.conn.fetchval("select count(*) from batch_run") == 0
 
 
+async def test_a_kept_plan_does_not_begin_what_cannot_be_answered(
+    server: TestServer, district: DistrictBuilder
+) -> None:
+    """The same document with another page size is refused before its work, though its plan is kept."""
+    await district.student(await district.school(), email="a@b.example")
+    submit = (SUBMIT % "exclusions(first: $n) { edges { cursor } }").replace(
+        "PreferencesInput!", "PreferencesInput!, $n: Int"
+    )
+    for first, runs in ((5, 1), (0, 1), (6, 2)):
+        answer = await asked(server, submit, variables={"input": ORDER, "n": first})
+        assert ("errors" in answer) == (first == 0)
+        assert await district.conn.fetchval("select count(*) from batch_run") == runs
+
+
 async def test_payloads_are_planned_once(server: TestServer, counting: CountingDatabase) -> None:
     """Two fields of one mutation, and the same mutation again, show each their own object."""
     query = """mutation ($a: SaveFilterInput!, $b: SaveFilterInput!) {

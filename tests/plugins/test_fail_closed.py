@@ -11,7 +11,7 @@ import structlog
 
 from gql_server.db.pool import Pool
 from gql_server.domain.ids import IdKind, encode_id
-from gql_server.errors import PluginError, Unavailable
+from gql_server.errors import Busy, PluginError, Unavailable
 from gql_server.hooks import (
     BatchMode,
     Candidate,
@@ -24,6 +24,7 @@ from gql_server.hooks import (
     hookimpl,
 )
 from gql_server.hooks.testing import check_plugin
+from gql_server.services.batch.run import Run
 from gql_server.services.batch.worker import MOST_CLAIMS, BatchWorker
 from tests.plugins.test_check_threads import INPUT, SET, SUBMIT
 from tests.plugins.test_hook_threads import host_with, post, setting
@@ -299,6 +300,30 @@ async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
     assert row["status"] == "FAILED"
     assert row["claims"] == MOST_CLAIMS + 1
     assert row["errors"][0].startswith(f"The run was begun {MOST_CLAIMS} times, and each time")
+
+
+async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
+    db: Pool, district: DistrictBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is done however often its worker found no connection free."""
+    await crowd(district, 3)
+    host = host_with(Ruling())
+    worker = BatchWorker(db, host, poll_seconds=0.02, workers=1)
+    left = MOST_CLAIMS + 1
+
+    async def work(run: Run) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise Busy("Every connection to the database is in use. Try again in a moment.")
+        await worked(run)
+
+    worked = worker._work
+    monkeypatch.setattr(worker, "_work", work)
+    async with asyncio.timeout(30), working(worker):
+        batches = Batches(db, host, district, worker)
+        row = await batches.ended(await batches.run(*cells(CELL, "EMERGENCY"), wait=0))
+    assert (row["status"], row["claims"], left) == ("DONE", 0, 0)
 
 
 async def test_what_gets_further_or_is_handed_over_does_not_count(

@@ -15,7 +15,7 @@ from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
 from gql_server.reads.links import ConnectionLink, Expression, Key, Link
 
-MAX_CELLS = MAX_REASONS * len(ContactPointKind)
+_MATRIX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
 
 
@@ -54,7 +54,7 @@ class BatchCellOption:
 class BatchOptions:
     population: int = column("How many people the mode and scope select.")
     cells: list[BatchCellOption] = joined(
-        Link("batch_cell_option", order="{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
+        Link("batch_cell_option", order="{child}.contact_point, {child}.bit", most=_MATRIX_CELLS, fixed=True),
         "The cells, in the matrix's order.",
     )
 
@@ -136,7 +136,7 @@ class BatchSample:
             "batch_sample_cell",
             f"{_OF_RUN} and {{child}}.place = {{parent}}.place",
             "{child}.contact_point, {child}.bit",
-            most=MAX_CELLS,
+            most=_MATRIX_CELLS,
             fixed=True,
         ),
         "The cells that would change.",
@@ -186,7 +186,9 @@ class BatchRun(Node):
     progress: BatchProgress = joined(Link(None), "How far it is.")
     population: int = column("People the mode and the scope selected; 0 until the run is planned.")
     results: list[BatchCellResult] = joined(
-        Link("batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=MAX_CELLS, fixed=True),
+        Link(
+            "batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=_MATRIX_CELLS, fixed=True
+        ),
         "What the run did so far: one entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the "
         "matrix's order. A run that wrote nothing has updated nothing: see `forecast` for what a plan would do.",
     )
@@ -196,7 +198,7 @@ class BatchRun(Node):
             _OF_RUN,
             "{child}.contact_point, {child}.bit",
             none_is_null=True,
-            most=MAX_CELLS,
+            most=_MATRIX_CELLS,
             fixed=True,
         ),
         "What the plan foresees, never what was done, in the form of `results`; it stays as it was shown when the plan "

@@ -61,9 +61,9 @@ class BatchService:
         """Record a run, wait up to `wait_seconds` for its end, and return its number.
 
         Raises Forbidden to all but administrators, PluginError, and Rejected with all problems at once:
-        UNKNOWN_MODE, UNKNOWN_REASON, CONFLICTING_CELLS, NO_CELLS, UNKNOWN_SCHOOL, UNKNOWN_FILTER,
-        WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, UNKNOWN_GRADE, GRADES_NOT_ALLOWED,
-        SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then
+        UNKNOWN_MODE, UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS, NO_CELLS, TOO_MANY_CELLS, UNKNOWN_SCHOOL,
+        TOO_MANY_SCHOOLS, UNKNOWN_FILTER, WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, UNKNOWN_GRADE,
+        INVALID_GRADE, TOO_MANY_GRADES, GRADES_NOT_ALLOWED, SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then
         NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15). A key that stands for a run answers that run, whether
         or not the request would still be taken.
         """
@@ -138,14 +138,14 @@ class BatchService:
                 if known is not None:
                     return known
             asked = await self._understand(conn, district, request, errors)
+        if asked.scope is None:
+            raise Rejected(asked.errors)
         # The plug-in may take its time: meanwhile no connection is held.
-        population = None
-        if asked.scope is not None:
-            scope = mode_scope(asked.scope, request.mode, self._host)
-            population = await self._host.aside.population(request.mode, scope)
+        scope = mode_scope(asked.scope, request.mode, self._host)
+        population = await self._host.aside.population(request.mode, scope)
         async with self._db.transaction(district.district_id) as conn:
-            kept = await self._check(conn, district, request, asked, population)
-            batch_run_id = await _record(conn, viewer, request, kept, asked.cells)
+            await self._check(conn, district, request, asked, population)
+            batch_run_id = await _record(conn, viewer, request, asked.scope, asked.cells)
             if not await take_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
@@ -169,11 +169,9 @@ class BatchService:
         district: District,
         request: BatchRequest,
         asked: _Asked,
-        population: Population | None,
-    ) -> KeptScope:
-        """Return the scope to keep. Raises Rejected, with what was found before, where the run may not be recorded."""
-        if asked.scope is None or population is None:
-            raise Rejected(asked.errors)
+        population: Population,
+    ) -> None:
+        """Raise Rejected, with what was found before, where the run may not be recorded."""
         try:
             words = await self._out_of_reach(conn, district, request.mode, population, asked.cells)
         except Rejected as rejection:
@@ -181,7 +179,6 @@ class BatchService:
         words |= await switched_off(conn, district.district_id, asked.cells)
         if errors := [*asked.errors, *not_enabled(words, request.cells)]:
             raise Rejected(errors)
-        return asked.scope
 
     async def _out_of_reach(
         self,

@@ -37,7 +37,7 @@ _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
 _MET_OTHERS = ("40", "53", "55")
-"""The classes of errors that end no connection: a deadlock, a lock not given, no room. They do not count."""
+"""The classes of errors that end no connection: a deadlock, a lock not given, no room. They, and Busy, do not count."""
 MOST_CLAIMS = 6
 """How often a run is begun without getting further: once, and then again five times."""
 _WORN_OUT = (
@@ -130,7 +130,7 @@ class BatchWorker:
             raise
         except Exception as error:
             if passes(error):
-                if sqlstate(error).startswith(_MET_OTHERS):
+                if isinstance(error, Busy) or sqlstate(error).startswith(_MET_OTHERS):
                     await self._release(run)
                 raise
             _log.error("batch_run_failed", run=run.run_id, error=type(error).__name__, where=place(error))
