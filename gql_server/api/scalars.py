@@ -38,9 +38,12 @@ def _day(value: Any) -> datetime.date:
 def _moment(value: Any) -> datetime.datetime:
     try:
         moment = datetime.datetime.fromisoformat(value)
-        start_or_end_day(moment.date())
     except (TypeError, ValueError):
         raise GraphQLError("A moment is a text such as 2026-09-01T08:30:00+00:00.") from None
+    try:
+        start_or_end_day(moment.date())
+    except ValueError as error:
+        raise GraphQLError(str(error)) from None
     return moment
 
 

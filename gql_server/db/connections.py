@@ -81,8 +81,6 @@ class PooledConnection(LeanConnection):
         """Run a statement. A transaction begins with the settings that hold in it."""
         if query.startswith("BEGIN"):
             return await self._begin(query)
-        if not args:  # one message: one transaction by itself
-            return str(await super().execute(query, timeout=timeout))
         async with self._in_transaction():
             return str(await super().execute(query, *args, timeout=timeout))
 

@@ -14,7 +14,7 @@ Rows = list[tuple[Any, ...]]
 # What names a run or a moment, and what says who worked it: the rest of a run's row must be the same.
 _OWN = (
     "district_id", "batch_run_id", "reverts_run_id", "scope", "requested_at", "queued_at", "planned_at",
-    "finished_at", "lease_owner", "lease_expires_at",
+    "finished_at", "lease_owner", "lease_expires_at", "claims",
 )  # fmt: skip
 _PLACES = """
 with persons as (

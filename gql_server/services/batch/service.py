@@ -63,9 +63,9 @@ class BatchService:
         Raises Forbidden to all but administrators, PluginError, and Rejected with all problems at once:
         UNKNOWN_MODE, UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS, NO_CELLS, TOO_MANY_CELLS, UNKNOWN_SCHOOL,
         TOO_MANY_SCHOOLS, UNKNOWN_FILTER, WRONG_FILTER_KIND, INVALID_CRITERIA, FILTER_REQUIRED, UNKNOWN_GRADE,
-        INVALID_GRADE, TOO_MANY_GRADES, GRADES_NOT_ALLOWED, SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE, INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then
-        NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15). A key that stands for a run answers that run, whether
-        or not the request would still be taken.
+        INVALID_GRADE, TOO_MANY_GRADES, GRADES_NOT_ALLOWED, SCHOOL_YEAR_NOT_ALLOWED, WAIT_SECONDS_OUT_OF_RANGE,
+        INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15).
+        A key that stands for a run answers that run, whether or not the request would still be taken.
         """
         _hold_admin(viewer)
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
