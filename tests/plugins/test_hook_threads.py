@@ -12,13 +12,13 @@ import structlog
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.domain.ids import IdKind, encode_id
-from gql_server.hooks import BatchMode, FilterKind, Population, PreferenceChanges, Rule, Verdict, hookimpl
+from gql_server.hooks import BatchMode, FilterKind, Population, PreferenceChanges, Rule, hookimpl
 from gql_server.hooks.aside import MOST_WAITING
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.threads import MOST_STUCK
 from tests.plugins.test_check_threads import INPUT, PERSON, SET, SUBMIT, ended, until
 from tests.support.builder import DistrictBuilder
-from tests.support.checks import crowd, host_checking
+from tests.support.checks import crowd
 from tests.support.server import TestServer, serving
 
 SUBMIT_ERRORS = """
@@ -244,47 +244,22 @@ async def test_clients_that_leave_make_no_hook_stuck(
     db: Pool, district: DistrictBuilder, waiting: Waiting
 ) -> None:
     """However many leave while a slow plug-in is asked for them, others are answered: only what is out of its own time
-    counts as stuck. What they left is asked to its end, and its thread is used again."""
+    counts as stuck. What they left is asked to its end."""
     person = await one_student(district)
-    waiting.hook = "eligibility_rules"
+    waiting.hook = "select_population"
+    read = '{ batchOptions(mode: "WAITING") { population } }'
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
-        leaving = [asyncio.create_task(post(server, SET, setting(person))) for _ in range(MOST_STUCK + 2)]
+        leaving = [asyncio.create_task(post(server, read, {})) for _ in range(MOST_STUCK + 2)]
         await until(lambda: hook_threads() >= MOST_STUCK + 2)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
         waiting.hook = None
-        for on in (True, False):
+        for on in (True, False) * 15:  # the server notices while it answers
             assert await server.run(SET, setting(person, on)) == {"setPreferences": {"userErrors": []}}
         assert not any(thread.name.startswith("given up") for thread in threading.enumerate())
         waiting.let_go.set()
         await until(lambda: hook_threads() <= 5)
-
-
-async def test_clients_that_leave_make_no_check_stuck(
-    db: Pool, district: DistrictBuilder, waiting: Waiting
-) -> None:
-    """So it is with checks beside single writes."""
-    person = await one_student(district)
-
-    async def check(candidates: Any, reader: object) -> list[Verdict]:
-        waiting.wait("check")
-        return [Verdict.ALLOW] * len(candidates)
-
-    def asked() -> int:
-        return sum(thread.name == "checks: odd" for thread in threading.enumerate())
-
-    waiting.hook = "check"
-    async with serving(db, host_checking(check), district.district.code) as server:
-        leaving = [asyncio.create_task(post(server, SET, setting(person))) for _ in range(MOST_STUCK + 2)]
-        await until(lambda: asked() >= MOST_STUCK + 2)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
-        waiting.hook = None
-        assert await server.run(SET, setting(person)) == {"setPreferences": {"userErrors": []}}
-        waiting.let_go.set()
-        await until(lambda: asked() == 0)
 
 
 def hook_threads() -> int:
