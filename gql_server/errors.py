@@ -119,6 +119,22 @@ class ImportFailed(GqlServerError):
         self.file, self.line, self.problem = file, line, problem
 
 
+_SERVERS = frozenset({"gql_server", "asyncio", "asyncpg", "contextlib", "pluggy"})
+
+
+def place_in_plugin(error: BaseException) -> str:
+    """Return the deepest file and line of a plug-in's own that an error came through; else where it comes from."""
+    own, found, trace = None, None, error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if own is None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _SERVERS:
+            own = file
+        if file == own:
+            found = trace
+        trace = trace.tb_next
+    return f"{own}:{found.tb_lineno}" if found else place(error)
+
+
 def place(error: BaseException) -> str:
     """Return the file and line that an error comes from: what a log may hold, where its words may be data."""
     trace = error.__traceback__

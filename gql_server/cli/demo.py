@@ -39,8 +39,9 @@ def run_demo(settings: Settings, *, students: int, seed: int, once: bool) -> Non
     and nothing is left behind. Raises ConfigurationError where the port is taken.
     """
     key = secrets.token_urlsafe(32)
-    fixed = {"database_url": None, "signing_key": SecretStr(key), "graphiql": True, "log_level": "WARNING"}
-    settings = settings.model_copy(update={**fixed, "port": 0 if once else settings.port})
+    fixed = {"database_url": None, "signing_key": SecretStr(key), "graphiql": True}
+    quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
+    settings = settings.model_copy(update={**fixed, **quiet, "port": 0 if once else settings.port})
     _require_port(settings)
     common.stderr.print("Starting PostgreSQL.", style="dim")
     with (

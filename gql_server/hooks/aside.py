@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from gql_server.errors import Busy, PluginError, place
+from gql_server.errors import Busy, PluginError, place_in_plugin
 from gql_server.hooks.threads import PluginThread, Raised, hold_unstuck
 from gql_server.hooks.types import Population, PreferenceChanges, Request, RunSummary, Scope
 
@@ -25,6 +25,11 @@ MOST_WAITING = 1_000
 """How many calls may wait for one plug-in's listeners."""
 _KEPT = 4
 _log = structlog.get_logger(__name__)
+
+
+async def _holding(held: AsyncExitStack, call: Callable[[], Awaitable[T]]) -> T:
+    async with held:
+        return await call()
 
 
 class Turn:
@@ -53,6 +58,7 @@ class Aside:
         self._rooms: dict[str, asyncio.Semaphore] = {}
         self._untold: dict[str, deque[tuple[str, dict[str, object]]]] = {}
         self._tellers: dict[str, asyncio.Task[None]] = {}
+        self._asked: set[asyncio.Task[Any]] = set()
 
     async def rules(self, requests: Sequence[Request]) -> "list[list[OwnedRule]]":
         """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
@@ -83,9 +89,10 @@ class Aside:
             if untold:
                 _log.error("plugin_not_told", plugin=plugin, calls=len(untold), why="The server stops.")
                 untold.clear()
-        for teller in tellers:
-            teller.cancel()
-        await asyncio.gather(*tellers, return_exceptions=True)
+        ending = [*tellers, *self._asked]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         while self._idle:
             self._idle.pop().end()
 
@@ -98,18 +105,41 @@ class Aside:
     async def _aside(self, room: str, hook: str, call: Callable[[Turn], Awaitable[T]]) -> T:
         """Await a call in a thread. Raises PluginError where it fails or takes too long, and Busy."""
         turn = Turn()
-        async with self.room(room, self.seconds), self._thread() as thread:
-            try:
-                async with asyncio.timeout(self.seconds):
-                    return await thread.run(lambda: call(turn), lambda: turn.plugin)
-            except TimeoutError as timeout:
-                raise PluginError(turn.plugin, f"{hook} took longer than {self.seconds:g} s.") from timeout
-            except Raised as raised:
-                raise raised.error from raised.error.__cause__
+
+        async def in_thread() -> T:
+            async with self._thread() as thread:
+                try:
+                    async with asyncio.timeout(self.seconds):
+                        return await thread.run(lambda: call(turn), lambda: turn.plugin)
+                except TimeoutError as timeout:
+                    raise PluginError(
+                        turn.plugin, f"{hook} took longer than {self.seconds:g} s."
+                    ) from timeout
+                except Raised as raised:
+                    raise raised.error from raised.error.__cause__
+
+        return await self.in_room(room, self.seconds, in_thread)
+
+    async def in_room(self, what: str, seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Wait for room for one more to ask what is named, for so many seconds; then await the call. Raises Busy.
+
+        The call is made to its end, or its own time limit, also where nobody waits for it any more: who leaves early
+        does not make it one that never comes back.
+        """
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._room(what, seconds))
+            asked = asyncio.create_task(_holding(held.pop_all(), call))
+        self._asked.add(asked)
+        asked.add_done_callback(self._asked_to_its_end)
+        return await asyncio.shield(asked)
+
+    def _asked_to_its_end(self, asked: "asyncio.Task[Any]") -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # nobody may be there to hear it
 
     @asynccontextmanager
-    async def room(self, what: str, seconds: float) -> AsyncIterator[None]:
-        """Wait until there is room for one more to ask what is named, for so many seconds. Raises Busy."""
+    async def _room(self, what: str, seconds: float) -> AsyncIterator[None]:
         semaphore = self._rooms.setdefault(what, asyncio.Semaphore(MOST_AT_ONCE))
         try:
             async with asyncio.timeout(seconds):
@@ -153,7 +183,7 @@ class Aside:
                     await self._tell_one(plugin, hook, args)
                 except Exception as error:
                     words = str(error) if isinstance(error, PluginError) else type(error).__name__
-                    where = place(error.__cause__ or error)
+                    where = place_in_plugin(error.__cause__ or error)
                     _log.error("plugin_failed", plugin=plugin, hook=hook, error=words, where=where)
         finally:
             del self._tellers[plugin]  # at once: whoever tells next begins anew

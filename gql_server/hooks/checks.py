@@ -19,6 +19,11 @@ _WRITES = re.compile(
     r"|for\s+(no\s+key\s+)?update|for\s+(key\s+)?share)\b",
     re.IGNORECASE,
 )
+_ACTS = re.compile(
+    r"\b(set_config|setseed|nextval|setval|pg_notify|pg_(try_)?advisory_\w+|pg_(terminate|cancel)_backend|pg_reload_conf"
+    r"|pg_read_(binary_)?file|pg_ls_\w+|pg_logical_emit_message|dblink\w*|lo_\w+)\s*\(",
+    re.IGNORECASE,
+)
 _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
@@ -50,6 +55,8 @@ def _shape_problem(text: str) -> str | None:
         return "SQL with a `;`: give one statement, without it"
     if writes := _WRITES.search(code):
         return f"SQL that writes or locks ({' '.join(writes[0].lower().split())}): it may only read"
+    if acts := _ACTS.search(code):
+        return f"SQL that calls {acts[1].lower()}: it may only read"
     depth = 0
     for sign in re.findall(r"[()]", code):
         depth += 1 if sign == "(" else -1
@@ -73,6 +80,12 @@ def select_problem(sql: object) -> str | None:
         return wrong
     assert isinstance(sql, Sql)
     return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
+
+
+def look_problem(text: str) -> str | None:
+    """Return what is wrong with a statement that a check sends through its reader; PostgreSQL refuses what writes."""
+    code = bare(text)
+    return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."
 
 
 def _reason(reason: ContactReason) -> str | None:

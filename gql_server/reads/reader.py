@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
 
+from gql_server.db.others import undone
 from gql_server.db.protocols import Row
 from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
@@ -195,7 +197,8 @@ class Reader:
         text, values = bind(sql, **args)
         async with context.db.acquire() as conn:
             try:
-                row = await conn.fetchrow(text, *values, timeout=context.limits.seconds)
+                async with undone(conn) if compiled.slots else nullcontext():  # slots hold SQL of plug-ins
+                    row = await conn.fetchrow(text, *values, timeout=context.limits.seconds)
             except Exception as error:
                 raise _too_long(compiled, error) or error from None
             return _checked(row, compiled.stamp(viewer.role, viewer.district.district_id, request), context)

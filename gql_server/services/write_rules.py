@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from gql_server.db.others import undone
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, statement
 from gql_server.domain.batch import Cell, ChannelMasks, Setting
@@ -11,7 +12,7 @@ from gql_server.domain.channels import Channel, ContactPointKind, Method
 from gql_server.domain.preferences import PreferenceCell, cell_masks
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
-from gql_server.hooks import Candidate, Context, Deny, Request
+from gql_server.hooks import Candidate, Context, Deny, Request, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
 from gql_server.services.batch.plugin_sql import Fragment, blamed
@@ -75,7 +76,7 @@ class WriteRules:
     ) -> list[UserError]:
         """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError.
 
-        The connection must be in no transaction: the rules' statements make theirs read only.
+        The connection must be in no transaction: see `undone`.
         """
         said: dict[PreferenceCell, str] = {}
         for rule in asked:
@@ -95,19 +96,20 @@ class WriteRules:
         denies, masks = rule.owned.rule.denials, rule.masks
         assert denies is not None
         with blamed(Fragment.of(rule.owned)):
-            rows = await fetch(
-                conn,
-                statement("preference/denials").fill(denies=denies),
-                district_id=self.district_id,
-                today=self.today,
-                household=self.household,
-                subject_id=self.subject_id,
-                contact_points=[channel.contact_point for channel in masks],
-                methods=[channel.method for channel in masks],
-                addresses=[self.addresses.get(channel.contact_point) for channel in masks],
-                on_masks=[m.on_mask for m in masks.values()],
-                off_masks=[m.off_mask for m in masks.values()],
-            )
+            async with undone(conn):
+                rows = await fetch(
+                    conn,
+                    statement("preference/denials").fill(denies=denies),
+                    district_id=self.district_id,
+                    today=self.today,
+                    household=self.household,
+                    subject_id=self.subject_id,
+                    contact_points=[channel.contact_point for channel in masks],
+                    methods=[channel.method for channel in masks],
+                    addresses=[self.addresses.get(channel.contact_point) for channel in masks],
+                    on_masks=[m.on_mask for m in masks.values()],
+                    off_masks=[m.off_mask for m in masks.values()],
+                )
         return {ContactPointKind(row["contact_point"]): (row["reasons"], None) for row in rows}
 
     async def _check(self, owned: OwnedRule, channels: Sequence[Channel]) -> Denied:
@@ -122,9 +124,12 @@ class WriteRules:
             for channel in channels
         ]
         data = DistrictData(self.db, self.district_id, self.today)
-        async with self.host.aside.room(f"checks of {owned.plugin}", self.check_seconds):
+
+        async def ask() -> Sequence[Verdict | Deny]:
             with CheckThread(owned.plugin, data) as thread:
-                verdicts = await ask_check(owned, candidates, thread, self.check_seconds)
+                return await ask_check(owned, candidates, thread, self.check_seconds)
+
+        verdicts = await self.host.aside.in_room(f"checks of {owned.plugin}", self.check_seconds, ask)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)

@@ -1,5 +1,4 @@
--- What one rule says of the channels of a person or household that is being written. {denies} is the rule's SELECT. To be
--- run outside of a transaction: it makes its own read only first, for whatever the rule calls.
+-- What one rule says of the channels of a person or household that is being written. {denies} is the rule's SELECT.
 -- Parameters: district_id, today, household, subject_id, contact_points, methods, addresses, on_masks, off_masks
 -- Columns: contact_point, reasons
 with candidate as (
@@ -10,5 +9,5 @@ with candidate as (
 )
 select d.contact_point, coalesce(bit_or(coalesce(d.reasons, -1)), -1) as reasons
 from ({denies}) d
-where :today::date is not null and (select set_config('transaction_read_only', 'on', true)) = 'on'
+where :today::date is not null
 group by d.contact_point

@@ -57,6 +57,33 @@ def test_once_is_the_same_every_time() -> None:
     assert first == second != ""
 
 
+TALKS = """
+import logging
+from gql_server.hooks import hookimpl
+
+@hookimpl
+def run_finished(run):
+    logging.getLogger("talks").info("heard of a run")
+"""
+
+
+@pytest.mark.parametrize("level", [None, "INFO"])
+def test_the_demo_is_as_quiet_as_it_is_told(
+    temporary: dict[str, str], tmp_path: Path, level: str | None
+) -> None:
+    """The demo shows warnings alone, unless GQL_SERVER_LOG_LEVEL says what else is to be seen."""
+    (tmp_path / "plugs").mkdir()
+    (tmp_path / "plugs" / "talks.py").write_text(TALKS, encoding="utf-8")
+    settings = {"PLUGINS_DIR": str(tmp_path / "plugs"), **({"LOG_LEVEL": level} if level else {})}
+    result = subprocess.run(
+        [str(COMMAND), "demo", "--once", "--students", "20"],
+        env={**environment(settings), **temporary}, cwd=tmp_path, timeout=120,
+        text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert ("heard of a run" in result.stdout + result.stderr) is (level == "INFO")
+
+
 def test_the_demo_serves_what_it_prints(temporary: dict[str, str], tmp_path: Path) -> None:
     """`demo` prints a token for every role and a command that works as it stands, and ends well on SIGINT."""
     with socket.socket() as free:

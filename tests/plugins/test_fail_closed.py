@@ -162,6 +162,44 @@ async def test_a_check_that_fails_beside_a_write_is_logged(db: Pool, district: D
     assert "test_fail_closed.py:" in log["where"]
 
 
+LOOKS = [
+    (
+        "select 1\n  as one, missing from person",
+        "UndefinedColumnError (42703, line 2, column 11 of its SQL).",
+    ),
+    (
+        "select first_name from person\n where district_id = :district_id and nosuch(:today)",
+        "UndefinedFunctionError (42883, line 2, column 39 of its SQL).",
+    ),
+    ("select 1 / (count(*) - count(*)) from person", "DivisionByZeroError (22012)."),
+]
+
+
+@pytest.mark.parametrize(("sql", "words"), LOOKS)
+async def test_a_check_whose_sql_is_wrong_is_told_where(
+    db: Pool, district: DistrictBuilder, sql: str, words: str
+) -> None:
+    """An error of what a check sends through its reader is told with the place in the author's SQL; the log's place is
+    the line of the plug-in that sent it."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+
+    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+        await reader.fetch(sql)
+        return [Verdict.ALLOW] * len(candidates)
+
+    host = host_with(Ruling(Rule("looks", "No.", check=check)))
+    with structlog.testing.capture_logs() as logs:
+        async with serving(db, host, district.district.code) as server:
+            answer = await post(server, SET, setting(person))
+        row = await run_with(db, district, Ruling(Rule("looks", "No.", check=check)))
+    told = f"Plug-in 'odd': rule 'looks' failed: {words}"
+    assert [each["message"] for each in answer["errors"]] == [told]
+    assert row["errors"][0].startswith(told)
+    failed = [log for log in logs if log["event"] in ("plugin_failed", "batch_run_failed")]
+    line = check.__code__.co_firstlineno + 1
+    assert [log["where"].rpartition("/")[2] for log in failed] == [f"test_fail_closed.py:{line}"] * 2
+
+
 async def test_a_selection_at_fault_is_refused_when_it_is_submitted(
     db: Pool, district: DistrictBuilder
 ) -> None:
@@ -296,7 +334,11 @@ async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
     """A rule whose SQL cuts its own connection is begun again five times, no more; then the run has FAILED, and its
     words say why (D20)."""
     await crowd(district, 3)
-    row = await run_with(db, district, where("pg_terminate_backend(pg_backend_pid())"))
+    await district.conn.execute(
+        "create function cuts() returns boolean language sql volatile as"
+        " 'select pg_terminate_backend(pg_backend_pid())'"
+    )
+    row = await run_with(db, district, where("cuts()"))
     assert row["status"] == "FAILED"
     assert row["claims"] == MOST_CLAIMS + 1
     assert row["errors"][0].startswith(f"The run was begun {MOST_CLAIMS} times, and each time")

@@ -240,6 +240,32 @@ async def test_a_hook_that_takes_too_long_fails_the_request(
         await server.run(SET, setting(person))
 
 
+async def test_clients_that_leave_make_no_hook_stuck(
+    db: Pool, district: DistrictBuilder, waiting: Waiting
+) -> None:
+    """However many leave while a slow plug-in is asked for them, others are answered: only what is out of its own time
+    counts as stuck. What they left is asked to its end."""
+    person = await one_student(district)
+    waiting.hook = "select_population"
+    read = '{ batchOptions(mode: "WAITING") { population } }'
+    async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
+        leaving = [asyncio.create_task(post(server, read, {})) for _ in range(MOST_STUCK + 2)]
+        await until(lambda: hook_threads() >= MOST_STUCK + 2)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        waiting.hook = None
+        for on in (True, False) * 15:  # the server notices while it answers
+            assert await server.run(SET, setting(person, on)) == {"setPreferences": {"userErrors": []}}
+        assert not any(thread.name.startswith("given up") for thread in threading.enumerate())
+        waiting.let_go.set()
+        await until(lambda: hook_threads() <= 5)
+
+
+def hook_threads() -> int:
+    return sum(thread.name == "hooks" for thread in threading.enumerate())
+
+
 def calls(folder: Path, names: str) -> Iterator[str]:
     """Yield each line below a folder that calls one of the host's methods that wait."""
     for file in folder.rglob("*.py"):

@@ -8,27 +8,51 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from gql_server.db.others import undone
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import fetch
-from gql_server.domain.sql import Sql
+from gql_server.domain.sql import Sql, place_in
 from gql_server.hooks import Candidate
+from gql_server.hooks.checks import look_problem
 from gql_server.hooks.threads import PluginThread, hold_unstuck, outcome_of
 from gql_server.hooks.types import Check
+from gql_server.services.batch.faults import sqlstate
 
 _TAKEN_BACK = "The check was given up, or has answered: its reader reads no more."
 
 
+def where_in_sql(error: BaseException) -> str:
+    """Return words for where in a check's own SQL an error of the database lies, if it came by a reader."""
+    state, place = sqlstate(error), getattr(error, "place_in_look", None)
+    if not state:
+        return ""
+    return f" ({state}, line {place[0]}, column {place[1]} of its SQL)" if place else f" ({state})"
+
+
+def _locate(error: Exception, sql: str) -> None:
+    """Note where in the SQL of a check an error lies: whoever tells of it does not know that SQL."""
+    position, query = getattr(error, "position", None), getattr(error, "query", None)
+    if position and query:
+        error.place_in_look = place_in(sql, query, int(position))  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True, slots=True)
 class DistrictData:
-    """What checks may read: each look is a read-only transaction, and between looks no connection is held."""
+    """What checks may read: each look only reads, what it sets is undone, and between looks no connection is held."""
 
     db: Database
     district_id: int
     today: date
 
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
-        async with self.db.acquire() as conn, conn.transaction(readonly=True):
-            return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
+        if wrong := look_problem(sql):
+            raise ValueError(wrong)
+        async with self.db.acquire() as conn, undone(conn):
+            try:
+                return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
+            except Exception as error:
+                _locate(error, sql)
+                raise
 
 
 class CheckThread(PluginThread):

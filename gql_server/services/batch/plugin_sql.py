@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection
-from gql_server.db.statements import fetch
+from gql_server.db.statements import execute, fetch, fetchval
 from gql_server.domain.sql import Sql, place_in
 from gql_server.errors import PluginError
 from gql_server.hooks import Population
@@ -42,18 +42,41 @@ async def plugin_sql(
 ) -> AsyncIterator[None]:
     """Run a statement made of plug-ins' SQL in the block, inside a transaction that is open.
 
-    `seconds`: how long it may take; None for what the connection allows. Raises PluginError: see `blamed`.
+    What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
+    `seconds`: how long it may take; None for what the connection allows. Raises PluginError: see `blamed`; also
+    where the SQL sets something for its session.
     """
+    if not fragments:
+        yield
+        return
     deadline = asyncio.timeout(seconds)
     try:
         with blamed(*fragments):
-            async with deadline, conn.transaction():
+            async with deadline, _unlocked(conn), conn.transaction():
+                before = await fetchval(conn, "batch/session")
                 await fetch(conn, "batch/read_only")
                 yield
+                if await fetchval(conn, "batch/session") != before:
+                    raise _fault(
+                        fragments, "sets something for its session in the database: it may only read."
+                    )
     except TimeoutError as timeout:
         if deadline.expired():
             raise _fault(fragments, f"took longer than {seconds:g} s in the database.") from timeout
         raise
+
+
+@asynccontextmanager
+async def _unlocked(conn: Connection) -> AsyncIterator[None]:
+    """Let go of the session's locks after the block, whose savepoint keeps the transaction usable."""
+    try:
+        yield
+    except Exception as error:
+        if sqlstate(error) or isinstance(error, PluginError):
+            with suppress(Exception):  # such as a connection that was lost
+                await execute(conn, "batch/unlock")
+        raise
+    await execute(conn, "batch/unlock")
 
 
 @contextmanager

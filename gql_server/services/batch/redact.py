@@ -9,13 +9,14 @@ import structlog
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetch
 from gql_server.domain.viewer import District
-from gql_server.errors import PluginError, place
+from gql_server.errors import PluginError, place_in_plugin
 from gql_server.services.batch.faults import sqlstate
 
 _log = structlog.get_logger(__name__)
 _HIDDEN = "…"
 _LONGEST = 200
 _READ = 2_000
+_SHORT = 2
 _EMAIL = re.compile(r"\S+@\S+")
 _NUMBER = re.compile(r"\d(?:[ ()./+-]*\d){4,}")
 
@@ -50,7 +51,11 @@ async def logging_failures(db: Database, district: District) -> AsyncIterator[No
     except PluginError as error:
         told, cause = await in_words(db, district.district_id, error), error.__cause__ or error
         _log.error(
-            "plugin_failed", plugin=error.plugin, district=district.code, error=str(told), where=place(cause)
+            "plugin_failed",
+            plugin=error.plugin,
+            district=district.code,
+            error=str(told),
+            where=place_in_plugin(cause),
         )
         raise
 
@@ -59,13 +64,15 @@ async def redacted(db: Database, district_id: int, text: str) -> str:
     """Return the first line of a text, at most 200 characters, for administrators and the log; nothing if it says none.
 
     Hidden are all names, ids and contact points that are on record in the district, in whatever case, and what looks
-    like an email address or a number of five digits or more.
+    like an email address or a number of five digits or more. A value may be part of a word, as in `lane_ada`: only
+    one of one or two characters must be a word of its own.
     """
     lines = text[:_READ].encode("utf-8", "replace").decode().strip().splitlines()
     line = "".join(filter(str.isprintable, lines[0] if lines else ""))
     async with db.acquire() as conn:
         rows = await fetch(conn, "batch/values_in", district_id=district_id, text=line)
     for value in sorted((row["value"] for row in rows), key=len, reverse=True):
-        line = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, line, flags=re.IGNORECASE)
+        whole = re.escape(value) if len(value) > _SHORT else rf"(?<!\w){re.escape(value)}(?!\w)"
+        line = re.sub(whole, _HIDDEN, line, flags=re.IGNORECASE)
     line = _NUMBER.sub(_HIDDEN, _EMAIL.sub(_HIDDEN, line))[:_LONGEST]
     return line if re.search(r"\w", line) else ""

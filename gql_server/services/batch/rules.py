@@ -10,7 +10,7 @@ from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
 from gql_server.hooks.threads import Raised
-from gql_server.services.batch.check_thread import CheckThread
+from gql_server.services.batch.check_thread import CheckThread, where_in_sql
 from gql_server.services.batch.faults import passes, sqlstate
 
 CHECK_SECONDS = 30.0
@@ -56,7 +56,9 @@ async def ask_check(
         error = failed.error
         if isinstance(error, Unavailable) or (passes(error) and sqlstate(error)):
             raise error from None
-        raise PluginError(owned.plugin, f"{name} failed: {type(error).__name__}.") from error
+        raise PluginError(
+            owned.plugin, f"{name} failed: {type(error).__name__}{where_in_sql(error)}."
+        ) from error
     if not isinstance(verdicts, Sequence) or len(verdicts) != len(candidates):
         raise PluginError(owned.plugin, f"{name} must give one verdict for each candidate, in their order.")
     allow = Verdict.ALLOW

@@ -13,7 +13,7 @@ import structlog
 
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.errors import Busy, PluginError, Rejected, UserError, place
+from gql_server.errors import Busy, PluginError, Rejected, UserError, place, place_in_plugin
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
@@ -123,7 +123,7 @@ class BatchWorker:
         except (Rejected, PluginError) as error:
             words = await self._words(run, error)
             cause = error.__cause__ or error
-            _log.warning("batch_run_failed", run=run.run_id, errors=words, where=place(cause))
+            _log.warning("batch_run_failed", run=run.run_id, errors=words, where=place_in_plugin(cause))
             await self._fail(run, words)
         except asyncio.CancelledError:
             await self._release(run)
