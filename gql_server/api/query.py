@@ -96,7 +96,7 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
 class Query:
     viewer: Viewer = joined(Link("viewer"), "Who asks.")
     schools: list[School] | None = joined(
-        Link("school", order="{child}.name, {child}.school_id", most=10_000, most_portal=5_000),
+        Link("school", order="{child}.name, {child}.school_id", most=10_000, most_portal=2_500),
         "The schools of the district.",
     )
     contact_reasons: list[ContactReason] = joined(
