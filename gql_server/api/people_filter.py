@@ -59,6 +59,11 @@ def people_condition(args: Args) -> str:
     return " and ".join(given) or "true"
 
 
+def people_named(args: Args) -> bool:
+    """Return whether the filter names people by their ids alone, which reads no others."""
+    return [name for name, value in _filter(args).items() if value is not None] == ["ids"]
+
+
 def people_params(args: Args, context: ReadContext) -> dict[str, object]:
     """Return the values of the parameters of `people_condition`. Ids that are none find nobody.
 

@@ -10,12 +10,13 @@ from strawberry import argument
 from gql_server.api.enums import FilterKind, Role
 from gql_server.api.fields import ADMIN, After, First, Id, id_param, joined, linked
 from gql_server.api.inputs import BatchScope, PersonFilter
-from gql_server.api.people_filter import people_condition, people_params
+from gql_server.api.people_filter import people_condition, people_named, people_params
 from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.people import PERSON_EACH, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind
+from gql_server.domain.limits import MAX_IDS
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
 from gql_server.reads.links import Args, ConnectionLink, Expression, Key, Link, NodeLink, ReadContext
@@ -94,8 +95,9 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
 )
 class Query:
     viewer: Viewer = joined(Link("viewer"), "Who asks.")
-    schools: list[School] = joined(
-        Link("school", order="{child}.name, {child}.school_id", most=1_000), "The schools of the district."
+    schools: list[School] | None = joined(
+        Link("school", order="{child}.name, {child}.school_id", most=10_000, most_portal=2_500),
+        "The schools of the district.",
     )
     contact_reasons: list[ContactReason] = joined(
         Link("contact_reason", order="{child}.bit", most=MAX_REASONS, fixed=True),
@@ -131,7 +133,9 @@ class Query:
             params=people_params,
             each=PERSON_EACH,
             scan=80_000,
-            scan_portal=10_000,
+            scan_portal=1_000,  # whom they see are looked up by their ids
+            look_up=people_named,
+            scan_look_up=MAX_IDS,
         )
     )
     def people(

@@ -33,7 +33,8 @@ AMBIENT = frozenset({"district_id", "today", "viewer_role", "viewer_person_id", 
 """Parameters that every graph file and condition may use."""
 
 TOO_LONG = "too_long"
-"""Begins the text that a list with too many rows makes PostgreSQL fail with: then its place in `Compiled.lists`."""
+"""Begins the text that a list with too many rows makes PostgreSQL fail with: then its place in `Compiled.lists`,
+a count, and after a blank the id of the row that the list hangs on, where that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class Compiler:
         most = link.bound(self._role)
         self._lists.append(BoundedList(selected.path, selected.name, most))
         # A count is known only when the statement runs: so it is then that this fails, and with these words.
-        refusal = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*))::integer)"
+        whose = f" || ' ' || {row}.\"id\"" if row and "id" in selected.type_.fields else ""
+        refusal = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*){whose})::integer)"
         return (
             f"(select case when count(*) > {most} then {refusal} else {listed} end"
             f" from (select {child}.* from {rows} limit {most + 1}) as {child})"

@@ -66,6 +66,10 @@ def no_params(args: Args, context: ReadContext) -> Mapping[str, object]:
     return {}
 
 
+def never(args: Args) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A field that is made of rows of a graph file.
@@ -111,6 +115,8 @@ class ConnectionLink:
     """A Relay connection over the rows of a graph file, paged by keys.
 
     The field has the arguments `first` and `after`. `max_first`: where the bound of `first` is not the server's own.
+    look_up: whether arguments name the rows, looking like a `Condition` at which are given alone; that costs
+    `scan_look_up` at most.
     """
 
     table: str
@@ -124,10 +130,13 @@ class ConnectionLink:
     each: int = 1
     scan: int = 0
     scan_portal: int | None = None
+    look_up: Callable[[Args], bool] = never
+    scan_look_up: int = 0
 
-    def search(self, role: Role) -> int:
+    def search(self, role: Role, args: Args) -> int:
         """Return what looking for the rows costs a role."""
-        return self.scan_portal if self.scan_portal is not None and role in PORTAL else self.scan
+        scan = self.scan_portal if self.scan_portal is not None and role in PORTAL else self.scan
+        return min(scan, self.scan_look_up) if self.look_up(args) else scan
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Meter:
         self._limits, self._role = limits, role
         self._terms: dict[tuple[int, ...], int] = defaultdict(int)
         self._prices: dict[tuple[str, ...], int] = defaultdict(int)
+        self._searches: dict[tuple[str, ...], tuple[str, int]] = {}
         self._lengths: dict[tuple[str, ...], int] = defaultdict(int)
         self._price = self._characters = self._nodes = 0
         self.sizes: list[PageSize] = []
@@ -90,8 +91,20 @@ class Meter:
         if self._price > self._limits.price:
             raise TooExpensive(
                 f"The query has a price of {self._price:,} or more; the budget of the role {self._role} is "
-                f"{self._limits.price:,}. {_most(self._prices)} Ask for a smaller `first`, or for less at a time."
+                f"{self._limits.price:,}. {_most(self._prices)} {self._remedy()}"
             )
+
+    def search(self, path: tuple[str, ...], name: str, rows: Rows, each: int) -> None:
+        """Add what a field of a name costs before it gives a row: looking for them, once for each of its parents."""
+        self._searches[path] = (name, each)
+        self.rows(path, rows, 1 + each)
+
+    def _remedy(self) -> str:
+        path = max(self._prices, key=self._prices.__getitem__)
+        name, each = self._searches.get(path, ("", 0))
+        if 2 * each > self._prices[path]:
+            return f"Reading `{name}` costs {each:,} each time it is asked: ask for it once, or by id."
+        return "Ask for a smaller `first`, or for less at a time."
 
     def text(self, path: tuple[str, ...], characters: int) -> None:
         """Add to the statement what a field makes of it."""

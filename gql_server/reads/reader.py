@@ -26,9 +26,9 @@ from gql_server.reads.selections import Path, Refused, Selector
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPTS = 3
-"""A field that turns out to be unanswerable is left out, and the rest is asked for again: so often."""
-_TOO_LONG = re.compile(rf"{TOO_LONG}:(\d+):")
+_RUNS = 2
+"""A list that turns out to be too long is left out, and the rest is asked for again: so often a statement is run."""
+_TOO_LONG = re.compile(rf"{TOO_LONG}:(\d+):\d+(?: (\w+))?")
 _INVALID_TEXT = "22P02"
 
 
@@ -59,11 +59,11 @@ class Answer:
 
 
 class _Unanswerable(Exception):
-    """Fields that cannot be answered as they were asked for."""
+    """Fields that cannot be answered as they were asked for. `ran`: whether it took the statement to know."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: Refused, *, ran: bool = False) -> None:
         super().__init__()
-        self.refused = refused
+        self.refused, self.ran = refused, ran
 
 
 @dataclass(slots=True)
@@ -92,7 +92,8 @@ class Reader:
         Raises TooExpensive, AnswerTooLarge, AnswerMismatch, Unavailable.
         """
         refused: dict[Path, Exception] = {}
-        for _ in range(_ATTEMPTS):
+        runs = 0
+        while runs < _RUNS:
             plan = self.plan(document, operation, variables, context, refused)
             price = plan.price.of(variables.coerced)
             if () not in plan.parts:
@@ -101,11 +102,11 @@ class Reader:
                 json = await self._run(plan.parts[()], variables, context, {})
             except _Unanswerable as found:
                 refused.update(found.refused)
+                runs += found.ran
             else:
                 return Answer(json, plan.refusals, price)
-        raise AnswerTooLarge(
-            "Too many lists of the query have more rows than they may. Ask for fewer of them."
-        )
+        found_long = [str(error) for error in refused.values() if isinstance(error, AnswerTooLarge)]
+        raise AnswerTooLarge(f"{' '.join(found_long)} Ask for fewer such lists in one query.")
 
     def plan(
         self,
@@ -255,10 +256,9 @@ def _too_long(compiled: Compiled, error: Exception) -> _Unanswerable | None:
     if found is None:
         return None
     bounded = compiled.lists[int(found[1])]
-    words = (
-        f"`{bounded.name}` has more than {bounded.most} rows here, which is more than one answer may list."
-    )
-    return _Unanswerable({bounded.path: AnswerTooLarge(words)})
+    name = f"`{bounded.name}` of {found[2]}" if found[2] else f"`{bounded.name}`"
+    words = f"{name} has more than {bounded.most} rows, which is more than one answer may list."
+    return _Unanswerable({bounded.path: AnswerTooLarge(words)}, ran=True)
 
 
 def _checked(row: Row | None, made_for: str, context: ReadContext) -> bytes | None:

@@ -253,7 +253,7 @@ class Selector:
         if link.table is not None:
             length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
             self.meter.text(selected.path, length + len(link.order or "") + _AROUND_LINK)
-            self.meter.rows(selected.path, rows, 1 + link.scan)
+            self.meter.search(selected.path, selected.name, rows, link.scan)
             if selected.is_list:
                 rows = rows.times(link.bound(self._context.viewer.role))
             self.meter.rows(selected.path, rows, link.each)
@@ -262,7 +262,8 @@ class Selector:
     def _connection(self, selected: Selected, link: ConnectionLink, rows: Rows) -> None:
         length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
         self.meter.text(selected.path, length + _AROUND_CONNECTION)
-        self.meter.rows(selected.path, rows, 1 + link.search(self._context.viewer.role))
+        scan = link.search(self._context.viewer.role, selected.args)
+        self.meter.search(selected.path, selected.name, rows, scan)
         longest = link.max_first or self._context.max_first
         size = page_size(selected.args.get("first"), link.default_first, longest)
         variable = _variable(selected.nodes[0], "first")

@@ -32,6 +32,9 @@ FAMILY = """{ viewer { role whyNot person {
   students { kind student { id firstName enrollments { grade school { name } }
     households { household { name phone preferences { method on } members { person { firstName } } } } } }
 } } contactReasons { code label } }"""
+PEOPLE = """{ people { edges { node { firstName contactPoints { kind value } preferences { contactPoint method on }
+  households { household { name phone preferences { method on } members { person { firstName } } } }
+  students { student { id } messenger } enrollments { grade school { name } } } } } schools { id name } }"""
 SYNC = """query ($first: Int!, $after: String) { headRevision people(first: $first, after: $after) {
   edges { node { id sourceId firstName lastName active contactPoints { kind value }
     preferences { contactPoint method value on chosen } contacts { kind messenger noContact contact { id } }
@@ -112,6 +115,23 @@ async def test_what_users_need_fits(server: TestServer) -> None:
     assert "errors" not in page, page
     for answer in (family, page):
         assert 0 < answer["extensions"]["price"]["price"] <= answer["extensions"]["price"]["budget"]
+
+
+async def test_the_plain_family_page_and_pages_by_id_fit(server: TestServer) -> None:
+    """A guardian's page of all they see, schools beside it, with the default `first`; several small pages; ids."""
+    answer = await asked(server, PEOPLE, Role.GUARDIAN, "P1")
+    assert "errors" not in answer, answer
+    small = "people(first: 2{}) {{ edges {{ node {{ id }} }} }}"
+    six = " ".join(f"a{n}: " + small.format("") for n in range(6))
+    assert "errors" not in await asked(server, f"{{ {six} }}", Role.GUARDIAN, "P1")
+    by_id = " ".join(f"a{n}: " + small.format(', filter: { ids: ["person_1"] }') for n in range(8))
+    for role in (Role.VENDOR, Role.ADMIN):
+        assert "errors" not in await asked(server, f"{{ {by_id} }}", role)
+    eight = " ".join(f"a{n}: " + small.format("") for n in range(8))
+    code, words = refusal(await asked(server, f"{{ {eight} }}", Role.VENDOR))
+    assert code == "QUERY_TOO_EXPENSIVE"
+    assert "Reading `people` costs 80,000 each time it is asked: ask for it once, or by id." in words
+    assert "`first`" not in words
 
 
 async def test_the_price_is_told_where_it_is_asked_for(server: TestServer, district: DistrictBuilder) -> None:
@@ -230,6 +250,42 @@ async def test_a_list_that_is_too_long_is_refused_not_cut(
     assert error["extensions"]["code"] == "ANSWER_TOO_LARGE"
     assert error["path"] == ["viewer", "person", "students"]
     assert f"more than {bound} rows" in error["message"]
+
+
+async def test_a_list_that_is_too_long_says_whose_it_is(
+    server: TestServer, district: DistrictBuilder, counting: CountingDatabase
+) -> None:
+    """On a page the words name the row by its id; a query with several such lists is run twice at most."""
+    school, contact = await district.school(), await district.person("Case Worker")
+    bound = build_schema().links["Person", "students"].bound(Role.VENDOR)  # type: ignore[union-attr]
+    for n in range(bound + 1):
+        await district.relate(await district.student(school, f"S{n} Lane"), contact)
+    page = "people(first: 200) { edges { node { id students { guardian } } } }"
+    answer = await asked(server, f"{{ headRevision {page} }}", Role.VENDOR)
+    assert answer["data"]["people"] is None
+    assert answer["data"]["headRevision"]
+    assert f"`students` of person_{contact} has more than {bound} rows" in refusal(answer)[1]
+    person = f'person(id: "person_{contact}") {{ students {{ guardian }} }}'
+    counting.statements.clear()
+    answer = await asked(server, f"{{ a: {person} b: {person} c: {person} }}", Role.VENDOR)
+    assert refusal(answer)[0] == "ANSWER_TOO_LARGE"
+    assert sum("made_for" in text for text in counting.statements) == 2
+
+
+async def test_many_schools_are_listed_or_leave_their_neighbours(
+    server: TestServer, district: DistrictBuilder
+) -> None:
+    """More than a thousand schools are listed; more than the bound are refused, and what is beside them is answered."""
+    await district.school()
+    await district.conn.execute(
+        "insert into school (district_id, source_id, name)"
+        " select district_id, 's' || n, 'S' || n from school, generate_series(1, 2500) as n"
+    )
+    query = "{ headRevision schools { name } }"
+    assert len((await asked(server, query))["data"]["schools"]) == 2_501
+    answer = await asked(server, query, Role.GUARDIAN, "P1")
+    assert answer["data"] == {"headRevision": "0", "schools": None}
+    assert refusal(answer)[0] == "ANSWER_TOO_LARGE"
 
 
 async def test_an_answer_that_is_too_large_is_not_sent(

@@ -21,7 +21,7 @@ viewer_household as materialized (
   group by m.household_id
 )
 select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'ADMIN:ed0bf571113eecd9:' || :district_id::bigint || ':' || :request::bigint as made_for
+  'ADMIN:90d05a5368c90dc7:' || :district_id::bigint || ':' || :request::bigint as made_for
 from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -41,7 +41,7 @@ left join preference s
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR') or p.person_id = (select person_id from viewer))
-) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*))::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
+) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*) || ' ' || t1."id")::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
    where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
@@ -55,7 +55,7 @@ left join household_preference s
 where h.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or h.household_id in (select household_id from viewer_household where own))
-) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*))::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
+) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*) || ' ' || t4."id")::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
    where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
