@@ -49,7 +49,9 @@ def _given(node: ast.AST) -> Iterator[str]:
         yield from _texts(node.args[:2])
     elif isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        yield from _texts([value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "code"])
+        yield from _texts(
+            [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "code"]
+        )
     elif isinstance(node, ast.Assign) and any(map(_is_code, node.targets)):
         yield from _texts([node.value])
 
