@@ -83,9 +83,16 @@ class AnswerTooLarge(GqlServerError):
 
 
 class AnswerMismatch(GqlServerError):
-    """The database answered something else than what was asked: its connection is dropped, nothing of it is sent."""
+    """The database answered something else than what was asked: its connection is dropped, nothing of it is sent.
+
+    `district` (its code) and `role` are those of the viewer who asked.
+    """
 
     code = "UNAVAILABLE"
+
+    def __init__(self, district: str, role: str) -> None:
+        super().__init__("The database answered something else than what was asked. Try again.")
+        self.district, self.role = district, role
 
 
 class ConfigurationError(GqlServerError):

@@ -8,6 +8,7 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import OctKey
 
+from gql_server.domain.limits import TOKEN_NAME
 from gql_server.domain.viewer import Role
 from gql_server.errors import ConfigurationError, Unauthenticated
 from gql_server.settings import Settings
@@ -17,7 +18,6 @@ _ALGORITHM = "HS256"
 _LEAST_KEY_BYTES = 32
 _MOST_TOKEN_CHARACTERS = 4096
 _MOST_REMEMBERED = 10_000
-_MOST_NAME_CHARACTERS = 200
 _CLOCKS_DIFFER = timedelta(seconds=60)
 _LIFETIME = timedelta(days=366)
 _MAKE_A_KEY = (
@@ -77,7 +77,7 @@ class Tokens:
         for name, value in (("district", district), ("person", person)):
             if value and not _is_name(value):
                 raise ConfigurationError(
-                    f"The {name} of a token is a text of at most {_MOST_NAME_CHARACTERS} characters on one line."
+                    f"The {name} of a token is a text of at most {TOKEN_NAME.longest} characters on one line."
                 )
         if expires > self._max_lifetime:
             raise ConfigurationError(
@@ -147,12 +147,8 @@ class Tokens:
 
 
 def _is_name(value: object) -> bool:
-    """Tell whether this is a text that can be a code or a source id: no NUL, line break or lone surrogate."""
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST_NAME_CHARACTERS:
-        return False
-    return not any(
-        ord(sign) < 32 or 0x7F <= ord(sign) < 0xA0 or 0xD800 <= ord(sign) < 0xE000 for sign in value
-    )
+    """Tell whether this is a text that can be a code or a source id."""
+    return isinstance(value, str) and value != "" and TOKEN_NAME.problem(value) is None
 
 
 def _moment(seconds: object) -> datetime | None:
@@ -176,7 +172,7 @@ def _claims(payload: object) -> Claims:
     if not _is_name(district) or not (person is None or _is_name(person)):
         raise Unauthenticated(
             "The token names a district or a person by what is no name: text of at most"
-            f" {_MOST_NAME_CHARACTERS} characters on one line. Get a new one."
+            f" {TOKEN_NAME.longest} characters on one line. Get a new one."
         )
     if type(expires) is not int:
         raise unfit

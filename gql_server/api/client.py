@@ -45,7 +45,7 @@ class GraphQLClient:
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(
-                f"The server at {self._url} does not answer: {type(error).__name__}. Is it the right address?"
+                f"The server at {self._url} does not answer: {_why(error)}. Is it the right address?"
             ) from error
         if not isinstance(answer, dict) or not (answer.get("errors") or isinstance(answer.get("data"), dict)):
             raise Unavailable(f"What answers at {self._url} is no GraphQL server ({response.status}).")
@@ -53,6 +53,20 @@ class GraphQLClient:
             raise _refusal(errors)
         data: Json = answer["data"]
         return data
+
+
+def _why(error: Exception) -> str:
+    """Return in words why there is no answer."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no host has that name"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return "nothing listens there" if refused else "it cannot be reached"
+    if isinstance(error, TimeoutError):
+        return "it takes too long"
+    if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
+        return "the connection was lost"
+    return "what is there speaks no GraphQL over HTTP"
 
 
 def _refusal(errors: list[Json]) -> Rejected | Unavailable:

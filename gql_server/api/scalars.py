@@ -1,11 +1,11 @@
 """The custom scalars. Compiled reads give finished JSON, so nothing is serialised here."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, ValueNode, value_from_ast_untyped
 
 from gql_server.domain.dates import parse_day, start_or_end_day
 from gql_server.domain.limits import CODE
@@ -50,8 +50,20 @@ def _moment(value: Any) -> datetime.datetime:
 def _revision(value: Any) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise GraphQLError("A revision is what an earlier answer called one.")
+        raise GraphQLError('A revision is a whole number from an earlier answer, such as "7".')
     return text
+
+
+def _literal(parse: Callable[[Any], object]) -> Callable[..., object]:
+    """Return how a literal is parsed: as a value is, but that an error knows its place in the document."""
+
+    def parse_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
+        try:
+            return parse(value_from_ast_untyped(node, variables))
+        except GraphQLError as error:
+            raise GraphQLError(error.message, node) from None
+
+    return parse_literal
 
 
 SCALARS: Mapping[object, Any] = {
@@ -61,6 +73,7 @@ SCALARS: Mapping[object, Any] = {
         "plug-ins' own among them.",
         serialize=_same,
         parse_value=_code,
+        parse_literal=_literal(_code),
     ),
     ModeCode: strawberry.scalar(
         name="ModeCode",
@@ -68,6 +81,7 @@ SCALARS: Mapping[object, Any] = {
         "plug-ins' own among them.",
         serialize=_same,
         parse_value=_code,
+        parse_literal=_literal(_code),
     ),
     Revision: strawberry.scalar(
         name="Revision",
@@ -75,6 +89,7 @@ SCALARS: Mapping[object, Any] = {
         "Opaque to clients.",
         serialize=_same,
         parse_value=_revision,
+        parse_literal=_literal(_revision),
     ),
     JSON: strawberry.scalar(name="JSON", description="Any JSON value.", serialize=_same, parse_value=_same),
     datetime.date: strawberry.scalar(
@@ -82,11 +97,13 @@ SCALARS: Mapping[object, Any] = {
         description="A day, as 2026-09-01.",
         serialize=_same,
         parse_value=_day,
+        parse_literal=_literal(_day),
     ),
     datetime.datetime: strawberry.scalar(
         name="DateTime",
         description="A moment in ISO 8601, as 2026-09-01T08:30:00+00:00.",
         serialize=_same,
         parse_value=_moment,
+        parse_literal=_literal(_moment),
     ),
 }

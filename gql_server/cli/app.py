@@ -35,8 +35,8 @@ _LONGEST = timedelta(days=3650)
 _BATCH_HELP = (
     "Set preferences for a whole population on a running server, watch the run, and print what came of it.\n\n"
     "On a terminal it shows first what would be done: how many preferences it would update, whose own choices it would "
-    "overwrite, whom the household phones concern; and asks before it sets anything. With --yes or --json, or where "
-    "its input or output is no terminal, it does not ask."
+    "overwrite, whom the household phones concern; and asks before it sets anything. Before it undoes a run it shows "
+    "what that did, and asks. With --yes or --json, or where its input or output is no terminal, it does not ask."
 )
 _URL, _TOKEN = "GQL_SERVER_URL", "GQL_SERVER_TOKEN"
 

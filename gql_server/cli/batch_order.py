@@ -39,11 +39,18 @@ _EXCLUSIONS = """query exclusions($id: ID!, $after: String) {
     }
   }
 }"""
+_FILTER = "saved filter"
 _COLUMNS = (
     "person_id", "person_source_id", "first_name", "last_name", "household_id", "household_name",
     "contact_point", "reason", "rule", "because",
 )  # fmt: skip
 
+
+_TO_ASK_ABOUT = {
+    "applyBatch": {"PLANNED"},
+    "revertBatch": {"DONE", "FAILED", "CANCELLED"},
+}
+"""In which states the mutation can be done: in others nobody is asked, and the server says why it cannot."""
 
 Server = Callable[[], GraphQLClient]
 """Makes a client of the server. Called where a loop runs."""
@@ -89,8 +96,8 @@ class Act:
 
     @property
     def sets(self) -> bool:
-        """Whether it is to set preferences; to revert is to undo that."""
-        return self.mutation == "applyBatch"
+        """Whether it is to set preferences, or to put them back."""
+        return self.mutation in _TO_ASK_ABOUT
 
 
 def understand(order: Order, acts: Mapping[str | None, str | None]) -> Order | Act:
@@ -134,7 +141,8 @@ def carry_out(
 ) -> bool:
     """Do what was ordered and print what came of it; return whether it came to its good end.
 
-    `ask`: what would set preferences is planned first, and applied, as it was shown, if the answer is yes.
+    `ask`: what would set preferences is planned first, and applied, as it was shown, if the answer is yes; what a run
+    has set is shown before it is undone.
     Raises Rejected, Unavailable, ConfigurationError; and Exit where the answer is no.
     """
     server = partial(GraphQLClient, endpoint(url), token)
@@ -147,22 +155,33 @@ def carry_out(
 
 
 def _decide(server: Server, what: Order | Act) -> Order | Act:
-    """Show a plan of what would set preferences, ask, and return what is to be done. Raises Exit for a no."""
+    """Show what a plan would set, or what a run to undo has set; ask, and return what is to be done.
+
+    Raises Exit for a no.
+    """
     if not what.sets:
         return what
     ordered = isinstance(what, Order)
+    mutation = (None if isinstance(what, Order) else what.mutation) or "applyBatch"
     plan = common.run(_plan(server, what))
-    if plan["status"] != "PLANNED":
+    if plan["status"] not in _TO_ASK_ABOUT[mutation] or (plan["reverts"] and mutation == "revertBatch"):
         return Act(plan["id"], None) if ordered else what
     batch_report.show(plan)
-    if _agreed(f"\nUpdate {batch_report.updated(plan):,} preferences?"):
-        return Act(plan["id"], "applyBatch")
+    if _agreed(_question(plan, mutation)):
+        return Act(plan["id"], mutation)
     if ordered:
         common.run(_cancel(server, plan["id"]))
         common.say(f"{plan['id']}: CANCELLED. Nothing was updated.")
     else:
-        common.say(f"Nothing was updated. {plan['id']} is still PLANNED.")
+        common.say(f"Nothing was updated. {plan['id']} is still {plan['status']}.")
     raise typer.Exit(1)
+
+
+def _question(run: Json, mutation: str) -> str:
+    number = f"{batch_report.updated(run):,} preferences"
+    if mutation == "revertBatch":  # what somebody has changed since stays
+        return f"\nUndo {run['id']}: put back up to {number}?"
+    return f"\nUpdate {number}?"
 
 
 def _agreed(question: str) -> bool:
@@ -175,7 +194,7 @@ def _agreed(question: str) -> bool:
 
 
 async def _plan(server: Server, what: Order | Act) -> Json:
-    """Return the plan of an order, or that which an act is to apply."""
+    """Return the plan of an order, or the run that an act is to apply or undo."""
     async with server() as client:
         if isinstance(what, Act):
             return await batch.find_run(client, what.run_id)
@@ -224,7 +243,7 @@ async def _request(client: GraphQLClient, order: Order) -> Json:
             kinds = {mode["filterKind"] for mode in choices["batchModes"] if mode["code"] == order.mode}
             filters = choices["savedFilters"]
             fitting = [each for each in filters if each["kind"] in kinds or each["id"] == order.filter]
-            scope["filterId"] = _chosen("saved filter", order.filter, fitting)
+            scope["filterId"] = _chosen(_FILTER, order.filter, fitting)
     if order.grades:
         scope["grades"] = list(order.grades)
     if order.school_year is not None:
@@ -250,9 +269,10 @@ def _chosen(what: str, wanted: str, choices: Iterable[Json]) -> str:
             raise Rejected([UserError("AMBIGUOUS", words)])
     names = ", ".join(repr(each["name"]) for each in there[:10]) or "none"
     more = " and more" if len(there) > 10 else ""
-    raise Rejected(
-        [UserError("UNKNOWN", f"There is no {what} {wanted[:60]!r} to choose. There are {names}{more}.")]
-    )
+    words = f"There is no {what} {wanted[:60]!r} to choose. There are {names}{more}."
+    if not there and what == _FILTER:
+        words += " Make one with the mutation `saveFilter`."
+    raise Rejected([UserError("UNKNOWN", words)])
 
 
 def _report(run: Json, as_json: bool) -> None:

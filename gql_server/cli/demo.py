@@ -27,6 +27,7 @@ from gql_server.settings import Settings
 
 DISTRICT = "demo"
 _EXPIRES = timedelta(days=1)
+_NEXT = "\nNext: `gql-server demo` keeps serving, with GraphiQL and a token for each role."
 _QUERY = (
     "{ people(first: 3) { edges { node { firstName lastName preferences { contactPoint method on } } } } }"
 )
@@ -60,6 +61,7 @@ async def _demo(settings: Settings, server_dsn: str, *, students: int, seed: int
     if once:
         admin = tokens.issue(DISTRICT, Role.ADMIN, None, _EXPIRES)
         await _while_serving(settings, dsn, lambda url: batch.run_sample_batch(url, admin))
+        common.tell(_NEXT)
     else:
         await serve(settings, dsn, ready=lambda url: _welcome(url, tokens, people))
 

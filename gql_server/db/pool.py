@@ -59,7 +59,7 @@ class Pool:
         try:
             yield cast(Connection, conn)
         except AnswerMismatch as error:
-            _log.critical("answer_mismatch", error=str(error), pooler=self.pooled)
+            _log.critical("answer_mismatch", district=error.district, role=error.role, pooler=self.pooled)
             cut(conn)
             raise
         except FAULTS as error:

@@ -51,6 +51,7 @@ IDEMPOTENCY_KEY = TextLimit("An idempotency key", 200)
 FILTER_NAME = TextLimit("The name of a filter", 100)
 CRITERIA_TEXT = TextLimit("A text in criteria", 200)
 
+TOKEN_NAME = TextLimit("A name in a token", 200)
 DISTRICT_CODE = TextLimit("A district's code", 100)
 UNIQUE_ID = TextLimit("An id of another system", 100)
 SOURCE_ID = TextLimit("A source id", 120)

@@ -42,9 +42,7 @@ def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household:
     for index, cell in enumerate(cells):
         path = ("cells", str(index))
         if cell.channel not in channels:
-            names = ", ".join(f"{kind} by {method}" for kind, method in channels)
-            words = f"{cell.contact_point} by {cell.method} cannot be set here. Use one of {names}."
-            errors.append(UserError("INVALID_CHANNEL", words, path))
+            errors.append(UserError("INVALID_CHANNEL", _misplaced(cell.channel, household), path))
         if cell.reason not in bits:
             errors.append(bits.unknown(cell.reason, (*path, "reason")))
         if seen.setdefault((cell.channel, cell.reason), cell.on) is not cell.on:
@@ -52,6 +50,18 @@ def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household:
             words = f"{name} is named both on and off. Name it once."
             errors.append(UserError("CONFLICTING_CELLS", words, path))
     return errors
+
+
+def _misplaced(channel: Channel, household: bool) -> str:
+    """Return in words why a channel cannot be set, and what can."""
+    name = f"{channel.contact_point} by {channel.method}"
+    if household and channel in PERSON_CHANNELS:
+        return f"{name} is a person's own. Set it with `setPreferences`."
+    if not household and channel in HOUSEHOLD_CHANNELS:
+        return f"{name} belongs to a household. Set it with `setHouseholdPreferences`."
+    channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
+    names = ", ".join(f"{kind} by {method}" for kind, method in channels)
+    return f"{name} is no channel. Use one of {names}."
 
 
 def cell_masks(cells: Sequence[PreferenceCell], bits: ReasonBits) -> dict[Channel, ChannelMasks]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import structlog
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
 
@@ -23,8 +22,6 @@ from gql_server.reads.documents import Document, Operation, variable_shape
 from gql_server.reads.links import Args, Links, ReadContext
 from gql_server.reads.price import Price
 from gql_server.reads.selections import Path, Refused, Selector
-
-log = structlog.get_logger(__name__)
 
 _RUNS = 2
 """A list that turns out to be too long is left out, and the rest is asked for again: so often a statement is run."""
@@ -267,8 +264,7 @@ def _checked(row: Row | None, made_for: str, context: ReadContext) -> bytes | No
     Raises AnswerMismatch, AnswerTooLarge.
     """
     if row is None or row[2] != made_for:
-        log.error("answer_mismatch", district=context.viewer.district.code, role=context.viewer.role.value)
-        raise AnswerMismatch("The database answered something else than what was asked. Try again.")
+        raise AnswerMismatch(context.viewer.district.code, context.viewer.role.value)
     json, size = row[0], row[1]
     if json is None and size is not None:
         raise AnswerTooLarge(

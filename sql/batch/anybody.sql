@@ -1,4 +1,6 @@
--- Whether a mode and scope select anybody. {population} is the mode's SELECT of person_id.
+-- Whether a mode and scope select anybody: a person of the district. {population} is the mode's SELECT of person_id.
 -- Parameters: district_id, today
 -- Columns: anybody
-select exists (select from ({population}) selected) as anybody
+select exists (
+  select from ({population}) selected
+  join person p on p.district_id = :district_id and p.person_id = selected.person_id) as anybody

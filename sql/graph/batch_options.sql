@@ -3,7 +3,9 @@
 -- Parameters: district_id, today, viewer_role
 -- Columns: population, reachable (an array in the order of contact_point_kind)
 with selected as materialized (
-  select distinct person_id from ({population}) people where :viewer_role = 'ADMIN'
+  select distinct p.person_id from ({population}) people
+  join person p on p.district_id = :district_id and p.person_id = people.person_id
+  where :viewer_role = 'ADMIN'
 ),
 counted as (
   select c.kind, count(*) as reachable

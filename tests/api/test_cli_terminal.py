@@ -23,6 +23,7 @@ PLAN = """mutation { batchSetPreferences(input: {
   mode: STUDENTS, cells: [{ contactPoint: CELL_PHONE, reason: EMERGENCY, set: ON }], dryRun: true
 }) { run { status } } }"""
 QUESTION = "Update 5 preferences? [y/N]:"
+UNDO = "Undo run_1: put back up to 5 preferences? [y/N]:"
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def server(db: Pool, host: PluginHost, district: DistrictBuilder) -> Async
 async def sit(server: TestServer, *arguments: str, **answers: bytes) -> Shown:
     """Run a command on a terminal, answering what it asks."""
     settings = {"URL": server.url, "TOKEN": server.token()}
-    typed = {QUESTION: answers["answer"]} if answers else None
+    typed = {QUESTION: answers["answer"], UNDO: answers["answer"]} if answers else None
     shown = await asyncio.to_thread(on_terminal, *arguments, settings=settings, answers=typed)
     assert [line for line in shown.lines if len(line) > COLUMNS and not line.startswith("Error: ")] == []
     return shown
@@ -111,6 +112,28 @@ async def test_a_plan_is_shown_again_before_it_is_applied(
     assert shown.returncode == 0
     assert "run_1: DONE" in shown.text
     assert await on(district) == [["EMERGENCY"]] * 4 + [[]]
+
+
+async def test_what_a_run_did_is_shown_before_it_is_undone(
+    server: TestServer, district: DistrictBuilder
+) -> None:
+    """--revert shows what the run did and asks, too; after a no all stays, after a yes or with --yes it is undone."""
+    done = await on(district)
+    await sit(server, *BATCH, "--yes")
+    updated = await on(district)
+    refused = await sit(server, "batch", "--revert", "run_1", answer=b"n\r")
+    assert refused.returncode == 1
+    assert "STUDENTS, 5 people selected. Preferences updated:" in refused.lines
+    assert "Nothing was updated. run_1 is still DONE." in refused.lines
+    assert await on(district) == updated
+    shown = await sit(server, "batch", "--revert", "run_1", answer=b"y\r")
+    assert shown.returncode == 0
+    assert "Preferences put back:" in shown.text
+    assert await on(district) == done
+    again = await sit(server, *BATCH, "--yes")
+    assert "run_3: DONE" in again.lines
+    unasked = await sit(server, "batch", "--revert", "run_3", "--yes")
+    assert (unasked.returncode, "[y/N]" in unasked.text) == (0, False)
 
 
 async def test_what_wrote_nothing_has_updated_nothing(server: TestServer, district: DistrictBuilder) -> None:

@@ -48,6 +48,7 @@ def test_once_prints_the_result_of_a_batch(temporary: dict[str, str], tmp_path: 
         assert int(numbers[1]) > 0
     for name, row in zip(("STAFF", "GENERAL", "FOOD SERVICE", "PRIORITY", "TEACHER"), rows[3:8], strict=True):
         assert re.fullmatch(rf"{name}( +\.){{6}} *", row)
+    assert lines[-1].startswith("Next: `gql-server demo`")
     assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.", result.stdout)
 
 

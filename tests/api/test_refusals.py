@@ -106,3 +106,37 @@ async def test_every_refused_field_is_told(server: TestServer) -> None:
     many = " ".join(f"history{n % 15}: history(first: 0) {PAGE}" for n in range(15))
     answer = await asked(server, f"{{ viewer {{ person {{ {many} }} }} }}")
     assert len(answer["errors"]) == 15
+
+
+SET = 'mutation ($r: Revision) { %s(input: {%s: "x_1", ifRevision: %s, cells: [%s]}) { userErrors { message } } }'
+
+
+@pytest.mark.parametrize(
+    ("mutation", "of", "contact_point", "other"),
+    [
+        ("setPreferences", "personId", "HOUSEHOLD_PHONE", "`setHouseholdPreferences`"),
+        ("setHouseholdPreferences", "householdId", "CELL_PHONE", "`setPreferences`"),
+    ],
+)
+async def test_a_channel_of_the_other_mutation_names_it(
+    server: TestServer, mutation: str, of: str, contact_point: str, other: str
+) -> None:
+    """A channel that is set elsewhere is refused with where that is (D5)."""
+    cell = f'{{contactPoint: {contact_point}, method: VOICE, reason: "GENERAL", on: true}}'
+    answer = await asked(
+        server, SET.replace("$r: Revision", "").replace(" ()", "") % (mutation, of, '"1"', cell)
+    )
+    assert other in answer["data"][mutation]["userErrors"][0]["message"]
+
+
+@pytest.mark.parametrize(("literal", "given"), [('"abc"', None), ("$r", "abc")])
+async def test_a_value_that_is_none_says_where(server: TestServer, literal: str, given: str | None) -> None:
+    """A value that its scalar does not take is refused in words, with its place in the document."""
+    document = SET % ("setPreferences", "personId", literal, "")
+    document = document if given else document.replace(" ($r: Revision)", "")
+    body = {"query": document, "variables": {"r": given} if given else {}}
+    _, answer = await server.post(body, token=server.token())
+    [error] = answer["errors"]
+    assert "A revision is a whole number from an earlier answer" in error["message"]
+    column = document.index("$r" if given else '"abc"') + 1
+    assert error["locations"] == [{"line": 1, "column": column}]

@@ -4,11 +4,14 @@ import asyncio
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gql_server.db.pool import Pool
+from gql_server.db.statements import resource_folder
+from gql_server.hooks import BatchMode, Population, Sql, hookimpl
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.command import gql_server, refusal
@@ -126,6 +129,28 @@ async def test_the_options_say_that_nobody_is_selected(server: TestServer) -> No
     because = {cell["contactPoint"]: cell["because"] for cell in full["cells"] if cell["reason"] == "GENERAL"}
     assert because["CELL_PHONE"] is None
     assert because["EMAIL"] == "Nobody selected has this contact point on record."
+
+
+@pytest.mark.parametrize("nobody", ["null::bigint", "-1::bigint", "999999999::bigint"])
+async def test_who_is_no_person_of_the_district_is_nobody(
+    db: Pool, host: PluginHost, server: TestServer, nobody: str
+) -> None:
+    """A mode that gives null, or numbers of no person here, selects nobody, in the options too (D32)."""
+
+    class Void:
+        @hookimpl
+        def batch_modes(self) -> list[BatchMode]:
+            return [replace(host.modes["STUDENTS"].mode, code="VOID")]
+
+        @hookimpl
+        def select_population(self, mode: str, scope: object) -> Population | None:
+            return Population(Sql(f"select {nobody} as person_id")) if mode == "VOID" else None
+
+    async with serving(db, PluginHost([resource_folder("plugins")], given={"odd": Void()}), "maple") as odd:
+        answer = await submitted(odd, {}, "VOID")
+        asked = await options(odd, {}, "VOID")
+    assert [error["code"] for error in answer["userErrors"]] == ["NOBODY_SELECTED"]
+    assert asked["data"]["batchOptions"]["population"] == 0
 
 
 async def test_the_command_line_says_the_same(server: TestServer) -> None:

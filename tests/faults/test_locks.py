@@ -205,14 +205,15 @@ async def test_an_answer_to_another_question_ends_its_connection(dsn: str) -> No
     async def ask() -> None:
         async with pool.acquire() as conn:
             pids.append(await conn.fetchval("select pg_backend_pid()"))
-            raise AnswerMismatch("The answer is for another district.")
+            raise AnswerMismatch("maple", "GUARDIAN")
 
     with structlog.testing.capture_logs() as logged:
         for _ in range(2):
             with pytest.raises(AnswerMismatch):
                 await ask()
     assert pids[0] != pids[1]
-    assert [(e["event"], e["log_level"]) for e in logged] == [("answer_mismatch", "critical")] * 2
+    told = {"event": "answer_mismatch", "district": "maple", "role": "GUARDIAN", "pooler": False}
+    assert logged == [{**told, "log_level": "critical"}] * 2
     await pool.close()
 
 

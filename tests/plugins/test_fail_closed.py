@@ -1,6 +1,7 @@
 """What a plug-in does wrong fails the run or the write, in words that help its author, and writes nothing."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -326,6 +327,8 @@ async def test_a_run_that_ends_its_server_is_given_up(
         assert server.stop() == 0, server.log
     errors = await district.conn.fetchval("select errors from batch_run")
     assert errors[0].startswith(f"The run was begun {MOST_CLAIMS} times")
+    asking = [json.loads(line) for line in server.log.splitlines() if "batch_check_asked" in line]
+    assert {(line["plugin"], line["run"]) for line in asking} == {("dies", "run_1")}
 
 
 async def test_a_run_whose_connection_is_cut_each_time_is_given_up(

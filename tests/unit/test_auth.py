@@ -177,7 +177,10 @@ def test_a_token_holds_no_longer_than_allowed() -> None:
         tokens.issue("maple", Role.ADMIN, None, HOUR * 2)
 
 
-@pytest.mark.parametrize(("district", "person"), [("map\0le", None), ("maple", "P\ud800"), ("m" * 201, None)])
+@pytest.mark.parametrize(
+    ("district", "person"),
+    [("map\0le", None), ("maple", "P\ud800"), ("m" * 201, None), ("map\u2028le", None)],
+)
 def test_no_token_is_issued_for_what_is_no_name(district: str, person: str | None) -> None:
     """What no token may say is refused when it is asked for."""
     with pytest.raises(ConfigurationError, match="on one line"):

@@ -38,6 +38,8 @@ class Connection(Generic[T]):
     description="What the caller can put right. Never a stack trace, never another district's data."
 )
 class UserError:
-    code: str = column("Stable, for programs: such as UNKNOWN_REASON.")
+    code: str = column(
+        "Stable, for programs: such as UNKNOWN_REASON. gql_server/api/README.md lists them with what to do."
+    )
     message: str = column("For people: what to do.")
     path: list[str] | None = column('The way to the input at fault, such as ["cells", "2", "reason"].')

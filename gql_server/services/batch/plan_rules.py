@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import structlog
+
 from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, fetchval, statement
 from gql_server.domain.batch import ChannelMasks, PlanningStep
@@ -23,6 +25,7 @@ from gql_server.services.batch.rules import (
 )
 from gql_server.services.batch.run import Run
 
+_log = structlog.get_logger(__name__)
 _COLUMNS = ("household", "subject_id", "contact_point", "reasons", "because")
 # Looked up, not constructed: a rule may be asked about a million candidates.
 _KINDS = {kind.value: kind for kind in ContactPointKind}
@@ -119,6 +122,9 @@ class PlanRules:
     async def _check(self, asked: _Asked) -> None:
         """Ask a check about all candidates; its answers then go the way of those in SQL."""
         await execute(self.conn, "batch/create_answer")
+        # A check that ends the process leaves no other trace: the last of these lines names who was asked.
+        names = {"plugin": asked.owned.plugin, "rule": asked.owned.rule.name}
+        _log.info("batch_check_asked", run=self.run.run_id, **names)
         data = DistrictData(self.db, self.run.district.district_id, self.today)
         cursor = await self.conn.cursor(statement("batch/candidates").text)
         with CheckThread(asked.owned.plugin, data) as thread:
