@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
@@ -139,7 +139,9 @@ class Pool:
             if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is gone by now
                 await end(conn)  # PostgreSQL keeps memory for each statement until its process ends
         finally:
-            await self._pool.release(conn)
+            # A statement that is being stopped may keep it: then it is ended, and that hides no other error.
+            with suppress(TimeoutError, *LOST):
+                await self._pool.release(conn, timeout=_ANSWER_SECONDS)
 
 
 async def open_pool(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gql_server.db.pool import Pool, connect, open_pool
+from gql_server.db.pool import Pool, open_pool
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import EMAIL, Batches, cells, working
@@ -57,24 +57,23 @@ async def frozen(pool: Pool, size: int) -> AsyncIterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("what", ["read", "write", "readyz"])
 async def test_a_database_that_stands_still_is_told(
-    dsn: str, host: PluginHost, district: DistrictBuilder, what: str
+    dsn: str, host: PluginHost, district: DistrictBuilder
 ) -> None:
-    """A database that stops answering keeps no request for ever: it is TIMEOUT, and /readyz says that it is not."""
+    """A database that stops answering keeps no request for ever: reads and writes are TIMEOUT, and /readyz is not
+    ready; nobody waits for it to confirm that it has stopped a statement."""
     person = await district.person(email="ada@example.org")
-    pool = await open_pool(dsn, min_size=2, max_size=2, statement_timeout=1, acquire_timeout=1)
+    pool = await open_pool(dsn, min_size=8, max_size=8, statement_timeout=1, acquire_timeout=1)
     async with serving(pool, host, "maple") as server:
         await server.post(READ, token=server.token())
-        async with frozen(pool, 2), asyncio.timeout(PATIENCE):
-            if what == "readyz":
-                status, said = await readiness(server)
-                assert status == 503
-                assert "not answered" in said["because"] or "in use" in said["because"]
-            else:
-                body = READ if what == "read" else write(person)
-                _, answer = await server.post(body, token=server.token())
-                assert codes(answer) == {"TIMEOUT"}
+        async with frozen(pool, 8), asyncio.timeout(PATIENCE):
+            (_, read), (_, written), (status, said) = await asyncio.gather(
+                server.post(READ, token=server.token()),
+                server.post(write(person), token=server.token()),
+                readiness(server),
+            )
+        assert (codes(read), codes(written), status) == ({"TIMEOUT"}, {"TIMEOUT"}, 503)
+        assert "not answered" in said["because"]
     await pool.close()
 
 
@@ -157,8 +156,7 @@ async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
     await district.conn.execute(
         "create function full_disk() returns trigger language plpgsql as"
         " $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;"
-        " create trigger full_disk before update on batch_run for each row"
-        " when (new.status = 'RUNNING') execute function full_disk()"
+        " create trigger full_disk before insert or update on preference for each row execute function full_disk()"
     )
     batches = Batches(db, host, district, BatchWorker(db, host, poll_seconds=0.05, workers=1))
     with structlog.testing.capture_logs() as logged:
@@ -166,26 +164,19 @@ async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
             run = await batches.run(*cells(EMAIL, "GENERAL"), wait=0)
             while len(told := [e for e in logged if e["event"] == "batch_work_interrupted"]) < 3:
                 await asyncio.sleep(0.05)
-            await district.conn.execute("drop trigger full_disk on batch_run")
+            await district.conn.execute("drop trigger full_disk on preference")
             assert (await batches.ended(run))["status"] == "DONE"
     assert [e["again_in"] for e in told[:3]] == [0.05, 0.1, 0.2]
     assert {e["district"] for e in told} == {"maple"}
     assert all(e["run"] and e["sqlstate"] == "53100" and "extend file" in e["reason"] for e in told)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("STATEMENT_TIMEOUT", "inf"), ("STATEMENT_TIMEOUT", "1e9"), ("LOCK_TIMEOUT", "3000000"),
-        ("STOP_TIMEOUT", "inf"), ("HOST", "ä..b"), ("HOST", "a" * 300), ("HOST", "192.0.2.1"),
-        ("POOL_MAX_SIZE", "1000000"), ("BATCH_WORKERS", "5"),
-    ],
-)  # fmt: skip
-def test_a_setting_out_of_range_is_named(server_dsn: str, template: str, name: str, value: str) -> None:
-    """What no machine can do is told as the setting's fault, not the database's or ours."""
+@pytest.mark.parametrize("address", ["ä..b", "192.0.2.1"])
+def test_an_address_of_others_is_told(server_dsn: str, template: str, address: str) -> None:
+    """An address that is not this machine's, or is none, is told as that: another port would not help."""
     settings = {"DATABASE_URL": server_dsn.format(database=template), "SIGNING_KEY": KEY, "PORT": "0"}
-    told = refusal(gql_server("serve", settings={**settings, name: value}))
-    assert f"GQL_SERVER_{name}" in told
+    told = refusal(gql_server("serve", settings={**settings, "HOST": address}))
+    assert "GQL_SERVER_HOST" in told
     assert "GQL_SERVER_PORT" not in told
 
 
@@ -228,7 +219,7 @@ async def test_a_stop_before_the_start_says_nothing(tmp_path: Path) -> None:
     assert (process.returncode, complaints) == (143, b"")
 
 
-async def test_a_misspelt_variable_is_logged(server_dsn: str, template: str) -> None:
+async def test_a_misspelt_variable_is_logged(server_dsn: str) -> None:
     """`serve` names variables that begin like settings and are none; those of other commands are left alone."""
     settings = {
         "DATABASE_URL": server_dsn.format(database="nowhere_at_all"),
@@ -238,5 +229,3 @@ async def test_a_misspelt_variable_is_logged(server_dsn: str, template: str) -> 
     (line,) = [each for each in ended.stderr.splitlines() if "unknown_settings" in each]
     assert "GQL_SERVER_PROT" in line
     assert "GQL_SERVER_URL" not in line
-    async with connect(server_dsn.format(database=template)):
-        pass
