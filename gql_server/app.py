@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -21,11 +22,11 @@ from gql_server.api.execution import RoleLimits
 from gql_server.api.http import GraphQLHandler, add_routes
 from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
-from gql_server.db.migrations import pending
+from gql_server.db.migrations import check_writable, pending
 from gql_server.db.pool import connect, open_pool
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import resource_folder
-from gql_server.errors import ConfigurationError
+from gql_server.errors import ConfigurationError, NewerSchema, TimedOut
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 from gql_server.reads.links import ReadLimits
@@ -35,13 +36,14 @@ from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import missing_reasons
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
-from gql_server.settings import Settings
+from gql_server.settings import Settings, unknown_variables
 from gql_server.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
 
 _ANSWERS_SHARE, _TIDY_SHARE = 0.6, 0.9
 """Of the time to stop in: what answers under way get, and all that is asked to end with them."""
+_READY_SECONDS = 3.0
 _SETTLE_SECONDS = 5.0
 """How long a server that stops waits for plug-ins that are told what has happened."""
 
@@ -68,6 +70,43 @@ async def check_ready(conn: Connection) -> None:
     names = [migration.name for migration in await pending(conn)]
     if names:
         raise ConfigurationError(f"The database lacks {', '.join(names)}. Run `gql-server migrate`.")
+
+
+class Readiness:
+    """Whether a server that runs can do its work: what /readyz says."""
+
+    def __init__(self, db: Database, host: PluginHost) -> None:
+        self._db = db
+        self._host = host
+        self._newer = False
+
+    async def check(self) -> Mapping[str, object]:
+        """Return what there is to know besides. Raises ConfigurationError, TimedOut, Unavailable where it cannot."""
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                return await self._ask()
+        except TimeoutError as error:
+            raise TimedOut(f"The database has not answered within {_READY_SECONDS:g} s.") from error
+
+    async def _ask(self) -> Mapping[str, object]:
+        told: dict[str, object] = {}
+        async with self._db.acquire() as conn:
+            try:
+                await check_ready(conn)
+            except NewerSchema as error:
+                # The fleet is upgraded one server after the other: until its turn comes each does its work.
+                told["schema"] = "newer"
+                if not self._newer:
+                    log.warning("newer_schema", words=str(error))
+                self._newer = True
+            await check_writable(conn)
+            lacking = await missing_reasons(conn, self._host.reasons)
+        told["pooler"] = (
+            "yes: statements have a transaction each, and no name is kept" if self._db.pooled else "no"
+        )
+        if lacking.districts:
+            told["districtsThatLackReasons"] = lacking.districts
+        return told
 
 
 def role_limits(settings: Settings) -> RoleLimits:
@@ -131,16 +170,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         body_seconds=settings.body_timeout,
     )
 
-    async def ready() -> Mapping[str, object]:
-        async with db.acquire() as conn:
-            await check_ready(conn)
-            lacking = await missing_reasons(conn, host.reasons)
-        told: dict[str, object] = {
-            "pooler": "yes: statements have a transaction each, and no name is kept" if db.pooled else "no"
-        }
-        if lacking.districts:
-            told["districtsThatLackReasons"] = lacking.districts
-        return told
+    readiness = Readiness(db, host)
 
     async def work_batches(app: web.Application) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
@@ -153,9 +183,21 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         await host.aside.settle(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
-    add_routes(app, handler, ready)
+    add_routes(app, handler, readiness.check)
     app.cleanup_ctx.append(work_batches)
     return app
+
+
+def cannot_listen(settings: Settings, error: OSError | UnicodeError) -> ConfigurationError:
+    """Return why a server cannot listen, and what to do, by the kind of the error."""
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        why = "the port is in use. Stop the program that has it, or choose another port in GQL_SERVER_PORT."
+    elif number in (errno.EACCES, errno.EPERM):
+        why = "that port may not be used by this user. Choose one above 1023 in GQL_SERVER_PORT."
+    else:
+        why = "that is no address of this machine. Give one in GQL_SERVER_HOST, such as 127.0.0.1."
+    return ConfigurationError(f"Cannot listen on port {settings.port} of {settings.host[:100]}: {why}")
 
 
 def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
@@ -176,6 +218,9 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
     Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
     """
     configure_logging(settings.log_level)
+    if unknown := unknown_variables(os.environ):
+        words = "There are no such settings. Are they misspelt? `gql-server settings` lists all."
+        log.warning("unknown_settings", variables=unknown, words=words)
     with stop_signals(settings.stop_timeout) as stop:
         serving = asyncio.create_task(_serve(settings, dsn, ready))
         stopping = asyncio.create_task(stop.wait())
@@ -244,11 +289,8 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
         site = web.TCPSite(runner, settings.host, settings.port)
         try:
             await site.start()
-        except OSError as error:
-            raise ConfigurationError(
-                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-                "Choose another port in GQL_SERVER_PORT."
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(settings, error) from error
         if ready is not None:
             port = runner.addresses[0][1]
             ready(f"http://{settings.host}:{port}")

@@ -101,6 +101,10 @@ class ConfigurationError(GqlServerError):
     code = "CONFIGURATION"
 
 
+class NewerSchema(ConfigurationError):
+    """The database was migrated by a newer version than this."""
+
+
 class PluginError(GqlServerError):
     """A plug-in cannot be loaded, or broke a rule of its hooks. Names the plug-in."""
 

@@ -12,9 +12,14 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gql_server.domain.shares import writers
 from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
+Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+"""A length of time: PostgreSQL and the system take no longer ones."""
+_OF_COMMANDS = ("GQL_SERVER_URL", "GQL_SERVER_TOKEN")
+"""What `gql-server batch` reads besides."""
 _MASK = "********"
 _PART = r"(?:[!-~](?<![@:/?#\[\]%&=])|%[0-9A-Fa-f]{2})"
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{1,5})?"
@@ -35,6 +40,11 @@ def default_data_dir() -> Path:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/gql-server")
     return user_data_path("gql-server", appauthor=False)
+
+
+def _most_workers(connections: int) -> int:
+    """Return how many runs may be worked at a time on a pool: a plan holds a connection of those that write."""
+    return max(1, writers(connections) - 1)
 
 
 class Settings(BaseSettings):
@@ -78,22 +88,19 @@ class Settings(BaseSettings):
         ge=1,
         description="Of these, from one address. Behind a proxy all come from its address: then as many as in all.",
     )
-    header_timeout: float = Field(
-        10, gt=0, description="How long a client may take to send the line and headers of a request."
+    header_timeout: Seconds = Field(
+        10, description="How long a client may take to send the line and headers of a request."
     )
-    body_timeout: float = Field(
-        30, gt=0, description="How long a client may take to send the body of a request."
-    )
-    keepalive_timeout: float = Field(
+    body_timeout: Seconds = Field(30, description="How long a client may take to send the body of a request.")
+    keepalive_timeout: Seconds = Field(
         75,
-        gt=0,
         description="How long a connection is kept between requests; longer than your proxy keeps it.",
     )
-    write_timeout: float = Field(
-        30, gt=0, description="How long a client may read nothing of its answer before it is given up."
+    write_timeout: Seconds = Field(
+        30, description="How long a client may read nothing of its answer before it is given up."
     )
-    stop_timeout: float = Field(
-        30, gt=0, description="How long the server may take to stop after SIGTERM or SIGINT."
+    stop_timeout: Seconds = Field(
+        30, description="How long the server may take to stop after SIGTERM or SIGINT."
     )
     graphiql: bool = Field(False, description="Whether /graphql shows the GraphiQL page to a browser.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -105,24 +112,23 @@ class Settings(BaseSettings):
     disabled_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names of plug-ins that are not loaded, separated by commas."
     )
-    pool_min_size: int = Field(2, ge=0, description="Database connections kept open.")
+    pool_min_size: int = Field(2, ge=0, le=1_000, description="Database connections kept open.")
     pool_max_size: int = Field(
-        10, ge=1, description="Database connections opened at most. Half of them may write at a time."
+        10,
+        ge=1,
+        le=1_000,
+        description="Database connections opened at most. Half of them may write at a time.",
     )
-    acquire_timeout: float = Field(
-        10, gt=0, description="How long a request waits for a database connection."
-    )
-    statement_timeout: float = Field(
+    acquire_timeout: Seconds = Field(10, description="How long a request waits for a database connection.")
+    statement_timeout: Seconds = Field(
         60,
-        gt=0,
         description="How long one statement may take; in the plan of a batch, one that holds SQL of a plug-in.",
     )
-    lock_timeout: float = Field(
-        5, gt=0, description="How long a statement waits for a lock before the request is answered with BUSY."
+    lock_timeout: Seconds = Field(
+        5, description="How long a statement waits for a lock before the request is answered with BUSY."
     )
-    migrate_lock_timeout: float = Field(
+    migrate_lock_timeout: Seconds = Field(
         2,
-        gt=0,
         le=3600,
         description="How long `migrate` waits for a table before it lets others pass and tries again.",
     )
@@ -134,32 +140,37 @@ class Settings(BaseSettings):
     max_prepared_bytes: int = Field(
         1_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
     )
-    batch_lease_seconds: float = Field(
-        30, gt=0, description="How long a batch run stays with a server that has stopped answering."
+    batch_lease_seconds: Seconds = Field(
+        30, description="How long a batch run stays with a server that has stopped answering."
     )
-    batch_poll_seconds: float = Field(
-        1, gt=0, description="How often a server looks for batch runs left by others."
+    batch_poll_seconds: Seconds = Field(
+        1, description="How often a server looks for batch runs left by others."
     )
-    batch_watch_seconds: float = Field(
-        0.5, gt=0, description="How often a watched batch run is looked at where no notification tells of it."
+    batch_watch_seconds: Seconds = Field(
+        0.5, description="How often a watched batch run is looked at where no notification tells of it."
     )
     batch_chunk_size: int = Field(
         10_000, ge=1, description="Preference rows that one transaction of a run writes."
     )
     batch_plan_max_age: float = Field(
-        24 * 3600, gt=0, description="Age from which a plan that is applied is reported as outdated."
-    )
-    check_timeout: float = Field(
-        30,
+        24 * 3600,
         gt=0,
+        le=366 * 24 * 3600,
+        description="Age from which a plan that is applied is reported as outdated.",
+    )
+    check_timeout: Seconds = Field(
+        30,
         description="How long a plug-in's Python rule may take over one chunk of candidates, or beside one write.",
     )
-    hook_timeout: float = Field(
+    hook_timeout: Seconds = Field(
         10,
-        gt=0,
         description="How long the hooks of plug-ins may take when they are asked, and a listener each time it is told.",
     )
-    batch_workers: int = Field(2, ge=1, description="Districts whose batch runs one server works at a time.")
+    batch_workers: int = Field(
+        default_factory=lambda given: min(2, _most_workers(given.get("pool_max_size", 10))),
+        ge=1,
+        description="Districts whose batch runs one server works at a time; fewer than half of the pool's connections.",
+    )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Size of the largest request body.")
     max_depth: int = Field(10, ge=1, description="Depth of the deepest query.")
     max_aliases: int = Field(15, ge=0, description="Aliases in one query at most.")
@@ -195,8 +206,8 @@ class Settings(BaseSettings):
     max_portal_answer_bytes: int = Field(
         1024 * 1024, ge=1_000, description="The same for guardians, students and staff."
     )
-    portal_statement_timeout: float = Field(
-        5, gt=0, description="How long one read of a guardian, student or staff member may take."
+    portal_statement_timeout: Seconds = Field(
+        5, description="How long one read of a guardian, student or staff member may take."
     )
 
     @field_validator("disabled_plugins", mode="before")
@@ -227,6 +238,12 @@ class Settings(BaseSettings):
     def _pool_fits(self) -> "Settings":
         if self.pool_min_size > self.pool_max_size:
             raise ValueError(f"{variable('pool_min_size')} must not exceed {variable('pool_max_size')}")
+        most = _most_workers(self.pool_max_size)
+        if self.batch_workers > most:
+            raise ValueError(
+                f"{variable('batch_workers')} must be {most} at most, so that of the connections that may write,"
+                f" half of {variable('pool_max_size')}, one is left to everybody else"
+            )
         return self
 
 
@@ -247,6 +264,7 @@ def variable(field: str) -> str:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that begin like a setting and are none: most likely misspelt."""
     known = {variable(name) for name in Settings.model_fields}
+    known.update(_OF_COMMANDS)
     return sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 

@@ -205,7 +205,7 @@ def settings() -> None:
         style = "dim" if setting.is_default else "bold"
         common.stdout.print(Text(f"{setting.variable} = {setting.value}"), style=style, soft_wrap=True)
         common.stdout.print(Padding(Text(setting.description), (0, 0, 0, 4), expand=False), style=style)
-    for name in sorted(set(unknown_variables(environ)) - {_URL, _TOKEN}):
+    for name in unknown_variables(environ):
         common.complain(f"There is no setting {name}. Is it misspelt?")
 
 

@@ -48,11 +48,14 @@ def database(settings: Settings) -> Iterator[str]:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, on uvloop where there is one."""
-    if sys.platform == "win32":
-        return asyncio.run(work)
-    import uvloop
+    try:
+        if sys.platform == "win32":
+            return asyncio.run(work)
+        import uvloop
 
-    return uvloop.run(work)
+        return uvloop.run(work)
+    finally:
+        work.close()  # a signal may come before it has begun
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

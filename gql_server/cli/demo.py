@@ -21,7 +21,6 @@ from gql_server.db.embedded import create_database, embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.pool import connect
 from gql_server.domain.viewer import Role
-from gql_server.errors import ConfigurationError
 from gql_server.services.sample import SamplePeople, make_sample
 from gql_server.settings import Settings
 
@@ -106,16 +105,15 @@ async def _while_serving(settings: Settings, dsn: str, work: Callable[[str], Awa
 
 def _require_port(settings: Settings) -> None:
     """Raise ConfigurationError where the port cannot be had, before anything is made."""
+    from gql_server.app import cannot_listen
+
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"Cannot listen on port {settings.port} of {settings.host}: {error.strerror}. Stop the"
-                " program that has it, or choose another port in GQL_SERVER_PORT."
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(settings, error) from error
 
 
 def _welcome(url: str, tokens: Tokens, people: SamplePeople) -> None:

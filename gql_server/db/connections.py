@@ -26,6 +26,9 @@ _log = structlog.get_logger(__name__)
 _CACHED_STATEMENTS = 200
 _LONGEST_CACHED = 256 * 1024
 """Bytes of the longest statement that is kept prepared. A deep read is a long text; the driver's default is 15 KiB."""
+_CONNECT_SECONDS = 10.0
+_CANCEL_SECONDS = 2.0
+"""How long PostgreSQL may take to answer that it has stopped a statement."""
 _PROCESS = uuid4().hex
 _numbers = itertools.count(1)
 
@@ -50,6 +53,16 @@ class LeanConnection(asyncpg.Connection):
         """Return a name that no other process gives: what is asked for by mistake is missing, not another's."""
         self._names += 1
         return f"__{prefix}_{_PROCESS}_{next(_numbers):x}__"
+
+    def _cancel_current_command(self, *waiters: Any) -> None:
+        """Ask PostgreSQL to stop a statement; where it does not say that it has, nobody waits for it longer."""
+        cast(Any, super())._cancel_current_command(*waiters)
+        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._end_if_cancelling)
+
+    def _end_if_cancelling(self) -> None:
+        protocol = cast(Any, self)._protocol
+        if not self.is_closed() and protocol._is_cancelling():
+            self.terminate()
 
     async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
         names = self._names
@@ -168,6 +181,7 @@ class Dialer:
         # A pooler refuses startup parameters that it does not know: settings are made afterwards.
         unnamed = kind is PooledConnection and self._unnamed != "never"
         given = {
+            "timeout": _CONNECT_SECONDS,
             **options,
             "connection_class": kind,
             "statement_cache_size": 0 if unnamed else _CACHED_STATEMENTS,
@@ -209,6 +223,18 @@ async def decode_json_as_bytes(conn: LeanConnection) -> None:
     """Let answers that are JSON stay the bytes that PostgreSQL sent: as such they go to the client."""
     async with conn.transaction():  # through a pooler what is asked here must meet one PostgreSQL
         await conn.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+
+
+@contextmanager
+def patient(conn: Any, seconds: float) -> Iterator[None]:
+    """Let each statement take so long, by the driver's clock, for the length of the block."""
+    own = getattr(conn, "_con", conn)  # the pool gives a proxy
+    usual = own._config
+    own._config = usual._replace(command_timeout=seconds)
+    try:
+        yield
+    finally:
+        own._config = usual
 
 
 async def end(conn: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncpg
 import structlog
 
+from gql_server.db.problems import database_words
 from gql_server.errors import Busy, GqlServerError, TimedOut, Unavailable
 
 LOST = (
@@ -22,6 +23,15 @@ _TIMED_OUT = (
 _LOCKED = "Another change holds what this one needs. Nothing was written; try again in a moment."
 _RACED = "Another change got in between. Nothing was written; try again."
 _SHORT = "The database is short of connections, memory or disk. Try again; if it goes on, tell who runs the server."
+_READ_ONLY = (
+    "The database can only be read now. Nothing was written. Tell who runs the server: its database is a standby,"
+    " or was made read-only."
+)
+_FORBIDDEN = (
+    "The server may not do this in its database. Nothing was written. Tell who runs the server: the database's user"
+    " lacks a right."
+)
+_UNUSABLE = {"25006": _READ_ONLY, "42501": _FORBIDDEN}
 _LOST_WORDS = "The connection to the database was lost. Try again."
 
 
@@ -29,7 +39,8 @@ def translated(error: BaseException) -> GqlServerError | None:
     """Return the error that a fault of the driver is to be told as; None for what is a fault of the statement.
 
     TimedOut: a statement took too long, by the server's clock or the driver's. Busy: a lock was not had in time, or
-    two transactions were in each other's way. Unavailable: the connection or the server is gone, or short of something.
+    two transactions were in each other's way. Unavailable: the connection or the server is gone, or short of something,
+    or it cannot be written, or not by this user.
     """
     state = getattr(error, "sqlstate", None) or ""
     if isinstance(error, TimeoutError) or state in ("57014", "25P03", "25P04"):
@@ -41,6 +52,9 @@ def translated(error: BaseException) -> GqlServerError | None:
     if state.startswith("53"):
         _log.error("database_short", sqlstate=state, error=type(error).__name__)
         return Unavailable(_SHORT)
+    if state in _UNUSABLE:
+        _log.error("database_refuses", sqlstate=state, reason=database_words(error))
+        return Unavailable(_UNUSABLE[state])
     if isinstance(error, LOST) or state.startswith("57") or ends_session(error):
         return Unavailable(_LOST_WORDS)
     return None

@@ -13,7 +13,7 @@ from typing import TypeVar
 from gql_server.db.problems import is_lock_timeout
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
-from gql_server.errors import Busy, ConfigurationError
+from gql_server.errors import Busy, ConfigurationError, NewerSchema, Unavailable
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def migrations() -> Sequence[Migration]:
 async def pending(conn: Connection) -> Sequence[Migration]:
     """Return the migrations that the database lacks.
 
-    Raises ConfigurationError where an applied one has changed, or is of a newer version than this.
+    Raises ConfigurationError where an applied one has changed, NewerSchema where one is of a newer version than this.
     """
     if await conn.fetchval("select to_regclass('migration')") is None:
         return migrations()
@@ -50,7 +50,7 @@ async def pending(conn: Connection) -> Sequence[Migration]:
     }
     known = {migration.name for migration in migrations()}
     if newer := sorted(applied.keys() - known):
-        raise ConfigurationError(
+        raise NewerSchema(
             f"The database was migrated by a newer version of gql-server: {', '.join(newer)} is not known to this one. "
             "Install that version or a later one."
         )
@@ -61,6 +61,15 @@ async def pending(conn: Connection) -> Sequence[Migration]:
                 "Restore the file and put the change into a new migration."
             )
     return [migration for migration in migrations() if migration.name not in applied]
+
+
+async def check_writable(conn: Connection) -> None:
+    """Raise Unavailable where the database can only be read, such as a standby."""
+    if await conn.fetchval("select current_setting('transaction_read_only')") == "on":
+        raise Unavailable(
+            "The database can only be read: it is a standby, or was made read-only."
+            " Name the primary server in GQL_SERVER_DATABASE_URL."
+        )
 
 
 async def migrate(

@@ -2,13 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
 import structlog
 
-from gql_server.db.connections import Dialer, LeanConnection, Unnamed, cut, decode_json_as_bytes, end
+from gql_server.db.connections import (
+    Dialer,
+    LeanConnection,
+    Unnamed,
+    cut,
+    decode_json_as_bytes,
+    end,
+    patient,
+)
 from gql_server.db.faults import FAULTS, LOST, ends_session, translated
 from gql_server.db.listen import listening, silence
 from gql_server.db.protocols import Connection
@@ -18,6 +26,8 @@ from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavaila
 _log = structlog.get_logger(__name__)
 _UNREACHABLE = "The database cannot be reached now. Try again."
 _ALWAYS = {"jit": "off"}  # compiling a short statement costs more than it saves
+_ANSWER_SECONDS = 5.0
+"""How much later than PostgreSQL would stop a statement it is given up: by then nobody answers there."""
 _ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
 _UNUSABLE = (
     "GQL_SERVER_DATABASE_URL cannot be used. Look at its host, port and the options after the question mark."
@@ -78,14 +88,22 @@ class Pool:
             await self._give_back(conn)
 
     @asynccontextmanager
-    async def transaction(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, district_id: int | None = None, *, statement_seconds: float | None = None
+    ) -> AsyncIterator[Connection]:
         """Give a connection inside a transaction, for writes; committed at the end, rolled back on an error.
 
         Writes have a share of the connections, and those of one district a part of that: see db/shares. None is for
-        the server's own work. Raises what `acquire` raises, and Busy where no place is free for too long.
+        the server's own work. `statement_seconds`: how long one statement may take, where that is not what all may.
+        Raises what `acquire` raises, and Busy where no place is free for too long.
         """
         async with self._shares.place(district_id), self.acquire() as conn, conn.transaction():
-            yield conn
+            if statement_seconds is None:
+                yield conn
+                return
+            await conn.execute(f"set local statement_timeout = {_milliseconds(statement_seconds)}")
+            with patient(conn, statement_seconds + _ANSWER_SECONDS):
+                yield conn
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
@@ -121,7 +139,9 @@ class Pool:
             if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is gone by now
                 await end(conn)  # PostgreSQL keeps memory for each statement until its process ends
         finally:
-            await self._pool.release(conn)
+            # A statement that is being stopped may keep it: then it is ended, and that hides no other error.
+            with suppress(TimeoutError, *LOST):
+                await self._pool.release(conn, timeout=_ANSWER_SECONDS)
 
 
 async def open_pool(
@@ -161,7 +181,7 @@ async def open_pool(
             max_size=max_size,
             connect=cast(Any, dialer),
             connection_class=LeanConnection,
-            command_timeout=None,
+            command_timeout=statement_timeout + _ANSWER_SECONDS,
         )
     assert pool is not None
     return Pool(dsn, pool, dialer, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
@@ -187,6 +207,11 @@ def _reaching() -> Iterator[None]:
         yield
     except ValueError:  # of the driver, about the address; its words may hold parts of it
         raise ConfigurationError(_UNUSABLE) from None
+    except TimeoutError as error:
+        raise Unavailable(
+            "The database cannot be reached: what listens at its address does not answer, or nothing does."
+            " Look at the host and port in GQL_SERVER_DATABASE_URL, and at what lies between."
+        ) from error
     except FAULTS as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
 

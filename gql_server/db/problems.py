@@ -43,5 +43,10 @@ def explained(error: BaseException) -> str:
     )
 
 
+def database_words(error: BaseException) -> str | None:
+    """Return PostgreSQL's own reason in one line, of errors whose words hold no data."""
+    return _first_line(error) if isinstance(error, tuple(_ADVICE)) else None
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -56,10 +56,13 @@ class Database(Protocol):
         """Give a connection for reads. Raises Unavailable, Busy and TimedOut."""
         ...
 
-    def transaction(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+    def transaction(
+        self, district_id: int | None = None, *, statement_seconds: float | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
         """Give a connection inside a READ COMMITTED transaction; committed at the end, rolled back on an error.
 
         For writes: they, and those of one district, have a share of the connections. None: the server's own work.
+        `statement_seconds`: how long one statement may take, where that is not what all may.
         Raises Unavailable, Busy and TimedOut.
         """
         ...

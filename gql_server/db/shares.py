@@ -9,15 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from gql_server.domain.shares import writers
 from gql_server.errors import Busy
 
 
 class WriteShares:
-    """Places for writes on a pool of so many connections: half of them, rounded up for a small pool."""
+    """Places for writes on a pool of so many connections: see domain/shares."""
 
     def __init__(self, connections: int, timeout: float) -> None:
         """`timeout`: for how many seconds a write may wait for its place."""
-        places = max(1, connections - max(1, connections // 2))
+        places = writers(connections)
         self._timeout = timeout
         self._all = asyncio.Semaphore(places)
         # Two where there are two: a run that is planned holds one for long.

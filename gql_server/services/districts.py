@@ -36,6 +36,8 @@ async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> 
     is new to a district is switched off on every phone (D15). Call it in a transaction.
     """
     owned = list(reasons)
+    if not (await missing_reasons(conn, owned)).districts:
+        return 0  # a lock needs a right that who has nothing to write may lack
     await fetch(conn, "district/lock_lacking", codes=[reason.code for reason in owned])
     return int(
         await fetchval(

@@ -31,7 +31,9 @@ class CountingDatabase:
         return self._inner.pooled
 
     @asynccontextmanager
-    async def transaction(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, district_id: int | None = None, *, statement_seconds: float | None = None
+    ) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
 

@@ -94,6 +94,13 @@ def test_an_address_that_can_be_read_in_two_ways_is_refused(url: str) -> None:
         ("pool_max_size", "1"),
         ("log_level", "LOUD"),
         ("batch_chunk_size", "0"),
+        ("statement_timeout", "inf"),
+        ("statement_timeout", "1e9"),
+        ("lock_timeout", "3000000"),
+        ("stop_timeout", "inf"),
+        ("stop_timeout", "nan"),
+        ("pool_max_size", "1000000"),
+        ("batch_workers", "5"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
@@ -106,6 +113,13 @@ def test_a_setting_that_cannot_be_used_is_named(
     assert variable(field) in str(error.value)
     assert "sesame" not in str(error.value)
     assert error.value.__cause__ is None
+
+
+def test_runs_leave_a_connection_to_other_writes() -> None:
+    """By default fewer runs are worked on a small pool, so that any size of it can be used."""
+    assert [load_settings(pool_min_size=1, pool_max_size=size).batch_workers for size in (1, 4, 5, 10)] == [
+        1, 1, 2, 2
+    ]  # fmt: skip
 
 
 def test_misspelt_variables_are_found() -> None:

@@ -28,6 +28,7 @@ from gql_server.services.districts import reason_bits
 PLAN_MAX_AGE = 24 * 3600.0
 """From what age, in seconds, a plan that is applied is reported as outdated."""
 _SAMPLES = 25
+_STATEMENT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ async def plan_run(
     Raises Rejected (nobody is selected, a cell is not enabled, or a plug-in that the scope needs is gone),
     PluginError, and LeaseLost.
     """
-    async with db.transaction(run.district.district_id) as conn:
+    async with db.transaction(run.district.district_id, statement_seconds=_STATEMENT_SECONDS) as conn:
         waits = max(limits.check_seconds, host.aside.seconds)
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(conn, host, run, limits, progress or PlanProgress())

@@ -17,7 +17,7 @@ from gql_server.errors import Busy, PluginError, Rejected, UserError, place, pla
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
-from gql_server.services.batch.faults import passes, sqlstate
+from gql_server.services.batch.faults import passes, reason, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
@@ -33,6 +33,8 @@ _UNEXPECTED = "The run stopped because of an error in the server. Its log, at th
 _RELEASE_SECONDS = 2.0
 _RENEW_SECONDS = 2.0
 _PROGRESS_SECONDS = 0.2
+_LONGEST_PAUSE = 30.0
+"""How long a worker rests, at most, after failures in a row; each time twice as long."""
 _SWEEP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _TAKEN = "23505"
@@ -45,6 +47,10 @@ _WORN_OUT = (
     " the run got further. A plug-in may be the cause. Find it in the servers' logs, then submit the batch again."
 )
 T = TypeVar("T")
+
+
+def _whose(run: Run | None) -> dict[str, object]:
+    return {} if run is None else {"run": run.run_id, "district": run.district.code}
 
 
 class BatchWorker:
@@ -94,25 +100,28 @@ class BatchWorker:
 
     async def _work_for_ever(self) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
+        pause = self._poll_seconds
         while True:
             self._recorded.clear()
+            run = None
             try:
-                worked = await self._work_next(owner)
+                row = await self._claim(owner)
+                if row is not None:
+                    run = Run.from_row(row, owner)
+                    await self._work_claimed(run)
             except Exception as error:
-                _log.warning("batch_work_interrupted", error=type(error).__name__, where=place(error))
-                await asyncio.sleep(self._poll_seconds)
+                _log.warning("batch_work_interrupted", **_whose(run), **reason(error), again_in=pause)
+                await asyncio.sleep(pause)
+                pause = max(self._poll_seconds, min(2 * pause, _LONGEST_PAUSE))
                 continue
-            if not worked:
+            pause = self._poll_seconds
+            if run is None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_seconds):
                         await self._recorded.wait()
 
-    async def _work_next(self, owner: str) -> bool:
-        """Work the next run and return whether there was one. Raises what may pass: the run is claimed anew."""
-        row = await self._claim(owner)
-        if row is None:
-            return False
-        run = Run.from_row(row, owner)
+    async def _work_claimed(self, run: Run) -> None:
+        """Work a run. Raises what may pass: the run is claimed anew."""
         try:
             if run.claims > MOST_CLAIMS:
                 raise Rejected([UserError("WORN_OUT", _WORN_OUT)])
@@ -133,9 +142,8 @@ class BatchWorker:
                 if isinstance(error, Busy) or sqlstate(error).startswith(_MET_OTHERS):
                     await self._release(run)
                 raise
-            _log.error("batch_run_failed", run=run.run_id, error=type(error).__name__, where=place(error))
+            _log.error("batch_run_failed", **_whose(run), **reason(error))
             await self._fail(run, [_UNEXPECTED])
-        return True
 
     async def _words(self, run: Run, error: Rejected | PluginError) -> list[str]:
         """Return why a run has failed: a plug-in's exception in its own words, but for those about people."""
