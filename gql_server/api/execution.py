@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,9 @@ from gql_server.api.errors import error_answers, graphql_error_answers
 from gql_server.api.introspection import check_introspection
 from gql_server.api.payloads import REF
 from gql_server.api.schema import Schema
+from gql_server.api.variables import check_variables
 from gql_server.db.protocols import Database
+from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import Document, DocumentCache, Operation
@@ -37,6 +40,8 @@ from gql_server.reads.selections import INTROSPECTION, collect_fields
 VALIDATION = "GRAPHQL_VALIDATION_FAILED"
 BAD_REQUEST = "BAD_REQUEST"
 _NO_VARIABLES = VariableValues({}, {})
+_KEPT_OF_SCHEMA = 8 * 1024 * 1024
+"""Bytes of answers about the schema that are kept."""
 
 Entries = list[dict[str, Any]]
 """The entries of `errors` in an answer."""
@@ -131,9 +136,14 @@ class Executor:
         self._db, self._host, self._services, self._limits = db, host, services, limits
         self._reader = Reader(schema.graphql, schema.links, {REF: None})
         self._mutations: set[asyncio.Task[ExecutionResult]] = set()
+        # One thread: however many ask for the schema, it computes for one of them at a time.
+        self._introspector = ThreadPoolExecutor(1, "introspection")
+        self._introspections: ByteBoundedCache[object, dict[str, bytes]] = ByteBoundedCache(_KEPT_OF_SCHEMA)
 
     def prepare(self, request: GraphQLRequest) -> Prepared:
         """Check all of a request that can be checked without the database. Raises Refused."""
+        if problem := check_variables(request.variables):
+            raise Refused([{"message": problem, "extensions": {"code": BAD_REQUEST}}])
         document = self._documents.get(request.query)
         if document.errors:
             raise Refused(graphql_error_answers(document.errors, VALIDATION))
@@ -196,44 +206,61 @@ class Executor:
 
     async def _query(self, prepared: Prepared, read: ReadContext) -> bytes:
         """Return the answer to a query. Raises what refuses all of it."""
-        if prepared.operation.introspects:
-            node, fragments = prepared.operation.node, prepared.document.fragments
-            check_introspection(self._schema.graphql, node.selection_set, fragments, prepared.variables)
+        found = await self._introspection(prepared) if prepared.operation.introspects else {}
         answer = await self._reader.query(prepared.document, prepared.operation, prepared.variables, read)
         body = answer.json or b'{"data":null}'
         more: dict[str, Any] = {}
         if answer.json is not None and prepared.operation.introspects:
             data = orjson.loads(answer.json)["data"]
-            # In a thread: it computes for longer than others should wait.
-            body = orjson.dumps({"data": await asyncio.to_thread(self._introspected, prepared, data)})
+            own = {key: orjson.Fragment(json) for key, json in found.items()}
+            told = {key: own[key] if key in own else data[key] for key in self._root_fields(prepared)}
+            body = orjson.dumps({"data": told})
         if answer.refusals:
             more["errors"] = graphql_error_answers(answer.refusals, VALIDATION)
         more |= _extensions(prepared, answer.price, read)
         return body if not more else body[:-1] + b"," + orjson.dumps(more)[1:]
 
-    def _introspected(self, prepared: Prepared, data: dict[str, Any]) -> dict[str, Any]:
-        """Return data with what the schema says of itself at its places; that is graphql-core's to answer.
+    async def _introspection(self, prepared: Prepared) -> dict[str, bytes]:
+        """Return what the schema says of itself, as JSON by response keys: kept, or made in the one thread for it.
 
-        Raises GraphQLError.
+        Raises TooExpensive, GraphQLError.
         """
+        key = (prepared.document.text, prepared.operation.name, orjson.dumps(prepared.request.variables))
+        found = self._introspections.get(key)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._introspector, self._introspected, prepared)
+            size = 1_000 + 4 * len(key[0]) + len(key[2]) + sum(map(len, found.values()))
+            self._introspections.put(key, found, size)
+        return found
+
+    def _introspected(self, prepared: Prepared) -> dict[str, bytes]:
+        """Let graphql-core answer what is asked of the schema itself. Raises TooExpensive, GraphQLError."""
         document, node = prepared.document, prepared.operation.node
-        query_type = self._schema.graphql.query_type
+        check_introspection(self._schema.graphql, node.selection_set, document.fragments, prepared.variables)
+        own = [
+            nodes for nodes in self._root_fields(prepared).values() if nodes[0].name.value in INTROSPECTION
+        ]
+        if not own:
+            return {}
+        result = execute(
+            self._schema.graphql,
+            _document_of(node, [each for nodes in own for each in nodes], document.fragments.values()),
+            variable_values=prepared.request.variables,
+            hide_suggestions=True,
+        )
+        assert isinstance(result, ExecutionResult)
+        if result.errors:
+            raise result.errors[0]
+        return {key: orjson.dumps(value) for key, value in (result.data or {}).items()}
+
+    def _root_fields(self, prepared: Prepared) -> dict[str, list[FieldNode]]:
+        """Return the fields of a query by response keys, in the order of its answer."""
+        query_type, node = self._schema.graphql.query_type, prepared.operation.node
         assert query_type is not None
-        fields = collect_fields(query_type, [node.selection_set], document.fragments, prepared.variables)
-        own = [nodes for nodes in fields.values() if nodes[0].name.value in INTROSPECTION]
-        found: dict[str, Any] = {}
-        if own:
-            result = execute(
-                self._schema.graphql,
-                _document_of(node, [each for nodes in own for each in nodes], document.fragments.values()),
-                variable_values=prepared.request.variables,
-                hide_suggestions=True,
-            )
-            assert isinstance(result, ExecutionResult)
-            if result.errors:
-                raise result.errors[0]
-            found = result.data or {}
-        return {key: found[key] if key in found else data[key] for key in fields}
+        return collect_fields(
+            query_type, [node.selection_set], prepared.document.fragments, prepared.variables
+        )
 
     def _variables(self, operation: Operation, given: dict[str, Any]) -> VariableValues | list[GraphQLError]:
         definitions = operation.node.variable_definitions

@@ -27,7 +27,7 @@ MAX_SELECTIONS = 10_000
 """Selections of a document at most by default, what a fragment holds counted each time."""
 
 # The rule's own bound of its work is for documents many times as large as ours. It can be set for the module alone.
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 20_000
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ HEARTBEAT_SECONDS = 20.0
 _INIT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _MAX_OPERATIONS = 20
+_MAX_MESSAGES = 200
+"""Messages of one connection in a second."""
 _MAX_REASON = 120  # bytes: a control frame holds no more
 
 _BAD_MESSAGE, _UNAUTHORIZED, _FORBIDDEN = 4400, 4401, 4403
-_INIT_TIMEOUT, _ID_IN_USE, _TOO_MANY_INITS = 4408, 4409, 4429
+_INIT_TIMEOUT, _ID_IN_USE, _TOO_MANY = 4408, 4409, 4429
 
 Json = dict[str, object]
 
@@ -59,6 +61,7 @@ class Connection:
         self._authorization = authorization
         self._session: Session | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._second, self._messages = 0.0, 0  # when the second began, and the messages since
 
     async def serve(self) -> None:
         """Serve until one side closes; then nothing of it is left running but mutations that have begun."""
@@ -80,6 +83,7 @@ class Connection:
             await self._end_operations()
 
     async def _receive(self, message: WSMessage) -> None:
+        self._count()
         body = _parse(message)
         match body.get("type"):
             case "connection_init":
@@ -97,9 +101,19 @@ class Connection:
             case _:
                 raise _Closed(_BAD_MESSAGE, "The message has no known type.")
 
+    def _count(self) -> None:
+        """Raise _Closed where a client sends more in a second than anybody has a use for."""
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1:
+            self._second, self._messages = now, 0
+        self._messages += 1
+        if self._messages > _MAX_MESSAGES:
+            words = f"At most {_MAX_MESSAGES} messages are taken in a second. Send fewer, or use more connections."
+            raise _Closed(_TOO_MANY, words)
+
     async def _open(self, payload: object) -> None:
         if self._session is not None:
-            raise _Closed(_TOO_MANY_INITS, "Too many initialisation requests")
+            raise _Closed(_TOO_MANY, "Too many initialisation requests")
         if not (payload is None or isinstance(payload, dict)):
             raise _Closed(_BAD_MESSAGE, "The payload of connection_init must be an object.")
         given = payload or {}

@@ -1,17 +1,21 @@
 """Documents: parsed and validated once, and kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from graphql import (
     DocumentNode,
     FragmentDefinitionNode,
+    GraphQLBoolean,
     GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
     TokenKind,
+    get_nullable_type,
+    is_input_object_type,
     parse,
     validate,
 )
@@ -21,6 +25,8 @@ from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.reads.selections import INTROSPECTION
 
 _LONGEST_NUMBER = 100
+_MAX_ERRORS = 5
+"""Errors of one validation: each may hold, and costs, a text as long as the document."""
 _BYTES_PER_CHARACTER = 130
 """What a parsed document takes in memory; measured."""
 _MAX_KEPT_CHARACTERS = 20_000
@@ -98,7 +104,7 @@ class DocumentCache:
                 self._schema,
                 ast,
                 self._rules,
-                max_errors=20,
+                max_errors=_MAX_ERRORS,
                 hide_suggestions=True,
                 allow_empty_selection_sets=False,
             )
@@ -137,20 +143,35 @@ def _in_words(error: GraphQLError) -> GraphQLError:
 
 
 def variable_shape(variables: VariableValues) -> object:
-    """Return what of the variables the compiled text may depend on: the booleans, and which values are given."""
-    return tuple((name, _shape(value)) for name, value in sorted(variables.coerced.items()))
+    """Return what of the variables the compiled text may depend on: the booleans, and which values are given.
+
+    It follows the declared types, not the values: its size has a bound whatever is in a JSON scalar.
+    """
+    return tuple(
+        (name, _shape(value, variables.sources[name].signature.type))
+        for name, value in sorted(variables.coerced.items())
+    )
 
 
-def _shape(value: object) -> object:
-    if value is None or isinstance(value, bool):
+def shape_bytes(shape: object) -> int:
+    """Return roughly what a shape takes in memory."""
+    return 100 + sum(map(shape_bytes, shape)) if isinstance(shape, tuple) else 50
+
+
+def _shape(value: object, type_: GraphQLInputType) -> object:
+    bare = get_nullable_type(type_)
+    if value is None or (isinstance(value, bool) and bare is GraphQLBoolean):
         return value
-    if isinstance(value, Enum):  # Strawberry marks enums as it marks input objects
+    if not is_input_object_type(bare):
         return "given"
-    if isinstance(value, dict):
-        return tuple((key, _shape(part)) for key, part in sorted(value.items()))
-    if hasattr(value, "__strawberry_definition__"):
-        return tuple((key, _shape(part)) for key, part in sorted(vars(value).items()))
-    return "given"
+    parts = value if isinstance(value, dict) else vars(value)  # Strawberry makes objects of some
+    return tuple((key, _shape(parts[key], kind)) for key, kind in _parts(bare) if key in parts)
+
+
+def _parts(type_: GraphQLInputObjectType) -> Iterator[tuple[str, GraphQLInputType]]:
+    """Yield the keys that the values of an input type have, with their types."""
+    for name, part in sorted(type_.fields.items()):
+        yield part.out_name or name, part.type
 
 
 def _operation(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Operation:

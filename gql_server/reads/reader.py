@@ -18,7 +18,7 @@ from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
 from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError, TooExpensive
 from gql_server.reads.compiler import TOO_LONG, Compiled, Compiler
-from gql_server.reads.documents import Document, Operation, variable_shape
+from gql_server.reads.documents import Document, Operation, shape_bytes, variable_shape
 from gql_server.reads.links import Args, Links, ReadContext
 from gql_server.reads.price import Price
 from gql_server.reads.selections import Path, Refused, Selector
@@ -118,14 +118,16 @@ class Reader:
         Raises TooExpensive.
         """
         role = context.viewer.role
-        key = (document.text, operation.name, role, variable_shape(variables))
+        shape = variable_shape(variables)
+        key = (document.text, operation.name, role, shape)
         plan = None if refused else self._plans.get(key)
         affordable = plan is not None and plan.price.of(variables.coerced) <= context.limits.price
         if plan is not None and affordable and self._takes(plan, variables, context):
             return plan
         plan, reusable = self._make(document, operation, variables, context, refused or {})
         if reusable:
-            self._plans.put(key, plan, document.bytes + plan.bytes)  # a plan points into its document
+            # A plan points into its document.
+            self._plans.put(key, plan, document.bytes + plan.bytes + shape_bytes(shape))
         return plan
 
     def _takes(self, plan: Plan, variables: VariableValues, context: ReadContext) -> bool:
