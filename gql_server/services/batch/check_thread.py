@@ -27,7 +27,7 @@ class DistrictData:
     today: date
 
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
-        async with self.db.acquire() as conn, conn.transaction(readonly=True):
+        async with self.db.acquire(self.district_id) as conn, conn.transaction(readonly=True):
             return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
 
 
