@@ -18,7 +18,7 @@ async def matches_slots(args: Args, context: ReadContext) -> Mapping[str, Sql]:
     The criteria are read beforehand, by a statement of its own, since they are what the expression is made of; a
     filter that was saved in between has no branch, and matches nobody until the next read.
     """
-    async with context.db.acquire() as conn:
+    async with context.db.acquire(context.viewer.district.district_id) as conn:
         rows = await fetch(conn, "filter/criteria", district_id=context.viewer.district.district_id)
     branches: list[str] = []
     values: dict[str, object] = {}

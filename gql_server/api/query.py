@@ -83,7 +83,7 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
         grades=None if scope.get("grades") is None else tuple(scope["grades"]),
         filter_id=scope.get("filterId"),
     )
-    async with context.db.acquire() as conn:
+    async with context.db.acquire(context.viewer.district.district_id) as conn:
         resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
     return {"population": (await context.host.aside.population(mode, resolved)).sql}
 

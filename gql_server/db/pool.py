@@ -20,7 +20,7 @@ from gql_server.db.connections import (
 from gql_server.db.faults import FAULTS, LOST, ends_session, translated
 from gql_server.db.listen import listening, silence
 from gql_server.db.protocols import Connection
-from gql_server.db.shares import WriteShares
+from gql_server.db.shares import read_shares, write_shares
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +51,8 @@ class Pool:
         self._dialer = dialer
         self._acquire_timeout = acquire_timeout
         self._max_prepared_bytes = max_prepared_bytes
-        self._shares = WriteShares(pool.get_max_size(), acquire_timeout)
+        self._reads = read_shares(pool.get_max_size(), acquire_timeout)
+        self._writes = write_shares(pool.get_max_size(), acquire_timeout)
 
     @property
     def pooled(self) -> bool:
@@ -59,12 +60,22 @@ class Pool:
         return self._dialer.pooled
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
+    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
         """Give a connection for the length of the block, for reads.
 
-        Raises Unavailable where none can be had, Busy where all are in use for too long; and what errors of the
-        database inside the block are translated to, with themselves as the cause: see db/faults.
+        Those of one district have a share of the connections: see db/shares. None is for the server's own work.
+        Raises Unavailable where none can be had, Busy where all, or all of the share, are in use for too long; and
+        what errors of the database inside the block are translated to, with themselves as the cause: see db/faults.
         """
+        if district_id is None:
+            async with self._connection() as conn:
+                yield conn
+        else:
+            async with self._reads.place(district_id), self._connection() as conn:
+                yield conn
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
         conn = await self._take()
         try:
             yield cast(Connection, conn)
@@ -97,7 +108,7 @@ class Pool:
         the server's own work. `statement_seconds`: how long one statement may take, where that is not what all may.
         Raises what `acquire` raises, and Busy where no place is free for too long.
         """
-        async with self._shares.place(district_id), self.acquire() as conn, conn.transaction():
+        async with self._writes.place(district_id), self._connection() as conn, conn.transaction():
             if statement_seconds is None:
                 yield conn
                 return

@@ -52,8 +52,11 @@ class Database(Protocol):
         """Whether connections go through a pooler that hands them on after each transaction."""
         ...
 
-    def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """Give a connection for reads. Raises Unavailable, Busy and TimedOut."""
+    def acquire(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection for reads, of which those of one district have a share. None: the server's own work.
+
+        Raises Unavailable, Busy and TimedOut.
+        """
         ...
 
     def transaction(

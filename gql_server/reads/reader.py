@@ -195,7 +195,7 @@ class Reader:
         if compiled.slots:
             sql = await _fill(sql, compiled, variables, context, extra)
         text, values = bind(sql, **args)
-        async with context.db.acquire() as conn:
+        async with context.db.acquire(viewer.district.district_id) as conn:
             try:
                 async with undone(conn) if compiled.slots else nullcontext():  # slots hold SQL of plug-ins
                     row = await conn.fetchrow(text, *values, timeout=context.limits.seconds)

@@ -103,7 +103,7 @@ class PreferenceService:
     async def _try(
         self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
     ) -> int:
-        async with self._db.acquire() as conn:
+        async with self._db.acquire(subject.district_id) as conn:
             bits = await reason_bits(conn, subject.district_id, self._host.reasons)
             subject_id, addresses = await self._check(conn, subject, cells, bits)
         rules = WriteRules(
@@ -118,7 +118,7 @@ class PreferenceService:
             check_seconds=self._check_seconds,
         )
         asked = await rules.ask(cells)  # plug-ins may take their time: meanwhile no connection is held
-        async with self._db.acquire() as conn:
+        async with self._db.acquire(subject.district_id) as conn:
             if denied := await rules.errors(conn, cells, asked):
                 raise Rejected(denied)
         async with self._db.transaction(subject.district_id) as conn:

@@ -322,8 +322,8 @@ class _Mixing:
         self.inner, self.mixing, self.last = inner, False, None
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
-        async with self.inner.acquire() as conn:
+    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+        async with self.inner.acquire(district_id) as conn:
             yield _MixingConnection(self, conn)  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:

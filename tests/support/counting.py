@@ -18,8 +18,8 @@ class CountingDatabase:
         self.statements.append(record.query)
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Connection]:
-        async with self._inner.acquire() as conn:
+    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+        async with self._inner.acquire(district_id) as conn:
             conn.add_query_logger(self._log)  # type: ignore[attr-defined]
             try:
                 yield conn

@@ -47,7 +47,7 @@ class DistrictData:
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
         if wrong := look_problem(sql):
             raise ValueError(wrong)
-        async with self.db.acquire() as conn, undone(conn):
+        async with self.db.acquire(self.district_id) as conn, undone(conn):
             try:
                 return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
             except Exception as error:

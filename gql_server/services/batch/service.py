@@ -132,7 +132,7 @@ class BatchService:
     async def _submit(self, viewer: Viewer, request: BatchRequest, errors: Sequence[UserError]) -> int:
         """Record a run, or find that of the key. Raises Rejected, with `errors` too; and _KeyTaken: try again."""
         district = viewer.district
-        async with self._db.acquire() as conn:
+        async with self._db.acquire(district.district_id) as conn:
             if not errors:
                 known = await find_run(conn, district.district_id, request)
                 if known is not None:
@@ -216,7 +216,7 @@ class BatchService:
             await moved_or(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
             with suppress(TimedOut, Unavailable):
-                async with self._db.acquire() as conn:
+                async with self._db.acquire(district_id) as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/ended", **key):
                         return
