@@ -1,5 +1,6 @@
 """What a request's resolvers find in `info.context`."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,13 +25,17 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One mutation or subscription: who asks, what answers, and what was planned of the answer."""
+    """One mutation or subscription: who asks, what answers, and what was planned of the answer.
+
+    events: held while an event is read; it is that of the viewer's district.
+    """
 
     viewer: Viewer
     services: Services
     reader: Reader
     read: ReadContext
     plan: Plan
+    events: asyncio.Semaphore
 
 
 RequestInfo: TypeAlias = Info[RequestContext, None]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 from graphql import (
@@ -22,6 +23,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues, get_variable_values
 
+from gql_server.api.completion import PartExecutor
 from gql_server.api.context import RequestContext, Services
 from gql_server.api.errors import error_answers, graphql_error_answers
 from gql_server.api.introspection import check_introspection
@@ -42,6 +44,8 @@ BAD_REQUEST = "BAD_REQUEST"
 _NO_VARIABLES = VariableValues({}, {})
 _KEPT_OF_SCHEMA = 8 * 1024 * 1024
 """Bytes of answers about the schema that are kept."""
+_EVENTS_AT_ONCE = 2
+"""Events of one district that are read at a time: its watchers all wake up together, and others have reads too."""
 
 Entries = list[dict[str, Any]]
 """The entries of `errors` in an answer."""
@@ -139,6 +143,7 @@ class Executor:
         # One thread: however many ask for the schema, it computes for one of them at a time.
         self._introspector = ThreadPoolExecutor(1, "introspection")
         self._introspections: ByteBoundedCache[object, dict[str, bytes]] = ByteBoundedCache(_KEPT_OF_SCHEMA)
+        self._events: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     def prepare(self, request: GraphQLRequest) -> Prepared:
         """Check all of a request that can be checked without the database. Raises Refused."""
@@ -192,7 +197,8 @@ class Executor:
         return ReadContext(viewer, self._db, self._host, self._limits.of(viewer.role))
 
     def _context(self, read: ReadContext, plan: Plan) -> RequestContext:
-        return RequestContext(read.viewer, self._services, self._reader, read, plan)
+        events = self._events.setdefault(read.viewer.district.district_id, asyncio.Semaphore(_EVENTS_AT_ONCE))
+        return RequestContext(read.viewer, self._services, self._reader, read, plan, events)
 
     def _plan(self, prepared: Prepared, read: ReadContext) -> Plan:
         """Return the plan of a mutation or subscription, before any of its work is begun.
@@ -291,6 +297,7 @@ class Executor:
             "variable_values": prepared.request.variables,
             "operation_name": prepared.request.operation_name,
             "hide_suggestions": True,
+            "executor_class": PartExecutor,
         }
 
     async def _subscribe(self, prepared: Prepared, context: RequestContext) -> Any:

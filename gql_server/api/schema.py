@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import strawberry
 from graphql import (
     GraphQLField,
@@ -17,6 +18,7 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
+from gql_server.api.context import RequestContext
 from gql_server.api.enums import VALUE_DESCRIPTIONS
 from gql_server.api.fields import LINK
 from gql_server.api.mutation import Mutation
@@ -25,7 +27,7 @@ from gql_server.api.query import Query
 from gql_server.api.scalars import SCALARS
 from gql_server.api.subscription import Subscription
 from gql_server.api.types.people import OptOut
-from gql_server.reads.links import AnyLink, Links
+from gql_server.reads.links import AnyLink, Args, Links
 
 _STRAWBERRY_FIELD = "strawberry-definition"
 
@@ -92,31 +94,29 @@ def _linked_fields(
 def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
     """Give every field its resolver for when graphql-core executes: mutations, subscriptions and introspection.
 
-    A link at the top of a payload or event is read by one compiled statement for all that is below it; what is below
-    finds its value in that answer, by response key. Queries are not executed by graphql-core.
+    A link at the top of a payload or event is read by one compiled statement, whose JSON is the value of all that is
+    below it: see PartExecutor. Nothing below is executed by graphql-core, and nothing of queries.
     """
     mutation, subscription = schema.mutation_type, schema.subscription_type
     payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
-    for named in schema.type_map.values():
-        if is_object_type(named):
-            named.is_type_of = None  # a row is a plain mapping
     for type_, name, field in _fields(schema):
-        if type_ is subscription or (type_.name in payloads and (type_.name, name) in links):
-            field.resolve = _read_link
-        elif type_ is not mutation and type_.name not in payloads and type_.name != "UserError":
-            field.resolve = _by_response_key
+        if type_ is subscription:
+            field.resolve = _event
+        elif type_.name in payloads and (type_.name, name) in links:
+            field.resolve = _payload
 
 
-async def _read_link(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
-    extra = {}
-    if info.parent_type is not info.schema.subscription_type:
-        if source.ref is None:
-            return None
-        extra = {REF: source.ref}
-    context = info.context
+async def _payload(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> orjson.Fragment | None:
+    return None if source.ref is None else await _read(info, {REF: source.ref})
+
+
+async def _event(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> orjson.Fragment | None:
+    async with info.context.events:
+        return await _read(info, {})
+
+
+async def _read(info: GraphQLResolveInfo[Any], extra: Args) -> orjson.Fragment | None:
+    context: RequestContext = info.context
     path = tuple(map(str, info.path.as_list()))
-    return await context.reader.part(context.plan, path, info.variable_values, context.read, extra)
-
-
-def _by_response_key(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> Any:
-    return source[info.path.key]
+    json = await context.reader.part(context.plan, path, info.variable_values, context.read, extra)
+    return None if json is None else orjson.Fragment(json)
