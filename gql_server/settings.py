@@ -107,7 +107,10 @@ class Settings(BaseSettings):
     )
     pool_min_size: int = Field(2, ge=0, description="Database connections kept open.")
     pool_max_size: int = Field(
-        10, ge=1, description="Database connections opened at most. Half of them may write at a time."
+        10,
+        ge=1,
+        description="Database connections opened at most. Half of them may write at a time; one district has at most "
+        "about half of them for its reads, and a quarter for its writes.",
     )
     acquire_timeout: float = Field(
         10, gt=0, description="How long a request waits for a database connection."
