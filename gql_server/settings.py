@@ -117,7 +117,8 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=1_000,
-        description="Database connections opened at most. Half of them may write at a time.",
+        description="Database connections opened at most. Half of them may write at a time; one district has at most "
+        "about half of them for its reads, and a quarter for its writes.",
     )
     acquire_timeout: Seconds = Field(10, description="How long a request waits for a database connection.")
     statement_timeout: Seconds = Field(

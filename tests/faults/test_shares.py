@@ -42,10 +42,12 @@ async def asking(server: TestServer, body: Any, district: str) -> AsyncIterator[
     await asyncio.sleep(0.2)
     try:
         yield told
-    finally:
         stopped.set()
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*clients)
+    finally:
+        for client in clients:
+            client.cancel()
 
 
 @pytest.mark.parametrize("query", [PEOPLE, OPTIONS])
@@ -111,7 +113,7 @@ async def test_who_has_no_place_gets_one(places: int) -> None:
     """Whatever order districts come in: one alone holds no more than its part, and all that is left beside that part
     goes to districts that hold none; nobody who waits is forgotten when places come back."""
     alone = max(1, places // 2)
-    shares = Shares(places, alone, 0.01, "Wait.")
+    shares = Shares(places, alone, 0.001, "Wait.")
     async with AsyncExitStack() as first:
         for _ in range(alone):
             await first.enter_async_context(shares.place(1))
