@@ -9,7 +9,7 @@ from gql_server.db.pool import Pool
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
-from tests.support.ws import PATIENCE, events, read_events, socket
+from tests.support.ws import PATIENCE, events, read_events, socket, streamed
 
 PEOPLE, WATCHERS, AT_ONCE = 30, 6, 2
 RUN = """{ state: status requestedAt restored reverts { id } progress { done total } __typename
@@ -129,3 +129,17 @@ async def test_a_district_makes_few_events_at_once(
     assert sorted((message["type"], message["id"]) for message in got) == sorted(
         (type_, str(n)) for n in range(WATCHERS) for type_ in ("next", "complete")
     )
+
+
+async def test_a_refused_event_ends_its_stream(db: Pool, host: PluginHost, district: DistrictBuilder) -> None:
+    """An event that is larger than an answer may be is an error with its path, and the last of its stream."""
+    run = await run_of(district, "QUEUED")
+    query = f'subscription {{ mine: batchRun(id: "run_{run}") {RUN} }}'
+    async with serving(db, host, "maple", max_answer_bytes=1_000) as server, socket(server) as ws:
+        told = await streamed(server, query)
+        assert [list(each) for each in told] == [["errors"]]
+        [error] = told[0]["errors"]
+        assert (error["extensions"]["code"], error["path"]) == ("ANSWER_TOO_LARGE", ["mine"])
+        await ws.open(server.token())
+        await ws.subscribe("w", query)
+        assert await ws.receive() == {"type": "error", "id": "w", "payload": [error]}
