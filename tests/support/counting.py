@@ -8,14 +8,15 @@ from gql_server.db.protocols import Connection, Database
 
 
 class CountingDatabase:
-    """Passes everything on to a pool, and keeps the text of each statement."""
+    """Passes everything on to a pool, and keeps the text of each statement but the frames of transactions."""
 
     def __init__(self, inner: Database) -> None:
         self._inner = inner
         self.statements: list[str] = []
 
     def _log(self, record: Any) -> None:
-        self.statements.append(record.query)
+        if not record.query.startswith(("BEGIN", "ROLLBACK")):
+            self.statements.append(record.query)
 
     @asynccontextmanager
     async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
