@@ -54,8 +54,8 @@ async def ask_check(
         raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
     except Raised as failed:
         error = failed.error
-        if isinstance(error, Unavailable) or (passes(error) and sqlstate(error)):
-            raise error from None
+        if passes(error) and (sqlstate(error) or isinstance(error, Unavailable)):
+            raise error from error.__cause__
         raise PluginError(
             owned.plugin, f"{name} failed: {type(error).__name__}{where_in_sql(error)}."
         ) from error
