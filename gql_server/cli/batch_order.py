@@ -188,7 +188,7 @@ def _agreed(question: str) -> bool:
     """Return the answer to a question; Ctrl+C and the end of input mean no."""
     try:
         return typer.confirm(question)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         common.say("")
         return False
 
