@@ -24,6 +24,7 @@ MOST_AT_ONCE = 32
 MOST_WAITING = 1_000
 """How many calls may wait for one plug-in's listeners."""
 _KEPT = 4
+_TOO_BUSY = "Too many requests wait for the answer of a plug-in. Try again."
 _log = structlog.get_logger(__name__)
 
 
@@ -112,6 +113,8 @@ class Aside:
                     async with asyncio.timeout(self.seconds):
                         return await thread.run(lambda: call(turn), lambda: turn.plugin)
                 except TimeoutError as timeout:
+                    if not turn.plugin:  # the thread never had its turn: no plug-in is to blame
+                        raise Busy(_TOO_BUSY) from timeout
                     raise PluginError(
                         turn.plugin, f"{hook} took longer than {self.seconds:g} s."
                     ) from timeout
@@ -145,7 +148,7 @@ class Aside:
             async with asyncio.timeout(seconds):
                 await semaphore.acquire()
         except TimeoutError as timeout:
-            raise Busy("Too many requests wait for the answer of a plug-in. Try again.") from timeout
+            raise Busy(_TOO_BUSY) from timeout
         try:
             yield
         finally:
