@@ -246,29 +246,26 @@ async def test_clients_that_leave_make_no_hook_stuck(
     """However many leave while a slow plug-in is asked for them, others are answered: only what is out of its own time
     counts as stuck. What they left is asked to its end."""
     person = await one_student(district)
-    before = given_up()  # by other tests of this process
+    before = set(threading.enumerate())  # other tests of this process may have left some
     waiting.hook = "select_population"
     read = '{ batchOptions(mode: "WAITING") { population } }'
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
         leaving = [asyncio.create_task(post(server, read, {})) for _ in range(MOST_STUCK + 2)]
-        await until(lambda: hook_threads() >= MOST_STUCK + 2)
+        await until(lambda: len(begun_since(before, "hooks")) >= MOST_STUCK + 2)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
         waiting.hook = None
         for on in (True, False) * 15:  # the server notices while it answers
             assert await server.run(SET, setting(person, on)) == {"setPreferences": {"userErrors": []}}
-        assert given_up() <= before
+        assert not begun_since(before, "given up")
         waiting.let_go.set()
-        await until(lambda: hook_threads() <= 5)
+        await until(lambda: len(begun_since(before, "hooks")) <= 5)
 
 
-def given_up() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("given up")}
-
-
-def hook_threads() -> int:
-    return sum(thread.name == "hooks" for thread in threading.enumerate())
+def begun_since(before: set[threading.Thread], name: str) -> set[threading.Thread]:
+    """Return the threads that were not there before and whose names begin so."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith(name)} - before
 
 
 def calls(folder: Path, names: str) -> Iterator[str]:
