@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 
 from gql_server.api.auth import Tokens
-from gql_server.api.connections import ConnectionLimits, Runner, make_room
+from gql_server.api.connection_limits import ConnectionLimits, Runner, make_room
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import RoleLimits

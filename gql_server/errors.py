@@ -133,7 +133,7 @@ class ImportFailed(GqlServerError):
 _SERVERS = frozenset({"gql_server", "asyncio", "asyncpg", "contextlib", "pluggy"})
 
 
-def place_in_plugin(error: BaseException) -> str:
+def error_location_in_plugin(error: BaseException) -> str:
     """Return the deepest file and line of a plug-in's own that an error came through; else where it comes from."""
     own, found, trace = None, None, error.__traceback__
     while trace is not None:
@@ -143,10 +143,10 @@ def place_in_plugin(error: BaseException) -> str:
         if file == own:
             found = trace
         trace = trace.tb_next
-    return f"{own}:{found.tb_lineno}" if found else place(error)
+    return f"{own}:{found.tb_lineno}" if found else error_location(error)
 
 
-def place(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Return the file and line that an error comes from: what a log may hold, where its words may be data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -13,7 +13,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from gql_server.errors import place
+from gql_server.errors import error_location
 
 
 def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
@@ -70,7 +70,7 @@ def _without_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     error = told[1] if isinstance(told, tuple) else sys.exc_info()[1] if told is True else told
     if isinstance(error, BaseException):
         event.setdefault("error", type(error).__name__)
-        event.setdefault("where", place(error))
+        event.setdefault("where", error_location(error))
     return event
 
 

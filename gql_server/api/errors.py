@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from graphql import GraphQLError
 
-from gql_server.errors import GqlServerError, Rejected, place
+from gql_server.errors import GqlServerError, Rejected, error_location
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ def error_answers(error: BaseException) -> list[dict[str, Any]]:
     if isinstance(error, GqlServerError):
         return [{"message": str(error), "extensions": {"code": error.code}}]
     # The words of an unexpected error may hold data of the request: only its type and place are logged.
-    log.error("unexpected_error", error=type(error).__name__, where=place(error))
+    log.error("unexpected_error", error=type(error).__name__, where=error_location(error))
     return [{"message": "Something went wrong here. Try again.", "extensions": {"code": INTERNAL}}]
 
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 import asyncpg
 import structlog
 
-from gql_server.db.faults import LOST
+from gql_server.db.database_errors import LOST
 from gql_server.errors import Busy
 
 Unnamed = Literal["auto", "always", "never"]

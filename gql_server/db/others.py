@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gql_server.db.faults import LOST
+from gql_server.db.database_errors import LOST
 from gql_server.db.protocols import Connection
 
 _BEGIN = "BEGIN READ ONLY;SAVEPOINT others"

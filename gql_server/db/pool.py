@@ -17,7 +17,7 @@ from gql_server.db.connections import (
     end,
     patient,
 )
-from gql_server.db.faults import FAULTS, LOST, ends_session, translated
+from gql_server.db.database_errors import FAULTS, LOST, ends_session, translated
 from gql_server.db.listen import listening, silence
 from gql_server.db.protocols import Connection
 from gql_server.db.shares import read_shares, write_shares
@@ -65,7 +65,8 @@ class Pool:
 
         Those of one district have a share of the connections: see db/shares. None is for the server's own work.
         Raises Unavailable where none can be had, Busy where all, or all of the share, are in use for too long; and
-        what errors of the database inside the block are translated to, with themselves as the cause: see db/faults.
+        what errors of the database inside the block are translated to, with themselves as the cause: see
+        `db/database_errors.py`.
         """
         if district_id is None:
             async with self._connection() as conn:

@@ -5,7 +5,7 @@ Only classes of errors are told whose words name things of the schema, not value
 
 import asyncpg
 
-from gql_server.errors import place
+from gql_server.errors import error_location
 
 _ADVICE: dict[type[BaseException], str] = {
     asyncpg.InsufficientPrivilegeError: "The user of GQL_SERVER_DATABASE_URL needs that right.",
@@ -38,9 +38,8 @@ def explained(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}."
-    return (
-        f"gql-server failed where it should not: {type(error).__name__} at {place(error)}. Please report it."
-    )
+    what = f"{type(error).__name__} at {error_location(error)}"
+    return f"gql-server failed where it should not: {what}. Please report it."
 
 
 def database_words(error: BaseException) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from gql_server.errors import Busy, PluginError, place_in_plugin
+from gql_server.errors import Busy, PluginError, error_location_in_plugin
 from gql_server.hooks.threads import PluginThread, Raised, hold_unstuck
 from gql_server.hooks.types import Population, PreferenceChanges, Request, RunSummary, Scope
 
@@ -186,7 +186,7 @@ class Aside:
                     await self._tell_one(plugin, hook, args)
                 except Exception as error:
                     words = str(error) if isinstance(error, PluginError) else type(error).__name__
-                    where = place_in_plugin(error.__cause__ or error)
+                    where = error_location_in_plugin(error.__cause__ or error)
                     _log.error("plugin_failed", plugin=plugin, hook=hook, error=words, where=where)
         finally:
             del self._tellers[plugin]  # at once: whoever tells next begins anew

@@ -16,8 +16,7 @@ from gql_server.domain.reasons import MAX_REASONS
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
 from gql_server.hooks.aside import HOOK_SECONDS, Aside, Turn
-from gql_server.hooks.checks import problem
-from gql_server.hooks.find import Found, find_plugins
+from gql_server.hooks.discovery import Found, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
     ContactReason,
@@ -29,6 +28,7 @@ from gql_server.hooks.types import (
     RunSummary,
     Scope,
 )
+from gql_server.hooks.validation import problem
 
 T = TypeVar("T")
 LISTENERS = frozenset({"run_finished", "preferences_changed"})

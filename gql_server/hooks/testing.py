@@ -8,7 +8,7 @@ from gql_server.domain.batch import Cell, Setting
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError
-from gql_server.hooks.find import load_file
+from gql_server.hooks.discovery import load_file
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.types import Context, PreferenceChanges, Request, RunSummary, Scope
 

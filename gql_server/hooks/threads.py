@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 import structlog
 
-from gql_server.errors import PluginError, place
+from gql_server.errors import PluginError, error_location
 
 T = TypeVar("T")
 
@@ -116,4 +116,4 @@ def _log_left_behind(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     """Log the error of a task that a call has left behind, without its words: they may be about a person."""
     error = context.get("exception")
     if error is not None:
-        _log.warning("check_left_error", error=type(error).__name__, where=place(error))
+        _log.warning("check_left_error", error=type(error).__name__, where=error_location(error))

@@ -164,6 +164,6 @@ async def test_plugins_hear_of_every_change_set(
 
 def _builtin(name: str) -> object:
     from gql_server.db.statements import resource_folder
-    from gql_server.hooks.find import load_file
+    from gql_server.hooks.discovery import load_file
 
     return load_file(name, resource_folder("plugins") / name / "__init__.py")

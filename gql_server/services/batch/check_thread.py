@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from gql_server.db.database_errors import sqlstate
 from gql_server.db.others import undone
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import fetch
 from gql_server.domain.sql import Sql, place_in
 from gql_server.hooks import Candidate
-from gql_server.hooks.checks import look_problem
 from gql_server.hooks.threads import PluginThread, hold_unstuck, outcome_of
 from gql_server.hooks.types import Check
-from gql_server.services.batch.faults import sqlstate
+from gql_server.hooks.validation import look_problem
 
 _TAKEN_BACK = "The check was given up, or has answered: its reader reads no more."
 

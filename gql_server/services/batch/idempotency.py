@@ -54,13 +54,15 @@ async def find_run(conn: Connection, district_id: int, request: BatchRequest) ->
     return int(row["batch_run_id"])
 
 
-async def take_key(conn: Connection, district_id: int, request: BatchRequest, batch_run_id: int) -> bool:
+async def claim_idempotency_key(
+    conn: Connection, district_id: int, request: BatchRequest, batch_run_id: int
+) -> bool:
     """Let the request's key stand for a run; return False where another call has taken it meanwhile."""
     if request.idempotency_key is None:
         return True
     taken = await fetchval(
         conn,
-        "batch/take_key",
+        "batch/claim_idempotency_key",
         district_id=district_id,
         key=request.idempotency_key,
         request_hash=request_hash(request),

@@ -13,8 +13,8 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Rejected
 from gql_server.hooks import Context, Request
 from gql_server.hooks.host import PluginHost
+from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.counting import count_cells, count_people, counts_slot
-from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.plan_rules import Barring, PlanRules
 from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.progress import PlanProgress
@@ -248,7 +248,7 @@ async def _astray(plan: Plan) -> PluginError:
 async def _look_back(plan: Plan) -> int:
     """Read what the run to undo has changed, and count what was changed since (D29). Return its population."""
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/original", **run.original)
+    original = await fetchrow(conn, "batch/reverted_run", **run.original)
     assert original is not None
     await execute(conn, "batch/create_undone")
     await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)

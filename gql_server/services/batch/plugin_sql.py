@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
+from gql_server.db.database_errors import is_transient, sqlstate
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, fetch, fetchval
 from gql_server.domain.sql import Sql, place_in
 from gql_server.errors import PluginError
 from gql_server.hooks import Population
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.services.batch.faults import passes, sqlstate
 
 _CANCELED = "57014"
 
@@ -90,7 +90,7 @@ def blamed(*fragments: Fragment) -> Iterator[None]:
         yield
     except Exception as error:
         state = sqlstate(error)
-        if fragments and state and (state == _CANCELED or not passes(error)):
+        if fragments and state and (state == _CANCELED or not is_transient(error)):
             raise _located(fragments, error, state) from error
         raise
 

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from gql_server.db.database_errors import sqlstate
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetch
 from gql_server.domain.viewer import District
-from gql_server.errors import PluginError, place_in_plugin
-from gql_server.services.batch.faults import sqlstate
+from gql_server.errors import PluginError, error_location_in_plugin
 
 _log = structlog.get_logger(__name__)
 _HIDDEN = "…"
@@ -55,7 +55,7 @@ async def logging_failures(db: Database, district: District) -> AsyncIterator[No
             plugin=error.plugin,
             district=district.code,
             error=str(told),
-            where=place_in_plugin(cause),
+            where=error_location_in_plugin(cause),
         )
         raise
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gql_server.db.database_errors import is_transient, sqlstate
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.errors import PluginError, Unavailable
@@ -11,7 +12,6 @@ from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
 from gql_server.hooks.threads import Raised
 from gql_server.services.batch.check_thread import CheckThread, where_in_sql
-from gql_server.services.batch.faults import passes, sqlstate
 
 CHECK_SECONDS = 30.0
 """How long a check may take over one chunk of candidates, or beside one write."""
@@ -54,7 +54,7 @@ async def ask_check(
         raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
     except Raised as failed:
         error = failed.error
-        if passes(error) and (sqlstate(error) or isinstance(error, Unavailable)):
+        if is_transient(error) and (sqlstate(error) or isinstance(error, Unavailable)):
             raise error from error.__cause__
         raise PluginError(
             owned.plugin, f"{name} failed: {type(error).__name__}{where_in_sql(error)}."

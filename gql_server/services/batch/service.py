@@ -13,13 +13,13 @@ from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
 from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.enabled import not_enabled, out_of_reach, switched_off
-from gql_server.services.batch.idempotency import find_run, key_errors, take_key
+from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
+from gql_server.services.batch.idempotency import claim_idempotency_key, find_run, key_errors
 from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.scope import KeptScope, check_scope, mode_scope, nobody_selected
-from gql_server.services.batch.signals import RunSignals, moved_or
+from gql_server.services.batch.signals import RunSignals, wait_for_signal
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
 from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
@@ -146,7 +146,7 @@ class BatchService:
         async with self._db.transaction(district.district_id) as conn:
             await self._check(conn, district, request, asked, population)
             batch_run_id = await _record(conn, viewer, request, asked.scope, asked.cells)
-            if not await take_key(conn, district.district_id, request, batch_run_id):
+            if not await claim_idempotency_key(conn, district.district_id, request, batch_run_id):
                 raise _KeyTaken
         return batch_run_id
 
@@ -213,7 +213,7 @@ class BatchService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while (left := deadline - loop.time()) > 0:
-            await moved_or(moved, min(left, self._poll_seconds))
+            await wait_for_signal(moved, min(left, self._poll_seconds))
             # The run is recorded: an answer that says it still runs is better than an error.
             with suppress(TimedOut, Unavailable):
                 async with self._db.acquire(district_id) as conn:

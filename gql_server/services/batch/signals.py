@@ -12,14 +12,14 @@ import structlog
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch
-from gql_server.errors import place
+from gql_server.errors import error_location
 
 _log = structlog.get_logger(__name__)
 CHANNEL = "gql_server_batch_run"
 _PAUSE_SECONDS = 1.0
 
 
-async def moved_or(moved: asyncio.Event, seconds: float) -> None:
+async def wait_for_signal(moved: asyncio.Event, seconds: float) -> None:
     """Wait for a signal, but no longer than so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -65,7 +65,7 @@ class RunSignals:
                     async for payload in payloads:
                         self._tell(payload)
             except Exception as error:
-                cause = f"{type(error).__name__} {place(error)}"
+                cause = f"{type(error).__name__} {error_location(error)}"
             if listening:
                 _log.warning("batch_signals_not_heard", error=cause)
             listening = False

@@ -38,7 +38,7 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
     # The rows of a plan in the making may be locked by it: it finds itself cancelled, and its worker removes them.
     if run["status"] != "PLANNING":
         await execute(conn, "batch/forget_plan", **key)
-    await let_stand(conn, key, run["reverts_run_id"])
+    await restore_status(conn, key, run["reverts_run_id"])
     await notify_moved(conn, **key)
     return key["batch_run_id"], RunSummary(run_id, row["mode"], "CANCELLED", row["population"])
 
@@ -58,10 +58,10 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 
-async def let_stand(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
+async def restore_status(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
     """Let a run stand as it was before a revert, by the revert's key, that has ended without undoing it."""
     if reverts is not None:
-        await execute(conn, "batch/stand", **key)
+        await execute(conn, "batch/restore_status", **key)
         await notify_moved(conn, district_id=key["district_id"], batch_run_id=reverts)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gql_server.db.database_errors import is_transient
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetchrow
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, rejected
-from gql_server.services.batch.faults import passes
-from gql_server.services.batch.signals import RunSignals, moved_or
+from gql_server.services.batch.signals import RunSignals, wait_for_signal
 
 POLL_SECONDS = 0.5
 """How often a run that is watched is looked at where no signal comes."""
@@ -63,7 +63,7 @@ async def watch_run(
             try:
                 state = await _look(db, district_id, batch_run_id)
             except Exception as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 state = told
             if state is None:
@@ -72,7 +72,7 @@ async def watch_run(
                 told = state
                 yield told
                 continue
-            await moved_or(moved, poll_seconds)
+            await wait_for_signal(moved, poll_seconds)
 
 
 async def _look(db: Database, district_id: int, batch_run_id: int) -> RunState | None:

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import structlog
 
+from gql_server.db.database_errors import error_details, is_transient, sqlstate
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
-from gql_server.errors import Busy, PluginError, Rejected, UserError, place, place_in_plugin
+from gql_server.errors import Busy, PluginError, Rejected, UserError, error_location, error_location_in_plugin
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, finish_run, source
-from gql_server.services.batch.faults import passes, reason, sqlstate
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
@@ -25,7 +25,7 @@ from gql_server.services.batch.redact import in_words
 from gql_server.services.batch.rules import CHECK_SECONDS, RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
-from gql_server.services.batch.states import let_stand
+from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import tell_changed
 
 _log = structlog.get_logger(__name__)
@@ -110,7 +110,7 @@ class BatchWorker:
                     run = Run.from_row(row, owner)
                     await self._work_claimed(run)
             except Exception as error:
-                _log.warning("batch_work_interrupted", **_whose(run), **reason(error), again_in=pause)
+                _log.warning("batch_work_interrupted", **_whose(run), **error_details(error), again_in=pause)
                 await asyncio.sleep(pause)
                 pause = max(self._poll_seconds, min(2 * pause, _LONGEST_PAUSE))
                 continue
@@ -132,17 +132,19 @@ class BatchWorker:
         except (Rejected, PluginError) as error:
             words = await self._words(run, error)
             cause = error.__cause__ or error
-            _log.warning("batch_run_failed", run=run.run_id, errors=words, where=place_in_plugin(cause))
+            _log.warning(
+                "batch_run_failed", run=run.run_id, errors=words, where=error_location_in_plugin(cause)
+            )
             await self._fail(run, words)
         except asyncio.CancelledError:
             await self._release(run)
             raise
         except Exception as error:
-            if passes(error):
+            if is_transient(error):
                 if isinstance(error, Busy) or sqlstate(error).startswith(_MET_OTHERS):
                     await self._release(run)
                 raise
-            _log.error("batch_run_failed", **_whose(run), **reason(error))
+            _log.error("batch_run_failed", **_whose(run), **error_details(error))
             await self._fail(run, [_UNEXPECTED])
 
     async def _words(self, run: Run, error: Rejected | PluginError) -> list[str]:
@@ -219,7 +221,7 @@ class BatchWorker:
             population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
             if population is not None:
                 await execute(conn, "batch/forget_plan", **run.key)
-                await let_stand(conn, run.key, run.reverts)
+                await restore_status(conn, run.key, run.reverts)
                 await notify_moved(conn, **run.key)
         if population is not None:
             self.tell_ended(RunSummary(run.run_id, run.mode, "FAILED", population))
@@ -276,7 +278,7 @@ class BatchWorker:
             try:
                 await self._sweep()
             except Exception as error:
-                _log.warning("batch_sweep_failed", error=type(error).__name__, where=place(error))
+                _log.warning("batch_sweep_failed", error=type(error).__name__, where=error_location(error))
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_request import BaseRequest
 
-from gql_server.errors import place
+from gql_server.errors import error_location
 
 try:
     import resource
@@ -203,7 +203,9 @@ class _Protocol(RequestHandler):
             self._note_malformed(exc)
             code, words, status = "BAD_REQUEST", _UNREADABLE, 400
         else:
-            log.error("unexpected_error", error=type(exc).__name__, where=place(exc) if exc else "unknown")
+            log.error(
+                "unexpected_error", error=type(exc).__name__, where=error_location(exc) if exc else "unknown"
+            )
             code, words = "INTERNAL", _INTERNAL
         if request.writer.output_size > 0:
             raise ConnectionError("An answer has begun already.")
@@ -218,7 +220,7 @@ class _Protocol(RequestHandler):
         if isinstance(error, HttpProcessingError | RequestPayloadError):
             self._note_malformed(error)
         elif isinstance(error, BaseException):
-            log.error("connection_failed", error=type(error).__name__, where=place(error))
+            log.error("connection_failed", error=type(error).__name__, where=error_location(error))
         else:
             log.error("connection_failed")
 

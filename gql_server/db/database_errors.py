@@ -1,10 +1,13 @@
-"""What the driver's errors are to everybody else: an error of ours, with words that say what to do."""
+"""Errors of the database: what each is called outside this package, whose fault it is, whether to try again.
+
+The class of an error is told by its SQLSTATE alone: its words may hold data of people.
+"""
 
 import asyncpg
 import structlog
 
 from gql_server.db.problems import database_words
-from gql_server.errors import Busy, GqlServerError, TimedOut, Unavailable
+from gql_server.errors import Busy, GqlServerError, TimedOut, Unavailable, error_location
 
 LOST = (
     OSError,
@@ -31,6 +34,8 @@ _FORBIDDEN = (
     "The server may not do this in its database. Nothing was written. Tell who runs the server: the database's user"
     " lacks a right."
 )
+_FAULTS_OF_STATEMENT = ("21", "22", "23", "25006", "42", "57014", "P0")
+_TRANSIENT = ("08", "40", "53", "55P03", "57")
 _UNUSABLE = {"25006": _READ_ONLY, "42501": _FORBIDDEN}
 _LOST_WORDS = "The connection to the database was lost. Try again."
 
@@ -66,3 +71,35 @@ def ends_session(error: BaseException) -> bool:
     So it is where a pooler hands connections on, and statements are named all the same.
     """
     return isinstance(error, asyncpg.InvalidSQLStatementNameError | asyncpg.DuplicatePreparedStatementError)
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of an error of the database, or an empty text for any other error.
+
+    Of what the pool has translated it is the cause's.
+    """
+    cause = error.__cause__ if isinstance(error, TimedOut | Unavailable) else error
+    state = getattr(cause, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def error_details(error: BaseException) -> dict[str, str]:
+    """Return what a log may hold of an error: its kind, PostgreSQL's reason where there is one, and its place."""
+    cause = error.__cause__ if isinstance(error, TimedOut | Unavailable) and error.__cause__ else error
+    told = {"error": type(cause).__name__, "where": error_location(cause)}
+    if state := sqlstate(error):
+        told["sqlstate"] = state
+    words = database_words(cause)
+    return {**told, "reason": words} if words else told
+
+
+def lies_in_statement(error: BaseException) -> bool:
+    """Return whether the SQL is at fault: it is wrong, it met bad data, or it took too long."""
+    return sqlstate(error).startswith(_FAULTS_OF_STATEMENT)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same work may succeed later: a deadlock, a lost connection, a restart."""
+    if lies_in_statement(error):
+        return False
+    return isinstance(error, Unavailable | OSError) or sqlstate(error).startswith(_TRANSIENT)
