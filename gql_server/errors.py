@@ -114,7 +114,7 @@ class PluginError(GqlServerError):
         super().__init__(f"Plug-in {plugin!r}: {problem}")
         self.plugin, self.problem = plugin, problem
 
-    def saying(self, more: str) -> "PluginError":
+    def with_details(self, more: str) -> "PluginError":
         """Return the same error with more words."""
         return PluginError(self.plugin, f"{self.problem}{more}")
 

@@ -13,14 +13,14 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.redact import logging_failures
+from gql_server.services.batch.redact import log_plugin_failures
 from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.changes import (
     ChangeSet,
-    Raced,
-    Written,
+    ConcurrentInsert,
+    WriteResult,
+    notify_preferences_changed,
     table_slots,
-    tell_changed,
     write_preferences,
 )
 from gql_server.services.districts import reason_bits
@@ -94,9 +94,9 @@ class PreferenceService:
         if viewer.role is not Role.ADMIN:
             raise Forbidden("Only an administrator may set these preferences.")
         subject = _Subject(viewer.district.district_id, household, number)
-        async with logging_failures(self._db, viewer.district):
+        async with log_plugin_failures(self._db, viewer.district):
             for _ in range(_RETRIES):
-                with suppress(Raced):
+                with suppress(ConcurrentInsert):
                     return await self._try(viewer, subject, cells, if_revision)
             return await self._try(viewer, subject, cells, if_revision)
 
@@ -125,7 +125,7 @@ class PreferenceService:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
             await _hold_revision(conn, subject, if_revision, written)
-        tell_changed(self._host, viewer.district.code, Source.ADMIN, written)
+        notify_preferences_changed(self._host, viewer.district.code, Source.ADMIN, written)
         return subject_id
 
     async def _check(
@@ -153,7 +153,7 @@ async def _write(
     subject: _Subject,
     cells: Sequence[PreferenceCell],
     bits: ReasonBits,
-) -> Written:
+) -> WriteResult:
     masks = cell_masks(cells, bits)
     target = statement("preference/cells").having(
         subject_id=subject.number,
@@ -166,7 +166,7 @@ async def _write(
 
 
 async def _hold_revision(
-    conn: Connection, subject: _Subject, if_revision: int | None, written: Written
+    conn: Connection, subject: _Subject, if_revision: int | None, written: WriteResult
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 

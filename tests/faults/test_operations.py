@@ -110,7 +110,7 @@ async def test_a_database_that_can_only_be_read(
             assert "Tell who runs the server" in answer["errors"][0]["message"]
             status, said = await readiness(server)
             assert (status, "only be read" in said["because"]) == (503, True)
-            while not (told := [e for e in logged if e["event"] == "batch_work_interrupted"]):
+            while not (told := [e for e in logged if e["event"] == "batch_worker_interrupted"]):
                 await asyncio.sleep(0.05)
     assert told[0]["sqlstate"] == "25006"
     assert "read-only transaction" in told[0]["reason"]
@@ -162,7 +162,7 @@ async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
     with structlog.testing.capture_logs() as logged:
         async with working(batches.worker), asyncio.timeout(PATIENCE):
             run = await batches.run(*cells(EMAIL, "GENERAL"), wait=0)
-            while len(told := [e for e in logged if e["event"] == "batch_work_interrupted"]) < 3:
+            while len(told := [e for e in logged if e["event"] == "batch_worker_interrupted"]) < 3:
                 await asyncio.sleep(0.05)
             await district.conn.execute("drop trigger full_disk on preference")
             assert (await batches.ended(run))["status"] == "DONE"

@@ -13,16 +13,16 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError, Rejected
 from gql_server.hooks import Context, Request
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
+from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.counting import count_cells, count_people, counts_slot
 from gql_server.services.batch.plan_rules import Barring, PlanRules
 from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.rules import RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
-from gql_server.services.batch.scope import mode_scope, nobody_selected
+from gql_server.services.batch.scope import nobody_selected, plugin_scope
 from gql_server.services.batch.signals import notify_moved
-from gql_server.services.changes import Tally, table_slots
+from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 
 PLAN_MAX_AGE = 24 * 3600.0
@@ -107,7 +107,7 @@ async def _gather(plan: Plan, host: PluginHost, barring: Barring) -> tuple[int, 
 
 async def _end(plan: Plan, **planned: float | None) -> None:
     """End the plan. Raises LeaseLost."""
-    if await fetchval(plan.conn, "batch/planned", **plan.run.held, today=plan.today, **planned) is None:
+    if await fetchval(plan.conn, "batch/planned", **plan.run.lease_key, today=plan.today, **planned) is None:
         raise LeaseLost
     await notify_moved(plan.conn, **plan.run.key)
 
@@ -130,7 +130,7 @@ async def _prepare(
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    population = await host.aside.population(run.mode, mode_scope(run.scope, run.mode, host))
+    population = await host.aside.population(run.mode, plugin_scope(run.scope, run.mode, host))
     selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
@@ -174,10 +174,10 @@ async def _hold_enabled(plan: Plan) -> None:
     plan.progress.candidates = sum(row["candidates"] for row in gathered)
     on_record = {row["contact_point"] for row in gathered if row["on_record"]}
     named = {masks.contact_point for masks in plan.masks}
-    words = out_of_reach(plan.cells, {kind for kind in named if kind not in on_record})
-    words |= await switched_off(plan.conn, plan.run.district.district_id, plan.cells)
+    words = unreachable_cells(plan.cells, {kind for kind in named if kind not in on_record})
+    words |= await disabled_cells(plan.conn, plan.run.district.district_id, plan.cells)
     if words:
-        raise Rejected(not_enabled(words))
+        raise Rejected(not_enabled_errors(words))
 
 
 async def _fit(plan: Plan) -> int:
@@ -186,9 +186,9 @@ async def _fit(plan: Plan) -> int:
     Raises Rejected where the district has switched a cell off since (D15).
     """
     conn, run = plan.conn, plan.run
-    words = await switched_off(conn, run.district.district_id, plan.cells)
+    words = await disabled_cells(conn, run.district.district_id, plan.cells)
     if words:
-        raise Rejected(not_enabled(words))
+        raise Rejected(not_enabled_errors(words))
     narrowed = await fetchrow(conn, "batch/narrow", **run.key)
     assert narrowed is not None
     plan.progress.candidates = narrowed["candidates"]
@@ -219,7 +219,7 @@ async def _foresee(plan: Plan) -> int:
     rows = await fetch(conn, foresee, **run.key, samples=_SAMPLES)
     if any(row["asked"] is None for row in rows):
         raise await _astray(plan)
-    await count_cells(conn, run, plan.bits, [Tally.from_row(row) for row in rows])
+    await count_cells(conn, run, plan.bits, [MaskCount.from_row(row) for row in rows])
     await count_people(conn, run, plan.today, statement("batch/foreseen"), revision=None)
     return rows[0]["total"] if rows else 0
 
@@ -248,7 +248,7 @@ async def _astray(plan: Plan) -> PluginError:
 async def _look_back(plan: Plan) -> int:
     """Read what the run to undo has changed, and count what was changed since (D29). Return its population."""
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/reverted_run", **run.original)
+    original = await fetchrow(conn, "batch/reverted_run", **run.reverted_key)
     assert original is not None
     await execute(conn, "batch/create_undone")
     await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)
