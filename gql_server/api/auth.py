@@ -148,7 +148,7 @@ class Tokens:
 
 def _is_name(value: object) -> bool:
     """Tell whether this is a text that can be a code or a source id."""
-    return isinstance(value, str) and value != "" and TOKEN_NAME.problem(value) is None
+    return isinstance(value, str) and value != "" and TOKEN_NAME.text_error(value) is None
 
 
 def _moment(seconds: object) -> datetime | None:

@@ -24,7 +24,7 @@ def cursor_sql(alias: str, keys: Sequence[Key]) -> str:
 
 def parse_cursor(text: str, keys: Sequence[Key]) -> list[object]:
     """Return the keys in a cursor. Raises InvalidArgument for text that no answer contained."""
-    CURSOR.sought(text, "after")
+    CURSOR.require_search_length(text, "after")
     try:
         values = orjson.loads(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):

@@ -101,13 +101,15 @@ async def write_preferences(
     keep_chosen: bool = False,
     mark_chosen: bool = False,
 ) -> WriteResult:
-    """Turn the target's bits on and off in one table, log what changed, and take a revision if anything did.
+    """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, yield_mask and choose_mask,
-    each channel once. Call it once in a transaction and lock nothing after it. A changed bit ceases to be
-    chosen (D18), but one of choose_mask becomes so (D29); a chosen bit of yield_mask stays as it is; with
-    `keep_chosen` so do all chosen bits; with `mark_chosen` all bits asked for become chosen (D23).
-    Raises ConcurrentInsert: the transaction is to be rolled back and tried again.
+    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, yield_mask and choose_mask, with one
+    row for each channel. Call this once in a transaction and lock nothing after it.
+
+    A changed bit is no longer marked as chosen (D18), except the bits of choose_mask, which are marked (D29). Chosen
+    bits of yield_mask are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits of the
+    target are marked as chosen (D23).
+    Raises ConcurrentInsert: roll the transaction back and try again.
     """
     slots = {**table_slots(household), "target": target}
     rows = await fetch(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gql_server.domain.batch import Cell
-from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, list_excess
+from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, count_error
 from gql_server.errors import UserError
 
 MAX_WAIT_SECONDS = 60
@@ -23,11 +23,11 @@ class ScopeInput:
     def validate_sizes(self) -> list[UserError]:
         """Return an error for each list that is too long: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE."""
         errors = []
-        if message := list_excess("schools", self.school_ids or (), MAX_SCHOOLS):
+        if message := count_error("schools", self.school_ids or (), MAX_SCHOOLS):
             errors.append(UserError("TOO_MANY_SCHOOLS", message, ("scope", "schoolIds")))
-        if message := list_excess("grades", self.grades or (), MAX_GRADES):
+        if message := count_error("grades", self.grades or (), MAX_GRADES):
             errors.append(UserError("TOO_MANY_GRADES", message, ("scope", "grades")))
-        elif message := next(filter(None, map(LABEL.excess, self.grades or ())), None):
+        elif message := next(filter(None, map(LABEL.length_error, self.grades or ())), None):
             errors.append(UserError("INVALID_GRADE", message, ("scope", "grades")))
         return errors
 

@@ -44,8 +44,8 @@ meets one of them, or Busy, is released, so that the claim does not count toward
 MAX_CLAIMS = 6
 """How often a run may be claimed without making progress."""
 _WORN_OUT = (
-    f"The run was started {MAX_CLAIMS} times. Each time its server or its connection to the database was lost before the"
-    " run made progress. A plug-in may be the cause. Find it in the servers' logs, then submit the batch again."
+    f"The run was started {MAX_CLAIMS} times. Each time its server or its connection to the database was lost before"
+    " the run made progress. A plug-in may be the cause. Find it in the servers' logs, then submit the batch again."
 )
 T = TypeVar("T")
 

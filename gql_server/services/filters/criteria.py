@@ -137,9 +137,11 @@ class _Compiler:
 
 def _problem(field: FilterField, value: object) -> str | None:
     fits = {
-        FieldType.TEXT: isinstance(value, str) and CRITERIA_TEXT.excess(value) is None and storable(value),
+        FieldType.TEXT: isinstance(value, str)
+        and CRITERIA_TEXT.length_error(value) is None
+        and storable(value),
         FieldType.INTEGER: isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS,
-        FieldType.ID: isinstance(value, str) and GLOBAL_ID.excess(value) is None and storable(value),
+        FieldType.ID: isinstance(value, str) and GLOBAL_ID.length_error(value) is None and storable(value),
     }[field.type]
     if not fits:
         return f"The field {field.name!r} takes {_TYPE_WORDS[field.type]}."

@@ -59,7 +59,7 @@ class FilterService:
 
     def _check(self, name: str, criteria: object, kind: FilterKind) -> None:
         errors: list[UserError] = []
-        if not name or FILTER_NAME.problem(name):
+        if not name or FILTER_NAME.text_error(name):
             words = f"A name is one line of 1 to {FILTER_NAME.longest} characters, spaces at its ends not counted."
             errors.append(UserError("INVALID_NAME", words, ("name",)))
         try:

@@ -97,7 +97,7 @@ def _checked(folder: Path, code: str, messenger: str, time_zone: str) -> list[Pa
     problem = None
     if not code.strip():
         problem = "the district's code is empty. Give one, such as maple."
-    elif unfit := DISTRICT_CODE.problem(code):
+    elif unfit := DISTRICT_CODE.text_error(code):
         problem = f"the district's code cannot be kept. {unfit}"
     elif messenger not in MESSENGERS:
         problem = f"there is no messenger choice {messenger!r}. Use one of {', '.join(MESSENGERS)}."

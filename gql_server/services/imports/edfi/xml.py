@@ -54,7 +54,7 @@ class Element:
 
     def held(self, text: str, limit: TextLimit | None) -> str:
         """Return a text of this element. Raises ImportFailed where it cannot be kept."""
-        if limit is not None and (problem := limit.problem(text)):
+        if limit is not None and (problem := limit.text_error(text)):
             raise self.failed(f"the {self.tag}: {problem}")
         return text
 
