@@ -143,7 +143,7 @@ async def test_a_newer_schema_takes_no_running_server_out(
             for _ in range(3):
                 status, said = await readiness(server)
                 assert (status, said["status"], said["schema"]) == (200, "ready", "newer")
-    assert len([e for e in logged if e["event"] == "newer_schema"]) == 1
+    assert len([e for e in logged if e["event"] == "newer_schema_found"]) == 1
 
 
 async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
