@@ -190,10 +190,8 @@ class Settings(BaseSettings):
     max_document_characters: int = Field(
         50_000, ge=1_000, description="Maximum length of a document; variables do not count."
     )
-    max_page_size: int = Field(100, ge=1, description="Largest `first` of a connection.")
-    max_vendor_page_size: int = Field(
-        1_000, ge=1, description="Largest `first` of a connection for a vendor."
-    )
+    max_page_size: int = Field(100, ge=1, description="Maximum of `first` in a query.")
+    max_vendor_page_size: int = Field(1_000, ge=1, description="Maximum of `first` in a vendor's query.")
 
     max_price: int = Field(
         500_000,

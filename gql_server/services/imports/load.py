@@ -1,6 +1,6 @@
-"""From the staging tables into the district: checked whole, then written set by set.
+"""Loads the staging tables into the district: first everything is validated, then each table is written.
 
-Nothing here knows a file format: whoever fills the staging tables can load them.
+Nothing here depends on a file format: any importer that fills the staging tables can use it.
 """
 
 from collections import Counter
@@ -27,10 +27,10 @@ _GUESSED_YEARS = {
 async def load(
     conn: Connection, district_id: int, district_code: str, left_out: Counter[str], actor: str
 ) -> ImportReport:
-    """Write what is staged and different, log it as one change set (D28), and return the report.
+    """Write the staged records that differ, log them as one change set (D28), and return the report.
 
-    Preferences are never touched, and what the files lack stays (D30). Raises ImportFailed for a reference
-    that leads nowhere and for a record given twice with different data.
+    Preferences are never changed, and records that the files lack are kept (D30). Raises ImportFailed for a dangling
+    reference and for a record that is given twice with different data.
     """
     await _resolve(conn, district_id)
     counts = await _write(conn, district_id, left_out)
@@ -40,7 +40,7 @@ async def load(
 
 
 async def _resolve(conn: Connection, district_id: int) -> None:
-    """Find out what every reference stands for, and that records do not contradict each other."""
+    """Resolve every reference. Raises ImportFailed for a dangling reference and for contradictory records."""
     await execute(conn, "import/identities")
     await execute(conn, "import/analyze_identities")
     await execute(conn, "import/known", district_id=district_id)
@@ -75,7 +75,7 @@ async def _write(conn: Connection, district_id: int, left_out: Counter[str]) -> 
 
 
 async def _choose_contact_points(conn: Connection, district_id: int, left_out: Counter[str]) -> None:
-    """Settle what becomes the household's phone and what a person's own contact point (D1)."""
+    """Decide which addresses become household phones and which become a person's contact points (D1)."""
     for row in await fetch(conn, "import/addresses"):
         kind = ContactPointKind(row["kind"])
         limit = "second and further" if kind.is_phone else "third and further"
@@ -91,13 +91,13 @@ async def _choose_contact_points(conn: Connection, district_id: int, left_out: C
 
 
 async def _load(conn: Connection, district_id: int, *names: str) -> list[Count]:
-    """Run statements of one shape: each writes what differs and gives a row of counts for each kind."""
+    """Execute statements that each write the differing records and return a row of counts for each kind."""
     rows = [row for name in names for row in await fetch(conn, f"import/{name}", district_id=district_id)]
     return [Count(row["kind"], row["added"], row["changed"], row["unchanged"]) for row in rows]
 
 
 async def _log(conn: Connection, district_id: int, actor: str) -> int:
-    """Take the district's next revision, last of all locks, and write the changes under it."""
+    """Take the district's next revision, the last lock of the transaction, and log the changes."""
     revision = await take_revision(conn, district_id, Source.IMPORT, actor)
     await execute(conn, "import/log", district_id=district_id, revision=revision)
     return revision
