@@ -84,6 +84,10 @@ def setting(person: str, on: bool = True) -> dict[str, Any]:
     return {"input": {"personId": person, "cells": [cell]}}
 
 
+def changes(revision: int) -> PreferenceChanges:
+    return PreferenceChanges(district="maple", revision=revision, source="ADMIN", preferences=1)
+
+
 async def one_student(district: DistrictBuilder) -> str:
     return encode_id(IdKind.PERSON, await crowd(district, 1))
 
@@ -289,11 +293,11 @@ async def test_what_no_listener_can_keep_up_with_is_dropped_and_logged(waiting: 
     and when the server stops."""
     host = PluginHost([], given={"odd": waiting}, hook_seconds=60)
     waiting.hook = "preferences_changed"
-    host.aside.tell_preferences_changed(PreferenceChanges("maple", 0, "ADMIN", 1))
+    host.aside.tell_preferences_changed(changes(0))
     await until(waiting.inside.is_set)
     with structlog.testing.capture_logs() as logs:
         for revision in range(MOST_WAITING + 2):
-            host.aside.tell_preferences_changed(PreferenceChanges("maple", revision, "ADMIN", 1))
+            host.aside.tell_preferences_changed(changes(revision))
         await host.aside.settle(0.01)
     assert [log.get("why") for log in logs] == ["Too many calls wait for it."] * 2 + ["The server stops."]
     assert logs[-1]["calls"] == MOST_WAITING
