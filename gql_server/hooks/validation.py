@@ -43,7 +43,7 @@ _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
-def problem(value: object) -> str | None:
+def value_problem(value: object) -> str | None:
     """Return what is wrong with a value that a hook gave, in words that follow "it gives", or None."""
     return _CHECKS[type(value)](value)
 
@@ -138,7 +138,7 @@ def select_problem(sql: object) -> str | None:
     return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
 
 
-def look_problem(text: str) -> str | None:
+def reader_sql_problem(text: str) -> str | None:
     """Return what is wrong with a statement that a check sends through its reader; PostgreSQL refuses what writes."""
     code = bare(text)
     return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."

@@ -68,7 +68,7 @@ class WriteRules:
         masks = [cell_masks(each, self.bits) for each in by_method if each]
         requests = [_request(each, self.viewer) for each in by_method if each]
         asked = []
-        for each, rules in zip(masks, await self.host.aside.rules(requests), strict=True):
+        for each, rules in zip(masks, await self.host.calls.rules(requests), strict=True):
             for owned in rules:
                 rule = AskedRule(owned, each, None)
                 if any(rule.spoken.values()):
@@ -134,7 +134,7 @@ class WriteRules:
             with CheckThread(owned.plugin, data) as thread:
                 return await ask_check(owned, candidates, thread, self.check_seconds)
 
-        verdicts = await self.host.aside.in_room(f"checks of {owned.plugin}", self.check_seconds, ask)
+        verdicts = await self.host.calls.run_limited(f"checks of {owned.plugin}", self.check_seconds, ask)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)

@@ -270,7 +270,10 @@ async def stalling(candidates: Sequence[Candidate], reader: DistrictReader) -> S
     return []
 
 
-STRAY = "select false as household, 0::bigint as subject_id, contact_point, method, -1::bigint as reasons from candidate"
+STRAY = (
+    "select false as household, 0::bigint as subject_id, contact_point, method, -1::bigint as reasons"
+    " from candidate"
+)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ async def plan_run(
     PluginError, and LeaseLost.
     """
     async with db.transaction(run.district.district_id, statement_seconds=_STATEMENT_SECONDS) as conn:
-        waits = max(limits.check_seconds, host.aside.seconds)
+        waits = max(limits.check_seconds, host.calls.seconds)
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(conn, host, run, limits, progress or PlanProgress())
         gone = None
@@ -77,7 +77,7 @@ async def plan_run(
             plan.progress.begin(PlanningStep.WRITING_PLAN)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
-            (rules,) = await host.aside.rules([_request(plan)])
+            (rules,) = await host.calls.rules([_request(plan)])
             asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, limits, plan.progress)
             population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
@@ -147,7 +147,7 @@ async def _prepare(
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    population = await host.aside.population(run.mode, mode_scope(run.district, run.scope, run.mode, host))
+    population = await host.calls.population(run.mode, mode_scope(run.district, run.scope, run.mode, host))
     selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
