@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gql_server.db.statements import statement
+from gql_server.hooks.host import PluginHost
+from gql_server.settings import unknown_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -101,6 +103,24 @@ def test_what_a_page_names_exists(page: Path) -> None:
     missing += [span for span in named if not targets(page, span) and not names_a_statement(span)]
     missing += [module for module in modules(page) if not module_files(module)]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_settings_that_a_page_names_exist(page: Path) -> None:
+    """Whoever copies a setting's name from a page does not set something that nobody reads."""
+    named = set(re.findall(r"\bGQL_SERVER_[A-Z_]+[A-Z]\b", page.read_text(encoding="utf-8")))
+    assert unknown_variables(dict.fromkeys(named, "")) == []
+
+
+def test_the_table_of_the_plugins_is_complete(host: PluginHost) -> None:
+    """Each built-in plug-in has a row with the hooks that it implements, and nothing else has one."""
+    rows = re.findall(
+        r"^\| \[(\w+)\]\([^)]*\) \| (.*?) \|", prose(ROOT / "plugins" / "README.md"), re.MULTILINE
+    )
+    table = {name: sorted(_SPAN.findall(hooks)) for name, hooks in rows}
+    assert table == {
+        plugin.name: sorted(plugin.hooks) for plugin in host.plugins if plugin.distribution is None
+    }
 
 
 def test_every_folder_explains_itself() -> None:

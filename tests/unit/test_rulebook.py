@@ -9,7 +9,7 @@ RULEBOOK = ROOT / "gql_server" / "domain" / "README.md"
 FOLDERS = (".github", "gql_server", "plugins", "sql", "tests")
 SUFFIXES = frozenset({".graphql", ".md", ".py", ".sql"})
 # One rule, or the first and the last of several: the number alone may stand for the last.
-_CITED = re.compile(r"\bD(\d{1,2})(?:\s*[-–]\s*D?(\d{1,2}))?\b")  # noqa: RUF001
+_CITED = re.compile(r"\bD(\d{1,2})(?:\s*[-–]\s*D?(\d{1,2}))?\b")
 _DEFINED = re.compile(r"^- \*\*D(\d{1,2})\*\* ", re.MULTILINE)
 
 
