@@ -20,8 +20,8 @@ class MaskCount:
     """How many rows of one contact point have the same masks after a write.
 
     asked: bits that the target turns on or off. flipped: bits that changed. overwrote: flipped bits that people had
-    chosen before. kept: bits left alone because people chose them. yielded: bits left alone because people chose them
-    after the target was made.
+    chosen before. kept: bits left alone because people chose them. skipped_as_chosen: bits left alone because people
+    chose them after the target was made.
     """
 
     contact_point: ContactPointKind
@@ -29,12 +29,12 @@ class MaskCount:
     flipped: int
     overwrote: int
     kept: int
-    yielded: int
+    skipped_as_chosen: int
     rows: int
 
     @classmethod
     def from_row(cls, row: Row) -> "MaskCount":
-        masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["yielded"])
+        masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["skipped_as_chosen"])
         return cls(ContactPointKind(row["contact_point"]), *masks, row["rows"])
 
 
@@ -103,12 +103,12 @@ async def write_preferences(
 ) -> WriteResult:
     """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, yield_mask and choose_mask, with one
-    row for each channel. Call this once in a transaction and lock nothing after it.
+    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen,
+    with one row for each channel. Call this once in a transaction and lock nothing after it.
 
-    A changed bit is no longer marked as chosen (D18), except the bits of choose_mask, which are marked (D29). Chosen
-    bits of yield_mask are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits of the
-    target are marked as chosen (D23).
+    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29).
+    Chosen bits of skip_if_chosen are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits
+    of the target are marked as chosen (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
     slots = {**table_slots(household), "target": target}
@@ -136,5 +136,10 @@ def notify_preferences_changed(
     """Notify the plug-ins of a write, after its commit. Returns without waiting for them."""
     if written.revision is None:
         return
-    changes = PreferenceChanges(district_code, written.revision, source, written.preferences)
-    host.aside.tell_preferences_changed(changes)
+    changes = PreferenceChanges(
+        district=district_code,
+        revision=written.revision,
+        source=source,
+        preferences=written.preferences,
+    )
+    host.calls.notify_preferences_changed(changes)

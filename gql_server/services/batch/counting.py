@@ -44,10 +44,10 @@ def _masks_to_count(count: MaskCount, *, reverts: bool) -> tuple[int, ...]:
 
     A revert that finds a bit already as it would set it counts the bit as left alone: somebody else changed it.
     """
-    unchanged = count.asked & ~(count.flipped | count.kept | count.yielded)
+    unchanged = count.asked & ~(count.flipped | count.kept | count.skipped_as_chosen)
     if reverts:
-        return count.flipped, 0, count.overwrote, count.kept, count.yielded | unchanged
-    return count.flipped, unchanged, count.overwrote, count.kept, count.yielded
+        return count.flipped, 0, count.overwrote, count.kept, count.skipped_as_chosen | unchanged
+    return count.flipped, unchanged, count.overwrote, count.kept, count.skipped_as_chosen
 
 
 async def count_people(

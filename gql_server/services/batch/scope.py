@@ -7,9 +7,9 @@ from gql_server.db.protocols import Connection
 from gql_server.db.statements import fetch, fetchrow, statement
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.sql import Sql
-from gql_server.domain.viewer import District
+from gql_server.domain.viewer import District, Role
 from gql_server.errors import Rejected, UserError, rejected
-from gql_server.hooks import BatchMode, Scope
+from gql_server.hooks import BatchMode, BatchScope
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.people import grade_key
 from gql_server.services.batch.request import ScopeInput
@@ -60,9 +60,9 @@ class RecordedScope:
 
 async def resolve_scope(
     conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
-) -> Scope:
+) -> BatchScope:
     """Validate a scope and return it in the form for the mode's plug-in. Raises as `validate_scope` does."""
-    return plugin_scope(await validate_scope(conn, district, host, mode, scope), mode, host)
+    return plugin_scope(district, await validate_scope(conn, district, host, mode, scope), mode, host)
 
 
 async def validate_scope(
@@ -85,13 +85,13 @@ async def validate_scope(
     except Rejected as rejection:
         raise Rejected([*errors, *rejection.errors]) from None
     errors += _not_allowed(known, scope)
-    if known.grades and scope.grades:
+    if known.grades_allowed and scope.grades:
         errors += await _unknown_grades(conn, district, scope.grades)
     recorded = None
     try:
         filter_id, criteria = await _filter(conn, district, known, scope.filter_id)
         recorded = RecordedScope(school_ids, scope.school_year, scope.grades, filter_id, criteria)
-        plugin_scope(recorded, mode, host)
+        plugin_scope(district, recorded, mode, host)
     except Rejected as rejection:
         errors.extend(rejection.errors)
     if recorded is None or errors:
@@ -99,7 +99,7 @@ async def validate_scope(
     return recorded
 
 
-def plugin_scope(scope: RecordedScope, mode: str, host: PluginHost) -> Scope:
+def plugin_scope(district: District, scope: RecordedScope, mode: str, host: PluginHost) -> BatchScope:
     """Return a scope in the form for the mode's plug-in, with the filter as SQL. No statement is executed.
 
     Raises Rejected if a plug-in was removed since the scope was recorded: UNKNOWN_MODE, INVALID_CRITERIA.
@@ -110,7 +110,14 @@ def plugin_scope(scope: RecordedScope, mode: str, host: PluginHost) -> Scope:
         message = "The criteria of this run's filter were not recorded. Submit the batch again."
         raise rejected("UNKNOWN_FILTER", message)
     predicate = None if scope.criteria is None else compile_criteria(scope.criteria, kind, host)
-    return Scope(scope.school_ids, scope.school_year, scope.grades, predicate)
+    return BatchScope(
+        district=district.code,
+        role=Role.ADMIN,  # only an administrator may submit a batch
+        school_ids=scope.school_ids,
+        school_year=scope.school_year,
+        grades=scope.grades,
+        filter=predicate,
+    )
 
 
 def nobody_selected() -> Rejected:
@@ -132,10 +139,10 @@ def _mode(host: PluginHost, mode: str) -> BatchMode:
 def _not_allowed(mode: BatchMode, scope: ScopeInput) -> list[UserError]:
     """Return an error for each part of the scope that the mode does not support."""
     errors = []
-    if scope.grades is not None and not mode.grades:
+    if scope.grades is not None and not mode.grades_allowed:
         message = f"The mode {mode.code} takes no grades. Leave them out."
         errors.append(UserError("GRADES_NOT_ALLOWED", message, ("scope", "grades")))
-    if scope.school_year is not None and not mode.school_year:
+    if scope.school_year is not None and not mode.school_year_allowed:
         message = f"The mode {mode.code} takes no school year. Leave it out."
         errors.append(UserError("SCHOOL_YEAR_NOT_ALLOWED", message, ("scope", "schoolYear")))
     return errors

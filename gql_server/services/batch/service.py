@@ -145,8 +145,8 @@ class BatchService:
         if validated.scope is None:
             raise Rejected(validated.errors)
         # The plug-in may be slow, so no connection is held while it is asked.
-        scope = plugin_scope(validated.scope, request.mode, self._host)
-        population = await self._host.aside.population(request.mode, scope)
+        scope = plugin_scope(district, validated.scope, request.mode, self._host)
+        population = await self._host.calls.population(request.mode, scope)
         async with self._db.transaction(district.district_id) as conn:
             await self._require_valid(conn, district, request, validated, population)
             batch_run_id = await _record(conn, viewer, request, validated.scope, validated.cells)

@@ -98,7 +98,7 @@ class BatchWorker:
 
     def notify_run_finished(self, run: RunSummary) -> None:
         """Notify the plug-ins that a run has ended."""
-        self._host.aside.tell_run_finished(run)
+        self._host.calls.notify_run_finished(run)
 
     async def _execute_runs(self) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
@@ -184,9 +184,9 @@ class BatchWorker:
                 break
             notify_preferences_changed(self._host, run.district.code, change_source(run), written)
         finished = await self._retry_while_busy(run, lambda: finish_run(self._db, run))
-        self.notify_run_finished(RunSummary(run.run_id, run.mode, "DONE", finished.population))
+        self.notify_run_finished(run.summary("DONE", finished.population))
         if finished.reverted is not None:
-            self.notify_run_finished(RunSummary(finished.reverted, run.mode, "REVERTED", finished.population))
+            self.notify_run_finished(run.summary("REVERTED", finished.population, run_id=finished.reverted))
         await self._delete_plan(run)
 
     async def _retry_while_busy(self, run: Run, step: Callable[[], Awaitable[T]]) -> T:
@@ -225,7 +225,7 @@ class BatchWorker:
                 await restore_status(conn, run.key, run.reverts)
                 await notify_moved(conn, **run.key)
         if population is not None:
-            self.notify_run_finished(RunSummary(run.run_id, run.mode, "FAILED", population))
+            self.notify_run_finished(run.summary("FAILED", population))
 
     async def _plan_while_renewing(self, run: Run) -> None:
         """Plan the run and renew its lease meanwhile. Raises LeaseLost as soon as the lease is found lost."""
