@@ -14,12 +14,12 @@ from gql_server.domain.channels import ContactPointKind
 _MAX_RULES = 20
 """How many rules are listed."""
 _RESULT_NOTES = {
-    "unchanged": "were already as asked",
+    "unchanged": "were already set as requested",
     "overwroteChosen": "of those updated had been people's own choice",
     "keptChosen": "were left alone, being people's own choice",
 }
 _FORECAST_NOTES = {
-    "unchanged": "are already as asked",
+    "unchanged": "are already set as requested",
     "overwroteChosen": "of those to be updated are people's own choice, and would be overwritten",
     "keptChosen": "would be left alone, being people's own choice",
 }
@@ -83,7 +83,7 @@ def matrix(cells: list[Json]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("\n. No Change", overflow="fold")
     for kind in kinds:
-        first, *rest = ContactPointKind(kind).words.capitalize().split(maxsplit=1)
+        first, *rest = ContactPointKind(kind).label.capitalize().split(maxsplit=1)
         heading = f"{first}\n{rest[0]}" if rest else f"\n{first}"
         table.add_column(heading, justify="right", no_wrap=True)
     for reason in reasons:

@@ -19,7 +19,7 @@ class ContactPointKind(StrEnum):
         return self not in (ContactPointKind.EMAIL, ContactPointKind.SECONDARY_EMAIL)
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The kind in lower case with spaces, for messages: `cell phone`."""
         return self.value.lower().replace("_", " ")
 

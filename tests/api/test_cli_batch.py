@@ -56,7 +56,7 @@ async def test_it_prints_the_matrix(server: TestServer) -> None:
     assert "run_1: DONE" in lines
     assert lines[-1].endswith("gql-server batch --revert run_1")
     again = await batch(server, *STUDENTS)
-    assert "4 were already as asked." in again.stdout
+    assert "4 were already set as requested." in again.stdout
 
 
 async def test_it_prints_json(server: TestServer) -> None:

@@ -79,4 +79,6 @@ def test_limits_are_called_by_words() -> None:
     table = [each for each in vars(limits).values() if isinstance(each, TextLimit)]
     assert len({each.noun for each in table}) == len(table)
     for each in table:
-        assert f"{each.noun} has at most {each.longest:,} characters" in (each.length_error("x" * 9_000) or "")
+        assert f"{each.noun} has at most {each.longest:,} characters" in (
+            each.length_error("x" * 9_000) or ""
+        )

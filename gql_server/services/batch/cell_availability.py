@@ -52,4 +52,4 @@ def _name(cell: Cell) -> str:
 
 
 def _with_article(kind: ContactPointKind) -> str:
-    return f"{'an' if kind is ContactPointKind.EMAIL else 'a'} {kind.words}"
+    return f"{'an' if kind is ContactPointKind.EMAIL else 'a'} {kind.label}"

@@ -39,8 +39,10 @@ _CLEAN_UP_SECONDS = 3600.0
 _PLAN_DAYS = 30
 _UNIQUE_VIOLATION = "23505"
 _CONTENTION = ("40", "53", "55")
-"""Classes of errors after which the connection still works: a deadlock, no resources, a lock not granted. A run that
-meets one of them, or Busy, is released, so that the claim does not count towards MAX_CLAIMS."""
+"""Classes of errors that another transaction causes: a deadlock, no resources, a lock not granted.
+
+After one of them, or Busy, the run is released, so that the claim does not count towards MAX_CLAIMS.
+"""
 MAX_CLAIMS = 6
 """How often a run may be claimed without making progress."""
 _WORN_OUT = (

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from gql_server.errors import ImportFailed
 
 _REFUSALS = {
-    "22": "a value that it cannot keep",
+    "22": "a value that it cannot store",
     "23": "a record that does not fit the others",
     "54": "a value beyond its limits",
 }

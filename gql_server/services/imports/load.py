@@ -16,11 +16,11 @@ from gql_server.services.imports.report import Count, ImportReport
 
 _ORDER = (
     "schools", "school years", "students", "contacts", "staff", "households", "household members",
-    *(f"{kind.words}s" for kind in ContactPointKind), "relationships", "enrollments", "assignments",
+    *(f"{kind.label}s" for kind in ContactPointKind), "relationships", "enrollments", "assignments",
 )  # fmt: skip
 _GUESSED_YEARS = {
-    "next": "enrollments entered outside every school year, taken into the school's next one",
-    "date": "enrollments without any school year to go by, taken by their entry date",
+    "next": "enrollments with an entry date outside every school year, assigned to the school's next year",
+    "date": "enrollments without a known school year, assigned by their entry date",
 }
 
 
@@ -79,13 +79,13 @@ async def _choose_contact_points(conn: Connection, district_id: int, left_out: C
     for row in await fetch(conn, "import/addresses"):
         kind = ContactPointKind(row["kind"])
         limit = "second and further" if kind.is_phone else "third and further"
-        left_out[f"{kind.words}s given again for the same person"] += row["repeated"]
-        left_out[f"{limit} {kind.words}s of a person"] += row["further"]
+        left_out[f"{kind.label}s given twice for the same person"] += row["repeated"]
+        left_out[f"{limit} {kind.label}s of a person"] += row["further"]
     await stage_households(conn, district_id)
     taken = await fetchrow(conn, "import/home_phones")
     assert taken is not None
-    left_out["home phones that repeat the household's, given by another who lives there"] += taken["repeated"]
-    left_out["students with no contact who lives with them, left without a household"] += await fetchval(
+    left_out["home phones of other household members that repeat the household phone"] += taken["repeated"]
+    left_out["students who live with no contact, imported without a household"] += await fetchval(
         conn, "import/living_with_nobody"
     )
 

@@ -107,9 +107,9 @@ class Mapper:
         kind = _words(record, "Relation") or "Contact"
         lives_with, legal = _flag(record, "LivesWith"), _flag(record, "LegalGuardian")
         if lives_with is None:
-            self.left_out["relationships without LivesWith, taken as living apart"] += 1
+            self.left_out["relationships without LivesWith, imported as not living together"] += 1
         if record.text("ContactRestrictions"):
-            self.left_out["contact restrictions in free text: look at these relationships by hand"] += 1
+            self.left_out["contact restrictions in free text: review these relationships by hand"] += 1
         self._stage.add(
             "import_relationship", student, contact, kind,
             is_guardian(kind) if legal is None else legal,
@@ -180,7 +180,7 @@ class Mapper:
             return None
         if address := email_address(element.text("ElectronicMailAddress", limit=EMAIL) or ""):
             return ContactPointKind.EMAIL, address
-        self.left_out["emails that are no address"] += 1
+        self.left_out["emails that are not an address"] += 1
         return None
 
     def _calendar_of(self, record: Element) -> tuple[str | None, int | None]:
