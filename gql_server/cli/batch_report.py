@@ -16,12 +16,12 @@ _MAX_RULES = 20
 _RESULT_NOTES = {
     "unchanged": "were already set as requested",
     "overwroteChosen": "of those updated had been people's own choice",
-    "keptChosen": "were left alone, being people's own choice",
+    "keptChosen": "were left alone because they are people's own choice",
 }
 _FORECAST_NOTES = {
     "unchanged": "are already set as requested",
     "overwroteChosen": "of those to be updated are people's own choice, and would be overwritten",
-    "keptChosen": "would be left alone, being people's own choice",
+    "keptChosen": "would be left alone because they are people's own choice",
 }
 _REVERT_NOTES = {
     "restored": "were restored",
@@ -29,8 +29,8 @@ _REVERT_NOTES = {
 }
 _DIFFERENCE_NOTES = {
     "leftPopulation": "people or households of the plan are no longer selected and were skipped",
-    "choseSince": "preferences were chosen by people since the plan and stay so",
-    "excludedSince": "preferences are kept out by a rule only since the plan",
+    "choseSince": "preferences were chosen by people since the plan and left alone",
+    "excludedSince": "preferences were excluded by a rule that did not deny them in the plan",
 }
 
 
@@ -147,7 +147,7 @@ def _print_exclusions(run: Json) -> None:
     if not rules:
         return
     total = sum(rule["excluded"] for rule in rules)
-    common.print_text(f"\n{total:,} {'would be' if _is_plan(run) else 'were'} kept out by rules:")
+    common.print_text(f"\n{total:,} {'would be' if _is_plan(run) else 'were'} excluded by rules:")
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
