@@ -24,7 +24,7 @@ class PreferenceCell:
         return Channel(self.contact_point, self.method)
 
 
-def cell_errors(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household: bool) -> list[UserError]:
+def validate_cells(cells: Sequence[PreferenceCell], bits: ReasonBits, *, household: bool) -> list[UserError]:
     """Return the errors of the cells.
 
     Errors: NO_CELLS, TOO_MANY_CELLS, UNKNOWN_REASON, REASON_NOT_SET_UP, INVALID_CHANNEL, CONFLICTING_CELLS.

@@ -8,7 +8,7 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
 from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.preferences import PreferenceCell, cell_errors, cell_masks
+from gql_server.domain.preferences import PreferenceCell, cell_masks, validate_cells
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
@@ -136,7 +136,7 @@ class PreferenceService:
         bits: ReasonBits,
     ) -> tuple[int, dict[str, str | None]]:
         """Return the number of the subject, and the values on record by contact point. Raises Rejected."""
-        errors = cell_errors(cells, bits, household=subject.household)
+        errors = validate_cells(cells, bits, household=subject.household)
         rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
         if subject.number is None or not rows:
             words = f"There is no such {subject.noun}. Use an id that this API gave."
