@@ -6,7 +6,7 @@ select c.*, {barred_by}
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from selected s
+  from (select distinct person_id from selected) s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c

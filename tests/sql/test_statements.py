@@ -38,7 +38,7 @@ FRAGMENTS = {
     "denies": DENIALS,
     "held": HELD,
     "key": "g.grade",
-    "population": "select p.person_id from person p where p.district_id = :district_id",
+    "population": "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id",
     "subject": "person_id",
     "table": "preference",
     "target": TARGET,

@@ -151,13 +151,19 @@ async def _select(plan: Plan, host: PluginHost) -> int:
     selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
-        people = await execute(
+        people_sql = population.sql
+        if not population.through_students:
+            people_sql = Sql("select p.person_id, null::bigint as student_id from ({people}) p").fill(
+                people=people_sql
+            )
+        await execute(
             conn,
-            statement("batch/select_people").fill(population=population.sql),
+            statement("batch/select_people").fill(population=people_sql),
             district_id=run.district.district_id,
             today=plan.today,
         )
     await execute(conn, Sql("analyze selected"))
+    people: int = await fetchval(conn, Sql("select count(distinct person_id) from selected"))
     return people
 
 
