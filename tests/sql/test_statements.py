@@ -24,7 +24,7 @@ DENIALS = (
 )
 TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
-    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as yield_mask, 0::bigint as choose_mask"
+    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
 WEIGHED = f"select false as household, t.* from ({TARGET}) t"
 DECIDED = f"select w.*, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"
