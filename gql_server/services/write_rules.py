@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from gql_server.db.others import undone
 from gql_server.db.protocols import Connection, Database
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch, statement
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.channels import Channel, ContactPointKind, Method
@@ -101,7 +101,7 @@ class WriteRules:
         denies, masks = rule.owned.rule.deny_rows, rule.masks
         assert denies is not None
         with blamed(Fragment.of(rule.owned)):
-            async with undone(conn):
+            async with restored_session(conn):
                 rows = await fetch(
                     conn,
                     statement("preference/denials").fill(denies=denies),
