@@ -1,4 +1,4 @@
--- All candidates, in key order, for rules that are Python.
+-- Lists all candidates in key order, for rules in Python.
 -- Columns: household, subject_id, contact_point, method, address
 select household, subject_id, contact_point, method, address from candidate
-order by household, subject_id, contact_point
+order by household, subject_id, contact_point, method

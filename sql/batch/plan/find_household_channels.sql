@@ -1,8 +1,8 @@
--- Gathers the phones of the households in which a selected person is an active member, each once (D17). {barred_by} gives,
--- of each such row `c`, the number of the rule that bars it.
+-- Finds the phones of the households in which a selected person is an active member, each once (D17). {denied_by}: see
+-- find_people_channels.sql.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
-insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
-select c.*, {barred_by}
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
+select c.*, {denied_by}
 from (
   select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
@@ -11,7 +11,7 @@ from (
     and h.household_id in (
       select m.household_id
       from household_member m
-      join selected s on s.person_id = m.person_id
+      join population s on s.person_id = m.person_id
       where m.district_id = :district_id
         and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
 ) c

@@ -1,12 +1,12 @@
--- Writes a plan that is to be looked at first, and says what it would do: {decided}, into blocks that are made into chunks
--- when it is applied, with a few of those whom it would change, from every block; the households that it would change go
--- into `foreseen`.
+-- Writes a plan that is only looked at, and tells what it would do. {predicted} goes into blocks, which are made into
+-- chunks when the plan is applied; a few people and households whom it would change become samples, taken from every
+-- block; the households that it would change go into `preview_household`.
 -- Parameters: district_id, batch_run_id, samples
 -- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, skipped_as_chosen, rows, total (people and households in all)
 with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
     flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
-  from ({decided}) decided
+  from ({predicted}) predicted
   group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
 ),
 target as (
@@ -17,7 +17,7 @@ target as (
   from block where on_mask is not null
 ),
 home as (
-  insert into foreseen (household_id, reasons)
+  insert into preview_household (household_id, reasons)
   select s.subject_id, flipped
   from block cross join lateral unnest(subject_ids) as s (subject_id)
   where household and flipped <> 0
