@@ -10,7 +10,7 @@ import structlog
 
 from gql_server.errors import Busy, PluginError, error_location_in_plugin
 from gql_server.hooks.threads import PluginThread, Raised, hold_unstuck
-from gql_server.hooks.types import Population, PreferenceChanges, Request, RunSummary, Scope
+from gql_server.hooks.types import BatchScope, Population, PreferenceChanges, RuleRequest, RunSummary
 
 if TYPE_CHECKING:
     from gql_server.hooks.host import OwnedRule, PluginHost
@@ -61,14 +61,14 @@ class Aside:
         self._tellers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[Any]] = set()
 
-    async def rules(self, requests: Sequence[Request]) -> "list[list[OwnedRule]]":
+    async def rules(self, requests: Sequence[RuleRequest]) -> "list[list[OwnedRule]]":
         """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
         host = self._host
         return await self._ask(
             "eligibility_rules", lambda turn: [host.rules(each, turn) for each in requests]
         )
 
-    async def population(self, mode: str, scope: Scope) -> Population:
+    async def population(self, mode: str, scope: BatchScope) -> Population:
         """Return the people of a mode, as `PluginHost.population` does. Raises PluginError, and Busy."""
         host = self._host
         return await self._ask("select_population", lambda turn: host.population(mode, scope, turn))

@@ -19,14 +19,14 @@ from gql_server.hooks.aside import HOOK_SECONDS, Aside, Turn
 from gql_server.hooks.discovery import Found, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
+    BatchScope,
     ContactReason,
     FilterField,
     Population,
     PreferenceChanges,
-    Request,
     Rule,
+    RuleRequest,
     RunSummary,
-    Scope,
 )
 from gql_server.hooks.validation import problem
 
@@ -119,7 +119,7 @@ class PluginHost:
     def plugins(self) -> Sequence[LoadedPlugin]:
         return tuple(self._listed)
 
-    def rules(self, request: Request, turn: Turn | None = None) -> list[OwnedRule]:
+    def rules(self, request: RuleRequest, turn: Turn | None = None) -> list[OwnedRule]:
         """Return the rules for a request, in the order of the plug-ins. Raises PluginError."""
         seen: set[str] = set()
         known = {reason.code for reason in self.reasons}
@@ -133,7 +133,7 @@ class PluginHost:
             owned.append(stamped)
         return owned
 
-    def population(self, mode: str, scope: Scope, turn: Turn | None = None) -> Population:
+    def population(self, mode: str, scope: BatchScope, turn: Turn | None = None) -> Population:
         """Return the people of a mode that `modes` lists. Raises PluginError where its plug-in gives none."""
         plugin = self.modes[mode].plugin
         result = None

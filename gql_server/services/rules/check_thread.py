@@ -75,7 +75,7 @@ class CheckThread(PluginThread):
 
 
 class _LentReader:
-    """The `Reader` of one call of a check. It reads on the server's loop, to which the connections belong."""
+    """The `DistrictReader` of one call of a check. It reads on the server's loop, to which the connections belong."""
 
     def __init__(self, data: DistrictData) -> None:
         self._data = data
