@@ -1,156 +1,214 @@
-"""Asks the plug-ins' rules about a write to one person or household (D3, D19)."""
+"""Asks rules about a page of candidates that stands in memory: one request's cells, or the recipients of a message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 from gql_server.db.others import undone
-from gql_server.db.protocols import Connection, Database
+from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import fetch, statement
-from gql_server.domain.batch import ChannelMasks, Setting
-from gql_server.domain.channels import Channel, ContactPointKind, Method
-from gql_server.domain.preferences import PreferenceCell, cell_masks
 from gql_server.domain.reasons import ReasonBits
-from gql_server.domain.viewer import Viewer
-from gql_server.errors import UserError
-from gql_server.hooks import Candidate, Cell, Context, Deny, RuleRequest, Verdict
+from gql_server.hooks import Candidate, Defer, Deny, RuleRequest, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.services.batch.check_thread import CheckThread, DistrictData
-from gql_server.services.batch.plugin_sql import Fragment, blamed
-from gql_server.services.batch.rules import ask_check, denied_mask, spoken_of
+from gql_server.services.rules.check_thread import CheckThread, DistrictData
+from gql_server.services.rules.checks import ask_check, denied_mask, unknown_denial
+from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
+from gql_server.services.rules.plugin_sql import ask_together, attribute_errors, fragments_of
+from gql_server.services.rules.rule_set import (
+    NumberedRules,
+    RuleSet,
+    applicable_rules,
+    denials,
+    denied_by,
+    setting_bits,
+)
 
-Denied = Mapping[ContactPointKind, tuple[int, str | None]]
-"""What a rule denies: the bits of each contact point, and the rule's words where it has some for this one."""
+_Key = tuple[bool, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRule:
-    """A rule that speaks of a write by one method. said: what it denies, where it is Python; else the database says."""
+class Asked:
+    """A candidate, and the bits of the reasons that the request turns on and off for it. A page has each once."""
 
-    owned: OwnedRule
-    masks: Mapping[Channel, ChannelMasks]
-    said: Denied | None
+    candidate: Candidate
+    on_mask: int
+    off_mask: int
 
     @property
-    def spoken(self) -> dict[ContactPointKind, int]:
-        """The bits of each contact point that the rule speaks of."""
-        return {m.contact_point: spoken_of(self.owned.rule, m) for m in self.masks.values()}
+    def key(self) -> _Key:
+        """The channel, as rules in SQL name it."""
+        candidate = self.candidate
+        household = candidate.household_id is not None
+        number = candidate.household_id if household else candidate.person_id
+        assert number is not None
+        return household, number, candidate.contact_point, candidate.method
 
 
 @dataclass(frozen=True, slots=True)
-class WriteRules:
-    """One write, and what the rules need to know of it. `addresses` holds the values on record.
+class Denial:
+    """What a rule denies one candidate, and what it says about that (D10). reasons: bits that the request names."""
 
-    `check_seconds`: how long a rule in Python may take.
+    rule: OwnedRule
+    reasons: int
+    code: str
+    because: str
+    remedy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A rule lets a message go out to one candidate, but not before `until`."""
+
+    rule: OwnedRule
+    until: datetime
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the rules say of one candidate.
+
+    denials: in the host's order; each reason stands in one of them, that of the first rule that denies it. deferral:
+    the latest, which holds for the reasons that are not denied; None where nobody defers, or every reason is denied.
+    """
+
+    denials: tuple[Denial, ...]
+    deferral: Deferral | None
+
+    def denial_of(self, bit: int) -> Denial | None:
+        """Return who denies the reason of a bit, from 0."""
+        return next((denial for denial in self.denials if denial.reasons >> bit & 1), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRules:
+    """Asks the rules of a host about pages of candidates in one district, on one day.
+
+    bits: the district's. Persons' and households' channels, of one subject or of many, may stand in one page.
     """
 
     db: Database
     host: PluginHost
-    viewer: Viewer
+    district_id: int
     today: date
     bits: ReasonBits
-    household: bool
-    subject_id: int
-    addresses: Mapping[str, str | None]
-    check_seconds: float
+    limits: RuleLimits
 
-    @property
-    def district_id(self) -> int:
-        return self.viewer.district.district_id
+    async def ask(self, request: RuleRequest, page: Sequence[Asked]) -> list[Answer]:
+        """Return what the rules say, an answer for each candidate, in the page's order.
 
-    async def ask(self, cells: Sequence[PreferenceCell]) -> list[AskedRule]:
-        """Ask the plug-ins for their rules, and those that are Python for their answers. No connection is held.
-
-        Raises PluginError, and Busy.
+        All rules in SQL are asked in one statement. No connection is held while hooks are called or checks run.
+        Raises PluginError, also where a rule denies what is no candidate, and Busy.
         """
-        # One method at a time: a rule's SELECT speaks of contact points.
-        by_method = [[cell for cell in cells if cell.method is method] for method in Method]
-        masks = [cell_masks(each, self.bits) for each in by_method if each]
-        requests = [_request(each, self.viewer) for each in by_method if each]
-        asked = []
-        for each, rules in zip(masks, await self.host.aside.rules(requests), strict=True):
-            for owned in rules:
-                rule = AskedRule(owned, each, None)
-                if any(rule.spoken.values()):
-                    python = owned.rule.deny_rows is None
-                    asked.append(replace(rule, said=await self._check(owned, list(each))) if python else rule)
-        return asked
-
-    async def errors(
-        self, conn: Connection, cells: Sequence[PreferenceCell], asked: Sequence[AskedRule]
-    ) -> list[UserError]:
-        """Return RULE_DENIES for each cell denied, in the words of the first rule. Raises PluginError.
-
-        The connection must be in no transaction: see `undone`.
-        """
-        said: dict[PreferenceCell, str] = {}
-        for rule in asked:
-            denied = await self._select(conn, rule) if rule.said is None else rule.said
-            for cell in cells:
-                mask, because = denied.get(cell.contact_point, (0, None))
-                spoken = rule.spoken.get(cell.contact_point, 0) if cell.channel in rule.masks else 0
-                if mask & spoken & 1 << self.bits[cell.reason]:
-                    said.setdefault(cell, because or rule.owned.rule.because)
-        return [
-            UserError("RULE_DENIES", said[cell], ("cells", str(index)))
-            for index, cell in enumerate(cells)
-            if cell in said
-        ]
-
-    async def _select(self, conn: Connection, rule: AskedRule) -> Denied:
-        denies, masks = rule.owned.rule.deny_rows, rule.masks
-        assert denies is not None
-        with blamed(Fragment.of(rule.owned)):
-            async with undone(conn):
-                rows = await fetch(
-                    conn,
-                    statement("preference/denials").fill(denies=denies),
-                    district_id=self.district_id,
-                    today=self.today,
-                    household=self.household,
-                    subject_id=self.subject_id,
-                    contact_points=[channel.contact_point for channel in masks],
-                    methods=[channel.method for channel in masks],
-                    addresses=[self.addresses.get(channel.contact_point) for channel in masks],
-                    on_masks=[m.on_mask for m in masks.values()],
-                    off_masks=[m.off_mask for m in masks.values()],
-                )
-        return {ContactPointKind(row["contact_point"]): (row["reasons"], None) for row in rows}
-
-    async def _check(self, owned: OwnedRule, channels: Sequence[Channel]) -> Denied:
-        candidates = [
-            Candidate(
-                person_id=None if self.household else self.subject_id,
-                household_id=self.subject_id if self.household else None,
-                contact_point=channel.contact_point,
-                method=channel.method,
-                address=self.addresses.get(channel.contact_point),
+        if not page:
+            return []
+        (given,) = await self.host.aside.rules([request])
+        numbered = dict(enumerate(applicable_rules(given, request), start=1))
+        rules = RuleSet.of(numbered)
+        collected = _Collected(page, numbered)
+        if rules.conditions or rules.selects:
+            rows = await ask_together(
+                {**rules.conditions, **rules.selects}, lambda some: self._select(page, some)
             )
-            for channel in channels
-        ]
-        data = DistrictData(self.db, self.district_id, self.today)
+            collected.add_rows(rows)
+        for number, owned in rules.checks.items():
+            left = [asked for asked in page if asked.key not in collected.whole]
+            for start in range(0, len(left), CHECK_CHUNK):
+                chunk = left[start : start + CHECK_CHUNK]
+                collected.add_verdicts(number, chunk, await self._check(request, owned, chunk), self.bits)
+        return collected.answers()
 
-        async def ask() -> Sequence[Verdict | Deny]:
+    async def _select(self, page: Sequence[Asked], rules: NumberedRules) -> Sequence[Row]:
+        """Ask rules in SQL; the transaction is rolled back, with whatever their SQL did to its session."""
+        query = statement("rules/page_denials").fill(
+            denied_by=denied_by(RuleSet.of(rules).conditions), denials=denials(RuleSet.of(rules).selects)
+        )
+        households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
+        async with self.db.acquire(self.district_id) as conn:
+            with attribute_errors(*fragments_of(rules)):
+                async with undone(conn):
+                    return await fetch(
+                        conn,
+                        query,
+                        district_id=self.district_id,
+                        today=self.today,
+                        households=households,
+                        subject_ids=subject_ids,
+                        contact_points=contact_points,
+                        methods=methods,
+                        addresses=[asked.candidate.address for asked in page],
+                        on_masks=[asked.on_mask for asked in page],
+                        off_masks=[asked.off_mask for asked in page],
+                    )
+
+    async def _check(
+        self, request: RuleRequest, owned: OwnedRule, chunk: Sequence[Asked]
+    ) -> Sequence[Verdict | Deny | Defer]:
+        candidates = [asked.candidate for asked in chunk]
+        data, seconds = DistrictData(self.db, self.district_id, self.today), self.limits.check_seconds
+
+        async def ask() -> Sequence[Verdict | Deny | Defer]:
             with CheckThread(owned.plugin, data) as thread:
-                return await ask_check(owned, candidates, thread, self.check_seconds)
+                return await ask_check(owned, candidates, thread, seconds, request.context)
 
-        verdicts = await self.host.aside.in_room(f"checks of {owned.plugin}", self.check_seconds, ask)
-        return {
-            candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
-            for candidate, verdict in zip(candidates, verdicts, strict=True)
-            if isinstance(verdict, Deny)
-        }
+        return await self.host.aside.in_room(f"checks of {owned.plugin}", seconds, ask)
 
 
-def _request(cells: Sequence[PreferenceCell], viewer: Viewer) -> RuleRequest:
-    return RuleRequest(
-        context=Context.WRITE,
-        district=viewer.district.code,
-        time_zone=viewer.district.time_zone,
-        role=viewer.role,
-        mode=None,
-        cells=tuple(
-            Cell(cell.contact_point, cell.method, cell.reason, Setting.ON if cell.on else Setting.OFF)
-            for cell in cells
-        ),
-    )
+class _Collected:
+    """What rules have said of a page so far."""
+
+    def __init__(self, page: Sequence[Asked], rules: NumberedRules) -> None:
+        self.whole: set[_Key] = set()
+        """The channels that a condition denies."""
+        self._rules = rules
+        self._page = page
+        self._denials: dict[_Key, dict[int, Denial]] = {asked.key: {} for asked in page}
+        self._deferrals: dict[_Key, Deferral] = {}
+
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """Add what rules in SQL deny. Raises PluginError where that is no candidate."""
+        for row in sorted(rows, key=lambda row: row["rule_no"]):
+            owned = self._rules[row["rule_no"]]
+            if row["reasons"] is None:
+                raise unknown_denial(owned.plugin, owned.rule.name)
+            key = (row["household"], row["subject_id"], row["contact_point"], row["method"])
+            if row["whole"]:
+                self.whole.add(key)
+            self._deny(row["rule_no"], key, row["reasons"], Deny())
+
+    def add_verdicts(
+        self,
+        number: int,
+        chunk: Sequence[Asked],
+        verdicts: Sequence[Verdict | Deny | Defer],
+        bits: ReasonBits,
+    ) -> None:
+        """Add what a rule in Python says of a chunk. Raises PluginError for a reason that nobody knows."""
+        owned = self._rules[number]
+        on_bits, off_bits = setting_bits(owned.rule)
+        for asked, verdict in zip(chunk, verdicts, strict=True):
+            if isinstance(verdict, Deny):
+                applicable = (asked.on_mask & on_bits) | (asked.off_mask & off_bits)
+                self._deny(number, asked.key, applicable & denied_mask(owned, verdict, bits), verdict)
+            elif isinstance(verdict, Defer):
+                earlier = self._deferrals.get(asked.key)
+                if earlier is None or earlier.until < verdict.until:
+                    because = verdict.because or owned.rule.because
+                    self._deferrals[asked.key] = Deferral(owned, verdict.until, because)
+
+    def _deny(self, number: int, key: _Key, reasons: int, deny: Deny) -> None:
+        owned, rule = self._rules[number], self._rules[number].rule
+        words = (deny.code or rule.code, deny.because or rule.because, deny.remedy or rule.remedy)
+        self._denials[key][number] = Denial(owned, reasons, *words)
+
+    def answers(self) -> list[Answer]:
+        """Return an answer for each candidate, each reason denied by the first rule that denies it."""
+        return [self._answer(asked) for asked in self._page]
+
+    def _answer(self, asked: Asked) -> Answer:
+        left, counted = asked.on_mask | asked.off_mask, []
+        for _, denial in sorted(self._denials[asked.key].items()):
+            if first := denial.reasons & left:
+                counted.append(replace(denial, reasons=first))
+                left &= ~first
+        return Answer(tuple(counted), self._deferrals.get(asked.key) if left else None)

@@ -1,157 +1,83 @@
-"""The rules' part of a plan: what they deny goes into the temporary table `denied`."""
+"""Asks rules about the relation `candidate` of an open transaction, such as a plan's: there may be millions of rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-import structlog
-
 from gql_server.db.protocols import Connection, Database, Row
-from gql_server.db.statements import execute, fetchval, statement
-from gql_server.domain.batch import ChannelMasks, PlanningStep
+from gql_server.db.statements import execute, statement
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
-from gql_server.hooks import Candidate, Deny, Sql
+from gql_server.hooks import Candidate, Context, Defer, Deny, Verdict
 from gql_server.hooks.host import OwnedRule
-from gql_server.services.batch.check_thread import CheckThread, DistrictData
-from gql_server.services.batch.plugin_sql import Fragment, plugin_sql
-from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.rules import (
-    CHECK_CHUNK,
-    RuleLimits,
-    ask_check,
-    denied_mask,
-    spoken_of,
-)
-from gql_server.services.batch.run import Run
+from gql_server.services.rules.check_thread import CheckThread, DistrictData
+from gql_server.services.rules.checks import ask_check, denied_mask
+from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
+from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql
+from gql_server.services.rules.rule_set import NumberedRules, denials, setting_bits
 
-_log = structlog.get_logger(__name__)
-_COLUMNS = ("household", "subject_id", "contact_point", "reasons", "because")
+_COLUMNS = (
+    "rule_no", "household", "subject_id", "contact_point", "method", "on_reasons", "off_reasons",
+    "code", "because", "remedy",
+)  # fmt: skip
 # Looked up, not constructed: a rule may be asked about a million candidates.
 _KINDS = {kind.value: kind for kind in ContactPointKind}
 _METHODS = {method.value: method for method in Method}
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A rule, its place in the order, and the bits of each contact point that it speaks of."""
+class RelationRules:
+    """Asks about the rows of `candidate`, and adds what the rules deny to `denial` (see batch/plan/relations.sql).
 
-    number: int
-    owned: OwnedRule
-    spoken: dict[ContactPointKind, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Barring:
-    """Rules that bar channels, by their numbers."""
-
-    rules: Mapping[int, OwnedRule]
-
-    def number(self) -> Sql:
-        """Return an expression over the row `c` of a candidate: the number of the rule that bars it, or null."""
-        bars = {
-            f"bars_{number}": owned.rule.deny_channel_when
-            for number, owned in self.rules.items()
-            if owned.rule.deny_channel_when
-        }
-        cases = [f"when ({{bars_{number}}}) then {number}" for number in self.rules]
-        text = f"(case {' '.join(cases)} end)::smallint" if cases else "null::smallint"
-        return Sql(text).fill(**bars)
-
-    @property
-    def fragments(self) -> Sequence[Fragment]:
-        """The SQL of these rules, to be blamed for its errors."""
-        return [Fragment.of(owned) for owned in self.rules.values()]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRules:
-    """Asks the rules about the candidates of one plan, on the connection of its transaction."""
+    It does not look whether they deny what is no candidate: whoever joins the two finds that out.
+    advance: called with the number of candidates that a rule has been asked about, as often as that grows.
+    """
 
     db: Database
     conn: Connection
-    run: Run
-    masks: Sequence[ChannelMasks]
-    bits: ReasonBits
+    context: Context
+    district_id: int
     today: date
+    bits: ReasonBits
     limits: RuleLimits
-    progress: PlanProgress
+    advance: Callable[[int], None]
 
-    async def bar(self, rules: Iterable[OwnedRule]) -> Barring:
-        """Record the rules that bar channels and return them, to be asked where the candidates are found."""
-        numbered = {
-            await self._add(owned): owned for owned in rules if owned.rule.deny_channel_when is not None
-        }
-        return Barring(numbered)
+    async def ask_selects(self, rules: NumberedRules) -> None:
+        """Ask all rules in SQL in one statement. Raises PluginError."""
+        if rules:
+            await ask_together(rules, self._insert_denials)
 
-    async def ask(self, rules: Iterable[OwnedRule]) -> None:
-        """Ask each rule that speaks of a setting the run names, in the host's order. Raises PluginError.
-
-        The measure of progress is candidates times rules.
-        """
-        await execute(self.conn, "batch/create_denied")
-        asking = []
-        for owned in rules:
-            spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
-            if spoken and owned.rule.deny_channel_when is None:
-                asking.append(_Asked(await self._add(owned), owned, spoken))
-        self.progress.begin(PlanningStep.ASKING_RULES, len(asking) * self.progress.candidates)
-        for place, asked in enumerate(asking, start=1):
-            await self._ask(asked)
-            self.progress.done = place * self.progress.candidates
-
-    async def _add(self, owned: OwnedRule) -> int:
-        """Record a rule and return its number."""
-        stamp = {"plugin": owned.plugin, "rule": owned.rule.name, "because": owned.rule.because}
-        number: int = await fetchval(self.conn, "batch/add_rule", **self.run.key, **stamp)
-        return number
-
-    async def _ask(self, asked: _Asked) -> None:
-        rule = asked.owned.rule
-        if rule.deny_select is not None:
-            await self._select(asked, rule.deny_select, because=Sql("null::text"))
-        else:
-            await self._check(asked)
-
-    async def _select(self, asked: _Asked, denies: Sql, because: Sql) -> None:
-        async with plugin_sql(self.conn, Fragment.of(asked.owned), seconds=self.limits.statement_seconds):
-            await execute(
-                self.conn,
-                statement("batch/deny").fill(denies=denies, because=because),
-                district_id=self.run.district.district_id,
-                today=self.today,
-                rule_no=asked.number,
-                contact_points=list(asked.spoken),
-                masks=list(asked.spoken.values()),
-            )
-
-    async def _check(self, asked: _Asked) -> None:
-        """Ask a check about all candidates; its answers then go the way of those in SQL."""
-        await execute(self.conn, "batch/create_answer")
-        # A check that ends the process leaves no other trace: the last of these lines names who was asked.
-        names = {"plugin": asked.owned.plugin, "rule": asked.owned.rule.name}
-        _log.info("batch_check_asked", run=self.run.run_id, **names)
-        data = DistrictData(self.db, self.run.district.district_id, self.today)
-        cursor = await self.conn.cursor(statement("batch/candidates").text)
-        with CheckThread(asked.owned.plugin, data) as thread:
+    async def ask_check(self, number: int, owned: OwnedRule) -> None:
+        """Ask a rule in Python about all candidates, chunk by chunk, in a thread of its own. Raises PluginError."""
+        cursor = await self.conn.cursor(statement("rules/candidates").text)
+        with CheckThread(owned.plugin, DistrictData(self.db, self.district_id, self.today)) as thread:
             while rows := await cursor.fetch(CHECK_CHUNK):
                 candidates = [_candidate(row) for row in rows]
-                verdicts = await ask_check(asked.owned, candidates, thread, self.limits.check_seconds)
-                records = [
-                    self._record(asked, row, verdict)
-                    for row, verdict in zip(rows, verdicts, strict=True)
-                    if isinstance(verdict, Deny)
-                ]
+                verdicts = await ask_check(owned, candidates, thread, self.limits.check_seconds, self.context)
+                records = [*self._records(number, owned, rows, verdicts)]
                 if records:
-                    await self.conn.copy_records_to_table("answer", records=records, columns=_COLUMNS)
-                self.progress.advance(len(rows))
-        await self._select(asked, Sql("select * from answer"), because=Sql("d.because"))
-        await execute(self.conn, "batch/drop_answer")
+                    await self.conn.copy_records_to_table("denial", records=records, columns=_COLUMNS)
+                self.advance(len(rows))
 
-    def _record(self, asked: _Asked, row: Row, deny: Deny) -> tuple[object, ...]:
-        """Return the row of `answer` for a check's no."""
-        reasons = denied_mask(asked.owned, deny, self.bits)
-        return (row["household"], row["subject_id"], row["contact_point"], reasons, deny.because)
+    async def _insert_denials(self, rules: NumberedRules) -> None:
+        seconds = self.limits.statement_seconds
+        async with plugin_sql(self.conn, *fragments_of(rules), seconds=seconds):
+            insert = statement("rules/insert_denials").fill(denials=denials(rules))
+            await execute(self.conn, insert, district_id=self.district_id, today=self.today)
+
+    def _records(
+        self, number: int, owned: OwnedRule, rows: Sequence[Row], verdicts: Sequence[Verdict | Deny | Defer]
+    ) -> Iterator[tuple[object, ...]]:
+        """Yield a row of `denial` for each candidate that a check denies."""
+        on_bits, off_bits = setting_bits(owned.rule)
+        for row, verdict in zip(rows, verdicts, strict=True):
+            if isinstance(verdict, Deny):
+                household, subject_id, contact_point, method, _ = row.values()
+                reasons = denied_mask(owned, verdict, self.bits)
+                yield (
+                    number, household, subject_id, contact_point, method, reasons & on_bits, reasons & off_bits,
+                    verdict.code, verdict.because, verdict.remedy,
+                )  # fmt: skip
 
 
 def _candidate(row: Row) -> Candidate:
