@@ -1,8 +1,9 @@
 -- Lists who denies which reasons of the candidates: each reason by the first rule that denies it, in the order of the
 -- rules' numbers. `denial` may name more than the request sets for a candidate; that counts for nothing.
 -- Parameters: none
--- Columns: rule_no, household, subject_id, contact_point, reasons, code, because, remedy
-select rule_no, household, subject_id, contact_point, reasons & ~coalesce(earlier, 0) as reasons, code, because, remedy
+-- Columns: rule_no, household, subject_id, contact_point, method, reasons, code, because, remedy
+select rule_no, household, subject_id, contact_point, method, reasons & ~coalesce(earlier, 0) as reasons, code,
+  because, remedy
 from (
   select d.*, bit_or(d.reasons) over (
     partition by d.household, d.subject_id, d.contact_point, d.method
