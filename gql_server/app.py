@@ -180,7 +180,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await host.aside.settle(_SETTLE_SECONDS)
+        await host.calls.finish(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
     add_routes(app, handler, readiness.check)

@@ -58,8 +58,8 @@ def check_plugin(plugin: Path | str | ModuleType) -> None:
     on = tuple(cell for cell in _cells(host) if cell.set is Setting.ON)
     host.rules(_request(Context.DELIVERY, Role.VENDOR, None, on))
     failed = [
-        *host.tell_run_finished(_RUN),
-        *host.tell_preferences_changed(_CHANGES),
+        *host.notify_run_finished(_RUN),
+        *host.notify_preferences_changed(_CHANGES),
     ]
     for error in failed:
         if error.plugin == name:

@@ -133,4 +133,4 @@ def tell_changed(host: PluginHost, district_code: str, source: Source, written: 
         source=source,
         preferences=written.preferences,
     )
-    host.aside.tell_preferences_changed(changes)
+    host.calls.notify_preferences_changed(changes)

@@ -271,7 +271,8 @@ async def stalling(candidates: Sequence[Candidate], reader: DistrictReader) -> S
 
 
 STRAY = (
-    "select false as household, 0::bigint as subject_id, contact_point, -1::bigint as reasons from candidate"
+    "select false as household, 0::bigint as subject_id, contact_point, method, -1::bigint as reasons"
+    " from candidate"
 )
 
 

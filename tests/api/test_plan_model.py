@@ -45,7 +45,9 @@ PLUGIN = f'''
 from gql_server.hooks import Context, Deny, Rule, Setting, Sql, Verdict, hookimpl
 
 OFF, BOTH = frozenset({{Setting.OFF}}), frozenset({{Setting.ON, Setting.OFF}})
-THIRDS = "select household, subject_id, contact_point, -1::bigint as reasons from candidate where subject_id % 3 = 0"
+THIRDS = (
+    "select household, subject_id, contact_point, method, -1::bigint as reasons from candidate where subject_id % 3 = 0"
+)
 
 
 async def check(candidates, reader):

@@ -16,7 +16,7 @@ from gql_server.domain.ids import IdKind, encode_id
 from gql_server.errors import PluginError
 from gql_server.hooks import Candidate, Deny, DistrictReader, Rule, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.hooks.threads import MOST_STUCK
+from gql_server.hooks.threads import MAX_ABANDONED_THREADS
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
 from gql_server.services.rules.checks import ask_check
@@ -262,7 +262,7 @@ async def test_an_error_left_behind_is_logged_without_its_words(thread: CheckThr
     with structlog.testing.capture_logs() as logged:
         await ask_check(owned(check), [], thread)
         await until(lambda: logged)
-    assert [(entry["event"], entry["error"]) for entry in logged] == [("check_left_error", "ValueError")]
+    assert [(entry["event"], entry["error"]) for entry in logged] == [("plugin_task_failed", "ValueError")]
     assert "Ada" not in str(logged)
 
 
@@ -278,13 +278,13 @@ async def test_a_plugin_that_never_comes_back_is_asked_no_more(db: Pool, distric
         with CheckThread("odd", DistrictData(db, district.id, date.today())) as thread:
             return await ask_check(owned(check), [], thread, 0.01)
 
-    for _ in range(MOST_STUCK):
+    for _ in range(MAX_ABANDONED_THREADS):
         with pytest.raises(PluginError, match="took longer"):
             await ask()
     with pytest.raises(PluginError, match="restart the server"):
         await ask()
     let_go.set()
-    await until(lambda: not any(each.name == "given up: odd" for each in threading.enumerate()))
+    await until(lambda: not any(each.name == "abandoned: odd" for each in threading.enumerate()))
     assert await ask() == []
 
 

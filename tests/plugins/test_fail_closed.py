@@ -36,7 +36,9 @@ from tests.support.checks import crowd, run_checking
 from tests.support.faults import ServerProcess
 from tests.support.server import serving
 
-DENIALS = "select c.household, c.subject_id, c.contact_point, -1::bigint as reasons from candidate c"
+DENIALS = (
+    "select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons from candidate c"
+)
 STEALTHY = """
 create function stealthy() returns boolean language sql volatile as
 $$ insert into opt_out (district_id, address, method, source) values (1, 'x', 'VOICE', 'ADMIN') returning true $$;

@@ -73,7 +73,7 @@ async def answers(
     try:
         return await asking.ask(request_for(district, context, page), page)
     finally:
-        await host.aside.settle(0)
+        await host.calls.finish(0)
 
 
 def denied(found: Sequence[Answer]) -> list[list[tuple[str, int]]]:

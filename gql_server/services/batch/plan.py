@@ -59,7 +59,7 @@ async def plan_run(
     PluginError, and LeaseLost.
     """
     async with db.transaction(run.district.district_id, statement_seconds=_STATEMENT_SECONDS) as conn:
-        waits = max(limits.check_seconds, host.aside.seconds)
+        waits = max(limits.check_seconds, host.calls.seconds)
         await fetch(conn, "batch/plan/settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(db, conn, host, run, limits, progress or PlanProgress())
         if run.reverts is None:
@@ -142,7 +142,7 @@ async def _number_rules(plan: Plan) -> RuleSet:
             for cell in plan.cells
         ),
     )
-    (given,) = await plan.host.aside.rules([request])
+    (given,) = await plan.host.calls.rules([request])
     rules = applicable_rules(given, request)
     rows = await fetch(
         plan.conn,

@@ -16,7 +16,7 @@ from gql_server.services.rules.rule_set import NumberedRules, denied_by
 async def select_people(plan: Plan) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    population = await plan.host.aside.population(
+    population = await plan.host.calls.population(
         run.mode, mode_scope(run.district, run.scope, run.mode, plan.host)
     )
     selection = selection_of(plan.host, run.mode, population)

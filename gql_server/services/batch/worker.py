@@ -96,7 +96,7 @@ class BatchWorker:
 
     def tell_ended(self, run: RunSummary) -> None:
         """Tell the plug-ins that a run has ended."""
-        self._host.aside.tell_run_finished(run)
+        self._host.calls.notify_run_finished(run)
 
     async def _work_for_ever(self) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"

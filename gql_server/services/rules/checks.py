@@ -8,7 +8,7 @@ from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Context, Defer, Deny, Verdict
 from gql_server.hooks.host import OwnedRule
-from gql_server.hooks.threads import Raised
+from gql_server.hooks.threads import PluginRaised
 from gql_server.hooks.validation import verdict_problem
 from gql_server.services.rules.check_thread import CheckThread, where_in_sql
 from gql_server.services.rules.limits import CHECK_SECONDS
@@ -33,7 +33,7 @@ async def ask_check(
             verdicts = await thread.ask(check, candidates)
     except TimeoutError as timeout:
         raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
-    except Raised as failed:
+    except PluginRaised as failed:
         error = failed.error
         if is_transient(error) and (sqlstate(error) or isinstance(error, Unavailable)):
             raise error from error.__cause__

@@ -102,7 +102,7 @@ class PageRules:
         """
         if not page:
             return []
-        (given,) = await self.host.aside.rules([request])
+        (given,) = await self.host.calls.rules([request])
         numbered = dict(enumerate(applicable_rules(given, request), start=1))
         rules = RuleSet.of(numbered)
         collected = _Collected(page, numbered)
@@ -151,7 +151,7 @@ class PageRules:
             with CheckThread(owned.plugin, data) as thread:
                 return await ask_check(owned, candidates, thread, seconds, request.context)
 
-        return await self.host.aside.in_room(f"checks of {owned.plugin}", seconds, ask)
+        return await self.host.calls.run_limited(f"checks of {owned.plugin}", seconds, ask)
 
 
 class _Collected:
