@@ -6,10 +6,7 @@ from gql_server.hooks.types import BatchScope
 
 def active(row: str) -> str:
     """Return the condition that a row with a start_date and an end_date is active on the day (D6)."""
-    return (
-        f"({row}.start_date is null or {row}.start_date <= :today)"
-        f" and ({row}.end_date is null or {row}.end_date >= :today)"
-    )
+    return f"active_on({row}.start_date, {row}.end_date, :today)"
 
 
 def reaches(row: str) -> str:

@@ -83,7 +83,7 @@ async def test_a_household_phone_is_set_for_all(
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.ADMIN])
 async def test_others_may_not(service: PreferenceService, district: DistrictBuilder, role: Role) -> None:
-    """Only an administrator sets other people's preferences (D22)."""
+    """Only an administrator sets other people's preferences; a vendor changes nothing (D22, D26)."""
     with pytest.raises(Forbidden):
         await service.set_person(Viewer(district.district, role), person(1), [CALL])
 

@@ -9,8 +9,8 @@ from datetime import date
 from typing import Any
 
 from gql_server.db.database_errors import sqlstate
-from gql_server.db.others import undone
 from gql_server.db.protocols import Database, Row
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch
 from gql_server.domain.sql import Sql, place_in
 from gql_server.hooks import Candidate
@@ -47,7 +47,7 @@ class DistrictData:
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
         if wrong := reader_sql_problem(sql):
             raise ValueError(wrong)
-        async with self.db.acquire(self.district_id) as conn, undone(conn):
+        async with self.db.acquire(self.district_id) as conn, restored_session(conn):
             try:
                 return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
             except Exception as error:

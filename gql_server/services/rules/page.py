@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from gql_server.db.others import undone
 from gql_server.db.protocols import Database, Row
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch, statement
 from gql_server.domain.reasons import ReasonBits
 from gql_server.hooks import Candidate, Defer, Deny, RuleRequest, Verdict
@@ -126,7 +126,7 @@ class PageRules:
         households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
         async with self.db.acquire(self.district_id) as conn:
             with attribute_errors(*fragments_of(rules)):
-                async with undone(conn):
+                async with restored_session(conn):
                     return await fetch(
                         conn,
                         query,
