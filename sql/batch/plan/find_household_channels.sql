@@ -13,5 +13,5 @@ from (
       from household_member m
       join population s on s.person_id = m.person_id
       where m.district_id = :district_id
-        and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
+        and active_on(m.start_date, m.end_date, :today))
 ) c

@@ -9,7 +9,7 @@ where case
   when k.kind = 'HOUSEHOLD_PHONE' then not exists (
     select from ({population}) selected
     join household_member m on m.district_id = :district_id and m.person_id = selected.person_id
-      and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today)
+      and active_on(m.start_date, m.end_date, :today)
     join household h on h.district_id = :district_id and h.household_id = m.household_id and h.phone is not null
     where k.kind = 'HOUSEHOLD_PHONE')
   else not exists (
