@@ -73,7 +73,7 @@ async def plan_run(
         if run.reverts is not None:
             population = await _look_back(plan)
             plan.progress.begin(PlanningStep.WRITING_PLAN)
-            total = await _aim(plan, statement("batch/undo"), chunk_size)
+            total = await _aim(plan, statement("batch/revert/target"), chunk_size)
         else:
             (rules,) = await host.aside.rules([Request(Context.BATCH, run.mode, tuple(plan.cells))])
             asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, limits, plan.progress)
@@ -121,7 +121,7 @@ async def _prepare(
             row["reason"],
             Setting.ON if row["turn_on"] else Setting.OFF,
         )
-        for row in await fetch(conn, "batch/cells", **run.key)
+        for row in await fetch(conn, "batch/run/cells", **run.key)
     ]
     bits = await reason_bits(conn, run.district.district_id, host.reasons)
     return Plan(conn, run, run.district.today(), cells, bits, channel_masks(cells, bits), limits, progress)
@@ -248,9 +248,11 @@ async def _astray(plan: Plan) -> PluginError:
 async def _look_back(plan: Plan) -> int:
     """Read what the run to undo has changed, and count what was changed since (D29). Return its population."""
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/reverted_run", **run.original)
+    original = await fetchrow(conn, "batch/revert/reverted_run", **run.original)
     assert original is not None
-    await execute(conn, "batch/create_undone")
-    await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)
-    await execute(conn, "batch/count_touched", **run.key)
+    await execute(conn, "batch/revert/create_undone")
+    await execute(
+        conn, "batch/revert/fill_undone", district_id=run.district.district_id, reverts_run_id=run.reverts
+    )
+    await execute(conn, "batch/revert/count_touched", **run.key)
     return int(original["population"])
