@@ -19,7 +19,7 @@ select set_config('enable_hashjoin', 'off', true) as enable_hashjoin,
 -- cells would otherwise not be executed.
 -- Parameters: district_id, batch_run_id, lease_owner, lease_seconds
 -- Columns: chunk, household, subjects, today, cells
-with held as (
+with run as (
   update batch_run set lease_expires_at = now() + make_interval(secs => :lease_seconds)
   where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner
     and status = 'APPLYING'
@@ -31,12 +31,12 @@ cell as materialized (
   order by contact_point, reason
   for update
 )
-select next.chunk, next.household, next.subjects, held.today, (select count(*) from cell) as cells
-from held
+select next.chunk, next.household, next.subjects, run.today, (select count(*) from cell) as cells
+from run
 left join lateral (
   select t.chunk, t.household, t.subjects
   from batch_target t
-  where t.district_id = :district_id and t.batch_run_id = :batch_run_id and t.chunk = held.chunks_done + 1
+  where t.district_id = :district_id and t.batch_run_id = :batch_run_id and t.chunk = run.chunks_done + 1
   limit 1
 ) next on true
 

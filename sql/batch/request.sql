@@ -49,9 +49,9 @@ where district_id = :district_id and key = :key and created_at >= now() - make_i
 -- requests at the same time the second waits for the first.
 -- Parameters: district_id, key, request_hash, batch_run_id, valid_seconds
 -- Columns: batch_run_id
-insert into idempotency_key as held (district_id, key, request_hash, batch_run_id)
+insert into idempotency_key as existing (district_id, key, request_hash, batch_run_id)
 values (:district_id, :key, :request_hash, :batch_run_id)
 on conflict (district_id, key) do update
 set request_hash = excluded.request_hash, batch_run_id = excluded.batch_run_id, created_at = now()
-where held.created_at < now() - make_interval(secs => :valid_seconds)
+where existing.created_at < now() - make_interval(secs => :valid_seconds)
 returning batch_run_id

@@ -5,6 +5,7 @@ statement or of a plug-in's fragment is seen in review, in every place that it g
 `pytest tests/golden --bless`, and look at the diff.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -31,6 +32,7 @@ NAMED = (
     *cells(EMAIL, "GENERAL", to=OFF),
     *cells(HOUSEHOLD, "EMERGENCY"),
 )
+COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 WHOLE = {text.strip().rstrip(";") for text in TEXTS.values()}
 
 
@@ -49,7 +51,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch, bless: bool) -> Recorded:
     def block(name: str) -> Iterator[None]:
         texts.clear()
         yield
-        compare(HERE / "composed" / f"{name}.sql", "".join(f"{text};\n\n" for text in texts), bless)
+        composed = "".join(f"{re.sub(COMMENT, '', text)};\n\n" for text in texts)
+        compare(HERE / "composed" / f"{name}.sql", composed, bless)
 
     monkeypatch.setattr(statements, "bind", recording)
     return block

@@ -1,8 +1,3 @@
--- Those of the contact points named that nobody selected has on record (D15); of a household phone, that no household
--- with a selected active member has (D17). {population} is the mode's SELECT of person_id. The first who has it will do:
--- beginning with the people lets the planner stop there.
--- Parameters: district_id, today, contact_points
--- Columns: contact_point
 select k.kind as contact_point
 from unnest(:contact_points::contact_point_kind[]) as k (kind)
 where case
@@ -18,14 +13,9 @@ where case
       and c.person_id in (select selected.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected))
   end;
 
--- Selects the people of a run, each once. {population} is the mode's SELECT of person_id.
--- Parameters: none
 insert into selected (person_id)
 select distinct people.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) people;
 
--- Gathers the phones of the households in which a selected person is an active member, each once (D17). {barred_by} gives,
--- of each such row `c`, the number of the rule that bars it.
--- Parameters: district_id, today, contact_point, method, on_mask, off_mask
 insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
@@ -41,9 +31,6 @@ from (
         and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
 ) c;
 
--- Gathers one of the channels that a run names, of the selected people, with the value on record (D14, D16). {barred_by}
--- gives, of each such row `c`, the number of the rule that bars it.
--- Parameters: district_id, contact_point, method, on_mask, off_mask
 insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
@@ -54,10 +41,6 @@ from (
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
 
--- Asks a rule. {denies} gives what it denies of `candidate`, {because} the words of its own for each; a null mask denies
--- all. Of that, what no rule before it denied is written down: each cell is kept out by one rule, the first. The masks
--- are the bits, of each contact point, that the rule speaks of.
--- Parameters: rule_no, contact_points, masks (arrays of one length)
 with said as (
   select d.household, d.subject_id, d.contact_point,
     bit_or(coalesce(d.reasons, -1) & m.mask) as reasons, min(null::text) as because
@@ -76,10 +59,6 @@ from said
 left join earlier using (household, subject_id, contact_point)
 where said.reasons & ~coalesce(earlier.reasons, 0) <> 0;
 
--- Writes down whom the rules kept out of which cells, and counts them in {counts}: batch_forecast for a plan that is to be
--- looked at, else batch_cell; with :since as those whom an older plan did not keep out. A rule's no counts for the bits
--- that were left to the candidate, of which a plan that is applied has fewer than the request.
--- Parameters: district_id, batch_run_id, since
 with block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
@@ -108,14 +87,9 @@ from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
--- Writes the plan: the channels of {weighed} with anything to do, in chunks of :size people, then of :size households, in
--- key order.
--- Parameters: district_id, batch_run_id, size
--- Columns: total (people and households to do), strays (denials of what is no candidate)
 with placed as (
   select w.*, dense_rank() over (partition by household order by subject_id) - 1 as place
   from (-- The candidates, and what the rules leave of the bits to turn on and off. A null mask: a rule denied what is no candidate.
--- Columns: household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select c.household, c.subject_id, c.contact_point, c.method,
   c.on_mask & ~coalesce(d.reasons, 0) as on_mask, c.off_mask & ~coalesce(d.reasons, 0) as off_mask,
   coalesce(c.skip_if_chosen & ~coalesce(d.reasons, 0), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
@@ -145,27 +119,15 @@ aimed as (
 select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from aimed) chunks)::bigint as total,
   (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as strays;
 
--- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
--- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits skip_if_chosen,
--- which stay where they are chosen now, and mark_as_chosen, which become chosen when they flip; {table} is `preference` with
--- the {subject} `person_id`, or `household_preference` with `household_id`.
--- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
--- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
--- rolled back and done again.
--- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
--- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
 with target as materialized (
-  -- Returns what a chunk is to write: the {target} of preference/write.
--- Parameters: district_id, batch_run_id, chunk
--- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
 from batch_target t
 cross join lateral unnest(t.subject_ids) as s (subject_id)
 where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
 ),
 locked as materialized (
-  select t.*, held.reasons_on is not null as found, coalesce(held.reasons_on, 0) as reasons_on, coalesce(held.reasons_chosen, 0) as reasons_chosen
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
   from (select * from target order by subject_id, contact_point, method) t
   left join lateral (
     select p.reasons_on, p.reasons_chosen
@@ -173,7 +135,7 @@ locked as materialized (
     where p.district_id = :district_id and p.person_id = t.subject_id
       and p.contact_point = t.contact_point and p.method = t.method
     for update
-  ) held on true
+  ) existing on true
 ),
 differing as (
   select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
@@ -187,7 +149,7 @@ kept as (
 flipping as (
   select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
 ),
-decided as materialized (
+decision as materialized (
   select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
@@ -199,7 +161,7 @@ decided as materialized (
 written as (
   update preference p
   set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decided d
+  from decision d
   where p.district_id = :district_id and p.person_id = d.subject_id
     and p.contact_point = d.contact_point and p.method = d.method
     and d.found and d.flipped | d.chosen <> 0
@@ -208,7 +170,7 @@ written as (
 added as (
   insert into preference (district_id, person_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decided d
+  from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
   on conflict do nothing
@@ -220,32 +182,28 @@ changed as (
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
   from added where reasons_on | reasons_chosen <> 0
 ),
-taken as (
+next_revision as (
   update district set revision = revision + 1
   where district_id = :district_id and (select count(*) from changed) > 0
   returning district_id, revision
 ),
 change_set_row as (
   insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from taken
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
   insert into change (district_id, revision, kind, person_id, contact_point, method,
     turned_on, turned_off, chosen, unchosen)
-  select taken.district_id, taken.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
     c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join taken
+  from changed c cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from taken) as revision,
-  (select count(*) from added) < (select count(*) from decided where not found) as raced
-from decided d
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
 
--- Adds to the counts of cells. Of a person's own contact point as many people are affected as cells were updated;
--- the people of a household phone are added by `people`.
--- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept, left (arrays of one length)
--- Columns: none
 update batch_cell cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
   overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
@@ -257,27 +215,15 @@ from unnest(:contact_points::contact_point_kind[], :reasons::text[],
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = n.contact_point and cell.reason = n.reason;
 
--- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
--- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits skip_if_chosen,
--- which stay where they are chosen now, and mark_as_chosen, which become chosen when they flip; {table} is `preference` with
--- the {subject} `person_id`, or `household_preference` with `household_id`.
--- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
--- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
--- rolled back and done again.
--- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
--- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
 with target as materialized (
-  -- Returns what a chunk is to write: the {target} of preference/write.
--- Parameters: district_id, batch_run_id, chunk
--- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
 from batch_target t
 cross join lateral unnest(t.subject_ids) as s (subject_id)
 where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
 ),
 locked as materialized (
-  select t.*, held.reasons_on is not null as found, coalesce(held.reasons_on, 0) as reasons_on, coalesce(held.reasons_chosen, 0) as reasons_chosen
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
   from (select * from target order by subject_id, contact_point, method) t
   left join lateral (
     select p.reasons_on, p.reasons_chosen
@@ -285,7 +231,7 @@ locked as materialized (
     where p.district_id = :district_id and p.household_id = t.subject_id
       and p.contact_point = t.contact_point and p.method = t.method
     for update
-  ) held on true
+  ) existing on true
 ),
 differing as (
   select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
@@ -299,7 +245,7 @@ kept as (
 flipping as (
   select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
 ),
-decided as materialized (
+decision as materialized (
   select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
@@ -311,7 +257,7 @@ decided as materialized (
 written as (
   update household_preference p
   set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decided d
+  from decision d
   where p.district_id = :district_id and p.household_id = d.subject_id
     and p.contact_point = d.contact_point and p.method = d.method
     and d.found and d.flipped | d.chosen <> 0
@@ -320,7 +266,7 @@ written as (
 added as (
   insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decided d
+  from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
   on conflict do nothing
@@ -332,40 +278,31 @@ changed as (
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
   from added where reasons_on | reasons_chosen <> 0
 ),
-taken as (
+next_revision as (
   update district set revision = revision + 1
   where district_id = :district_id and (select count(*) from changed) > 0
   returning district_id, revision
 ),
 change_set_row as (
   insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from taken
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
   insert into change (district_id, revision, kind, household_id, contact_point, method,
     turned_on, turned_off, chosen, unchosen)
-  select taken.district_id, taken.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
     c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join taken
+  from changed c cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from taken) as revision,
-  (select count(*) from added) < (select count(*) from decided where not found) as raced
-from decided d
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
 
--- Adds the people whom changes of a household phone affect (D17): the active members of the households of
--- {changed}, a SELECT of household_id and the changed bits. A person who is a member of another household too,
--- which the same run changed before according to the log, has been counted already and is left out. The statement
--- is written for nested loops (see batch/chunk/settings): `offset 0` keeps each look-up by key from being turned
--- into a join that scans.
--- Parameters: district_id, batch_run_id, today, revision (of the changes; null if the run changed nothing before)
--- Columns: none
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons
   from (-- Returns the households that a revision changed, and the changed bits, from the log.
--- Parameters: district_id, revision
--- Columns: household_id, reasons
 select household_id, turned_on | turned_off as reasons
 from change
 where district_id = :district_id and revision = :changed__revision and household_id is not null) changed

@@ -1,8 +1,3 @@
--- Those of the contact points named that nobody selected has on record (D15); of a household phone, that no household
--- with a selected active member has (D17). {population} is the mode's SELECT of person_id. The first who has it will do:
--- beginning with the people lets the planner stop there.
--- Parameters: district_id, today, contact_points
--- Columns: contact_point
 select k.kind as contact_point
 from unnest(:contact_points::contact_point_kind[]) as k (kind)
 where case
@@ -18,14 +13,9 @@ where case
       and c.person_id in (select selected.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected))
   end;
 
--- Selects the people of a run, each once. {population} is the mode's SELECT of person_id.
--- Parameters: none
 insert into selected (person_id)
 select distinct people.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) people;
 
--- Gathers the phones of the households in which a selected person is an active member, each once (D17). {barred_by} gives,
--- of each such row `c`, the number of the rule that bars it.
--- Parameters: district_id, today, contact_point, method, on_mask, off_mask
 insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
@@ -41,9 +31,6 @@ from (
         and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
 ) c;
 
--- Gathers one of the channels that a run names, of the selected people, with the value on record (D14, D16). {barred_by}
--- gives, of each such row `c`, the number of the rule that bars it.
--- Parameters: district_id, contact_point, method, on_mask, off_mask
 insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
@@ -54,10 +41,6 @@ from (
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
 
--- Asks a rule. {denies} gives what it denies of `candidate`, {because} the words of its own for each; a null mask denies
--- all. Of that, what no rule before it denied is written down: each cell is kept out by one rule, the first. The masks
--- are the bits, of each contact point, that the rule speaks of.
--- Parameters: rule_no, contact_points, masks (arrays of one length)
 with said as (
   select d.household, d.subject_id, d.contact_point,
     bit_or(coalesce(d.reasons, -1) & m.mask) as reasons, min(null::text) as because
@@ -76,10 +59,6 @@ from said
 left join earlier using (household, subject_id, contact_point)
 where said.reasons & ~coalesce(earlier.reasons, 0) <> 0;
 
--- Writes down whom the rules kept out of which cells, and counts them in {counts}: batch_forecast for a plan that is to be
--- looked at, else batch_cell; with :since as those whom an older plan did not keep out. A rule's no counts for the bits
--- that were left to the candidate, of which a plan that is applied has fewer than the request.
--- Parameters: district_id, batch_run_id, since
 with block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
@@ -108,24 +87,15 @@ from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
--- Writes a plan that is to be looked at first, and says what it would do: {decided}, into blocks that are made into chunks
--- when it is applied, with a few of those whom it would change, from every block; the households that it would change go
--- into `foreseen`.
--- Parameters: district_id, batch_run_id, samples
--- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, skipped_as_chosen, rows, total (people and households in all)
 with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
     flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
   from (-- What a run would do with each channel of {weighed}, by the decision of preference/write.sql, given what is {held}:
--- `flipped` bits change, `skip_if_chosen` are those that are not chosen now. Null masks: as in {weighed}.
--- Parameters: keep_chosen
--- Columns: household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, flipped, kept
 with differing as (
   select w.household, subject_id, contact_point, w.method, w.on_mask, w.off_mask,
     coalesce(held.reasons_chosen, 0) as reasons_chosen,
     (w.on_mask & ~coalesce(held.reasons_on, 0)) | (w.off_mask & coalesce(held.reasons_on, 0)) as differs
   from (-- The candidates, and what the rules leave of the bits to turn on and off. A null mask: a rule denied what is no candidate.
--- Columns: household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select c.household, c.subject_id, c.contact_point, c.method,
   c.on_mask & ~coalesce(d.reasons, 0) as on_mask, c.off_mask & ~coalesce(d.reasons, 0) as off_mask,
   coalesce(c.skip_if_chosen & ~coalesce(d.reasons, 0), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
@@ -135,15 +105,9 @@ full join (
   from denied group by household, subject_id, contact_point
 ) d using (household, subject_id, contact_point)) w
   left join (-- What the people or households of a district hold of the contact points that a run names, by VOICE and EMAIL (D14), so
--- that the contact point alone tells the channel. {table} and its {subject}: see preference/write.sql.
--- Parameters: district_id, contact_points
--- Columns: subject_id, contact_point, reasons_on, reasons_chosen
 select person_id as subject_id, contact_point, reasons_on, reasons_chosen
 from preference
 where district_id = :district_id and contact_point = any (:decided__held__people__contact_points::contact_point_kind[]) and method <> 'TEXT' union all -- What the people or households of a district hold of the contact points that a run names, by VOICE and EMAIL (D14), so
--- that the contact point alone tells the channel. {table} and its {subject}: see preference/write.sql.
--- Parameters: district_id, contact_points
--- Columns: subject_id, contact_point, reasons_on, reasons_chosen
 select household_id as subject_id, contact_point, reasons_on, reasons_chosen
 from household_preference
 where district_id = :district_id and contact_point = any (:decided__held__households__contact_points::contact_point_kind[]) and method <> 'TEXT') held using (subject_id, contact_point) -- the contact point tells people from households
@@ -201,10 +165,6 @@ select contact_point, on_mask | off_mask as asked, flipped, flipped & ~skip_if_c
 from block
 group by 1, 2, 3, 4, 5;
 
--- Adds to the counts of cells. Of a person's own contact point as many people are affected as cells were updated;
--- the people of a household phone are added by `people`.
--- Parameters: district_id, batch_run_id, contact_points, reasons, updated, unchanged, overwrote, kept, left (arrays of one length)
--- Columns: none
 update batch_forecast cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
   overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
@@ -216,17 +176,9 @@ from unnest(:contact_points::contact_point_kind[], :reasons::text[],
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = n.contact_point and cell.reason = n.reason;
 
--- Adds the people whom changes of a household phone affect (D17): the active members of the households of
--- {changed}, a SELECT of household_id and the changed bits. A person who is a member of another household too,
--- which the same run changed before according to the log, has been counted already and is left out. The statement
--- is written for nested loops (see batch/chunk/settings): `offset 0` keeps each look-up by key from being turned
--- into a join that scans.
--- Parameters: district_id, batch_run_id, today, revision (of the changes; null if the run changed nothing before)
--- Columns: none
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons
   from (-- The households that a plan would change, and the bits.
--- Columns: household_id, reasons
 select household_id, reasons from foreseen) changed
   cross join lateral (
     select h.person_id, h.household_id

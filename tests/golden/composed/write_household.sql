@@ -1,6 +1,3 @@
--- What one rule says of the channels of a person or household that is being written. {denies} is the rule's SELECT.
--- Parameters: district_id, today, household, subject_id, contact_points, methods, addresses, on_masks, off_masks
--- Columns: contact_point, reasons
 with candidate as (
   select :household::boolean as household, :subject_id::bigint as subject_id, c.*
   from unnest(:contact_points::contact_point_kind[], :methods::method[], :addresses::text[],
@@ -12,27 +9,15 @@ from (select c.household, c.subject_id, c.contact_point, coalesce(o.reasons, -1)
 where :today::date is not null
 group by d.contact_point;
 
--- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
--- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits skip_if_chosen,
--- which stay where they are chosen now, and mark_as_chosen, which become chosen when they flip; {table} is `preference` with
--- the {subject} `person_id`, or `household_preference` with `household_id`.
--- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
--- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
--- rolled back and done again.
--- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
--- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
 with target as materialized (
-  -- The target of a write to one person or household: a row for each channel that is named (see write.sql).
--- Parameters: subject_id, contact_points, methods, on_masks, off_masks (arrays of one length)
--- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select :target__subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
   0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen
 from unnest(:target__contact_points::contact_point_kind[], :target__methods::method[], :target__on_masks::bigint[], :target__off_masks::bigint[])
   as c (contact_point, method, on_mask, off_mask)
 ),
 locked as materialized (
-  select t.*, held.reasons_on is not null as found, coalesce(held.reasons_on, 0) as reasons_on, coalesce(held.reasons_chosen, 0) as reasons_chosen
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
   from (select * from target order by subject_id, contact_point, method) t
   left join lateral (
     select p.reasons_on, p.reasons_chosen
@@ -40,7 +25,7 @@ locked as materialized (
     where p.district_id = :district_id and p.household_id = t.subject_id
       and p.contact_point = t.contact_point and p.method = t.method
     for update
-  ) held on true
+  ) existing on true
 ),
 differing as (
   select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
@@ -54,7 +39,7 @@ kept as (
 flipping as (
   select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
 ),
-decided as materialized (
+decision as materialized (
   select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
@@ -66,7 +51,7 @@ decided as materialized (
 written as (
   update household_preference p
   set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decided d
+  from decision d
   where p.district_id = :district_id and p.household_id = d.subject_id
     and p.contact_point = d.contact_point and p.method = d.method
     and d.found and d.flipped | d.chosen <> 0
@@ -75,7 +60,7 @@ written as (
 added as (
   insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decided d
+  from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
   on conflict do nothing
@@ -87,25 +72,25 @@ changed as (
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
   from added where reasons_on | reasons_chosen <> 0
 ),
-taken as (
+next_revision as (
   update district set revision = revision + 1
   where district_id = :district_id and (select count(*) from changed) > 0
   returning district_id, revision
 ),
 change_set_row as (
   insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from taken
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
   insert into change (district_id, revision, kind, household_id, contact_point, method,
     turned_on, turned_off, chosen, unchosen)
-  select taken.district_id, taken.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
     c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join taken
+  from changed c cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from taken) as revision,
-  (select count(*) from added) < (select count(*) from decided where not found) as raced
-from decided d
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
 
