@@ -1,7 +1,7 @@
 """SQL that is shared by all who select people: what is active, who is reached, which grade, which students."""
 
 from gql_server.domain.sql import Sql
-from gql_server.hooks.types import Scope
+from gql_server.hooks.types import BatchScope
 
 
 def active(row: str) -> str:
@@ -33,7 +33,7 @@ CURRENT_YEAR = (
 """The newest school year in which somebody in the district is enrolled today (D12)."""
 
 
-def enrolled_students(scope: Scope) -> Sql:
+def enrolled_students(scope: BatchScope) -> Sql:
     """Return a SELECT of `person_id`: the students of a scope (D12), a row for each enrollment that fits."""
     args: dict[str, object] = {}
     conditions = ["e.district_id = :district_id", active("e")]

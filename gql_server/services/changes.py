@@ -127,5 +127,10 @@ def tell_changed(host: PluginHost, district_code: str, source: Source, written: 
     """Tell the plug-ins of a write, after its commit. They hear of it soon; nobody waits for them."""
     if written.revision is None:
         return
-    changes = PreferenceChanges(district_code, written.revision, source, written.preferences)
-    host.aside.tell_preferences_changed(changes)
+    changes = PreferenceChanges(
+        district=district_code,
+        revision=written.revision,
+        source=source,
+        preferences=written.preferences,
+    )
+    host.calls.notify_preferences_changed(changes)

@@ -156,7 +156,7 @@ async def test_plugins_hear_of_every_change_set(
     async with working(BatchWorker(db, listening, chunk_size=3, poll_seconds=0.05)) as worker:
         batches = Batches(db, listening, district, worker)
         await batches.run(*cells(CELL, "EMERGENCY", "GENERAL"))
-    assert [(c.district_code, c.revision, c.source, c.preferences) for c in heard] == [
+    assert [(c.district, c.revision, c.source, c.preferences) for c in heard] == [
         ("maple", 1, "BATCH", 6),
         ("maple", 2, "BATCH", 2),
     ]

@@ -20,7 +20,10 @@ TEXTS = {
 }
 """The text of every statement by its name."""
 
-DENIALS = "select household, subject_id, contact_point, -1::bigint as reasons, null::text as because from candidate c"
+DENIALS = (
+    "select household, subject_id, contact_point, method, -1::bigint as reasons, null::text as because"
+    " from candidate c"
+)
 TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"

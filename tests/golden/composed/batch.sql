@@ -44,7 +44,7 @@ from (
 with said as (
   select d.household, d.subject_id, d.contact_point,
     bit_or(coalesce(d.reasons, -1) & m.mask) as reasons, min(null::text) as because
-  from (select c.household, c.subject_id, c.contact_point, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+  from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
   join unnest(:contact_points::contact_point_kind[], :masks::bigint[]) as m (contact_point, mask)
     on m.contact_point = d.contact_point
   group by d.household, d.subject_id, d.contact_point

@@ -5,7 +5,7 @@ with candidate as (
     as c (contact_point, method, address, on_mask, off_mask)
 )
 select d.contact_point, coalesce(bit_or(coalesce(d.reasons, -1)), -1) as reasons
-from (select c.household, c.subject_id, c.contact_point, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
 where :today::date is not null
 group by d.contact_point;
 
