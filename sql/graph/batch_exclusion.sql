@@ -1,4 +1,5 @@
--- BatchExclusion: a row for each person or household and cell that a rule kept out, with the rule and its words.
+-- BatchExclusion: a row for each cell of a person or household that a rule kept out of a run, with the rule and
+-- the reason that it gives.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, because
 select x.batch_run_id, x.rule_no, x.household, x.subject_id, x.contact_point, r.bit,

@@ -78,7 +78,7 @@ async def _prepare(
             row["reason"],
             Setting.ON if row["turn_on"] else Setting.OFF,
         )
-        for row in await fetch(conn, "batch/plan/cells", **run.key)
+        for row in await fetch(conn, "batch/run/cells", **run.key)
     ]
     bits = await reason_bits(conn, run.district.district_id, host.reasons)
     masks = channel_masks(cells, bits)
@@ -112,13 +112,15 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`."""
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/reverted_run", **run.original)
+    original = await fetchrow(conn, "batch/revert/reverted_run", **run.original)
     assert original is not None
-    await execute(conn, "batch/create_undone")
-    await execute(conn, "batch/look_back", district_id=run.district.district_id, reverts_run_id=run.reverts)
-    await execute(conn, "batch/count_touched", **run.key)
+    await execute(conn, "batch/revert/create_undone")
+    await execute(
+        conn, "batch/revert/fill_undone", district_id=run.district.district_id, reverts_run_id=run.reverts
+    )
+    await execute(conn, "batch/revert/count_touched", **run.key)
     plan.progress.begin(PlanningStep.WRITING_PLAN)
-    total = await _write_targets(plan, statement("batch/undo"), chunk_size)
+    total = await _write_targets(plan, statement("batch/revert/target"), chunk_size)
     return int(original["population"]), None, total
 
 

@@ -218,7 +218,7 @@ class BatchService:
             with suppress(TimedOut, Unavailable):
                 async with self._db.acquire(district_id) as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
-                    if await fetchval(conn, "batch/ended", **key):
+                    if await fetchval(conn, "batch/run/ended", **key):
                         return
 
 
@@ -240,7 +240,7 @@ async def _record(
     district_id = viewer.district.district_id
     batch_run_id = await fetchval(
         conn,
-        "batch/insert_run",
+        "batch/run/insert",
         district_id=district_id,
         mode=request.mode,
         scope=scope.dump(),
@@ -250,7 +250,7 @@ async def _record(
     )
     await execute(
         conn,
-        "batch/insert_cells",
+        "batch/run/insert_cells",
         district_id=district_id,
         batch_run_id=batch_run_id,
         contact_points=[cell.contact_point for cell in cells],

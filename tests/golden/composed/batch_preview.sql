@@ -1,0 +1,234 @@
+select k.kind as contact_point
+from unnest(:contact_points::contact_point_kind[]) as k (kind)
+where case
+  when k.kind = 'HOUSEHOLD_PHONE' then not exists (
+    select from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected
+    join household_member m on m.district_id = :district_id and m.person_id = selected.person_id
+      and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today)
+    join household h on h.district_id = :district_id and h.household_id = m.household_id and h.phone is not null
+    where k.kind = 'HOUSEHOLD_PHONE')
+  else not exists (
+    select from contact_point c
+    where c.district_id = :district_id and c.kind = k.kind
+      and c.person_id in (select selected.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected))
+  end;
+
+insert into selected (person_id)
+select distinct people.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) people;
+
+insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
+select c.*, (case when (c.address is null) then 1 end)::smallint
+from (
+  select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
+    :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
+  from household h
+  where h.district_id = :district_id
+    and h.household_id in (
+      select m.household_id
+      from household_member m
+      join selected s on s.person_id = m.person_id
+      where m.district_id = :district_id
+        and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
+) c;
+
+insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
+select c.*, (case when (c.address is null) then 1 end)::smallint
+from (
+  select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
+    :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
+  from selected s
+  left join contact_point p
+    on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
+) c;
+
+with said as (
+  select d.household, d.subject_id, d.contact_point,
+    bit_or(coalesce(d.reasons, -1) & m.mask) as reasons, min(null::text) as because
+  from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+  join unnest(:contact_points::contact_point_kind[], :masks::bigint[]) as m (contact_point, mask)
+    on m.contact_point = d.contact_point
+  group by d.household, d.subject_id, d.contact_point
+),
+earlier as (
+  select household, subject_id, contact_point, bit_or(reasons) as reasons
+  from denied group by household, subject_id, contact_point
+)
+insert into denied (rule_no, household, subject_id, contact_point, reasons, because)
+select :rule_no, household, subject_id, contact_point, said.reasons & ~coalesce(earlier.reasons, 0), said.because
+from said
+left join earlier using (household, subject_id, contact_point)
+where said.reasons & ~coalesce(earlier.reasons, 0) <> 0;
+
+with block as (
+  insert into batch_exclusion_block
+    (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
+  select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, because, array_agg(subject_id)
+  from (
+    select barred_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons, null as because
+    from gathered where barred_by is not null
+    union all
+    select d.rule_no, household, subject_id, contact_point, d.reasons & (g.on_mask | g.off_mask), d.because
+    from denied d join gathered g using (household, subject_id, contact_point)
+  ) kept_out
+  where reasons <> 0
+  group by rule_no, household, contact_point, reasons, because, subject_id / 10000
+  returning contact_point, reasons, cardinality(subject_ids) as rows
+),
+by_cell as (
+  select block.contact_point, r.code as reason, sum(block.rows) as rows
+  from block
+  join contact_reason r on r.district_id = :district_id and block.reasons & (1::bigint << r.bit) <> 0
+  group by block.contact_point, r.code
+)
+update batch_forecast cell
+set excluded = cell.excluded + by_cell.rows,
+  excluded_since = cell.excluded_since + case when :since then by_cell.rows else 0 end
+from by_cell
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
+
+with block as materialized (
+  select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
+    flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
+  from (-- What a run would do with each channel of {weighed}, by the decision of preference/write.sql, given what is {held}:
+with differing as (
+  select w.household, subject_id, contact_point, w.method, w.on_mask, w.off_mask,
+    coalesce(held.reasons_chosen, 0) as reasons_chosen,
+    (w.on_mask & ~coalesce(held.reasons_on, 0)) | (w.off_mask & coalesce(held.reasons_on, 0)) as differs
+  from (-- The candidates, and what the rules leave of the bits to turn on and off. A null mask: a rule denied what is no candidate.
+select c.household, c.subject_id, c.contact_point, c.method,
+  c.on_mask & ~coalesce(d.reasons, 0) as on_mask, c.off_mask & ~coalesce(d.reasons, 0) as off_mask,
+  coalesce(c.skip_if_chosen & ~coalesce(d.reasons, 0), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
+from candidate c
+full join (
+  select household, subject_id, contact_point, bit_or(reasons) as reasons
+  from denied group by household, subject_id, contact_point
+) d using (household, subject_id, contact_point)) w
+  left join (-- What the people or households of a district hold of the contact points that a run names, by VOICE and EMAIL (D14), so
+select person_id as subject_id, contact_point, reasons_on, reasons_chosen
+from preference
+where district_id = :district_id and contact_point = any (:decided__held__people__contact_points::contact_point_kind[]) and method <> 'TEXT' union all -- What the people or households of a district hold of the contact points that a run names, by VOICE and EMAIL (D14), so
+select household_id as subject_id, contact_point, reasons_on, reasons_chosen
+from household_preference
+where district_id = :district_id and contact_point = any (:decided__held__households__contact_points::contact_point_kind[]) and method <> 'TEXT') held using (subject_id, contact_point) -- the contact point tells people from households
+  where w.on_mask | w.off_mask <> 0 or w.on_mask is null
+)
+select household, subject_id, contact_point, method, on_mask, off_mask,
+  (on_mask | off_mask) & ~reasons_chosen as skip_if_chosen,
+  case when :decided__keep_chosen then differs & ~reasons_chosen else differs end as flipped,
+  case when :decided__keep_chosen then differs & reasons_chosen else 0 end as kept
+from differing) decided
+  group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
+),
+target as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
+    on_mask, off_mask, skip_if_chosen, subjects, subject_ids)
+  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, skip_if_chosen, rows,
+    subject_ids
+  from block where on_mask is not null
+),
+home as (
+  insert into foreseen (household_id, reasons)
+  select s.subject_id, flipped
+  from block cross join lateral unnest(subject_ids) as s (subject_id)
+  where household and flipped <> 0
+),
+picked as (
+  select household, subject_id, row_number() over (order by hashint8(subject_id), household) as place
+  from (
+    select household, subject_ids[1 + n * rows / :samples] as subject_id
+    from block cross join generate_series(0, :samples::integer - 1) as n
+    where flipped <> 0
+    group by 1, 2
+    order by hashint8(subject_ids[1 + n * rows / :samples]), household
+    limit :samples
+  ) few
+),
+sample as (
+  insert into batch_sample
+    (district_id, batch_run_id, place, household, subject_id, contact_point, turned_on, turned_off)
+  select :district_id, :batch_run_id, picked.place, picked.household, picked.subject_id, block.contact_point,
+    block.flipped & block.on_mask, block.flipped & block.off_mask
+  from block
+  cross join lateral unnest(block.subject_ids) as s (subject_id)
+  join picked on picked.household = block.household and picked.subject_id = s.subject_id
+  where block.flipped <> 0
+)
+select contact_point, on_mask | off_mask as asked, flipped, flipped & ~skip_if_chosen as overwrote, kept,
+  0::bigint as skipped_as_chosen, sum(rows)::bigint as rows,
+  (
+    select count(*)
+    from (
+      select distinct s.subject_id from block cross join lateral unnest(subject_ids) as s (subject_id) where not household
+    ) people
+  ) + (select coalesce(sum(rows), 0) from block where household)::bigint as total -- a household has one contact point
+from block
+group by 1, 2, 3, 4, 5;
+
+update batch_forecast cell
+set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
+  overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
+  left_alone = cell.left_alone + n.left_alone,
+  people_affected = cell.people_affected + case when cell.contact_point <> 'HOUSEHOLD_PHONE' then n.updated else 0 end
+from unnest(:contact_points::contact_point_kind[], :reasons::text[],
+  :updated::bigint[], :unchanged::bigint[], :overwrote::bigint[], :kept::bigint[], :left::bigint[])
+  as n (contact_point, reason, updated, unchanged, overwrote, kept, left_alone)
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = n.contact_point and cell.reason = n.reason;
+
+with member as materialized (
+  select m.person_id, m.household_id, changed.reasons
+  from (-- The households that a plan would change, and the bits.
+select household_id, reasons from foreseen) changed
+  cross join lateral (
+    select h.person_id, h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.household_id = changed.household_id
+      and active_on(h.start_date, h.end_date, :today)
+    offset 0
+  ) m
+),
+elsewhere as (
+  select member.person_id, m.household_id
+  from member
+  cross join lateral (
+    select h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.person_id = member.person_id and h.household_id <> member.household_id
+      and active_on(h.start_date, h.end_date, :today)
+    offset 0
+  ) m
+  where :revision::bigint is not null
+),
+concerned as (
+  select person_id, reasons, 0::bigint as before from member
+  union all
+  select elsewhere.person_id, 0, c.reasons
+  from elsewhere
+  cross join lateral (
+    select change.turned_on | change.turned_off as reasons
+    from change
+    where change.district_id = :district_id and change.household_id = elsewhere.household_id
+      and change.kind = 'PREFERENCES' and change.revision < :revision
+      and :batch_run_id = (
+        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = change.revision)
+    offset 0
+  ) c
+),
+fresh as (
+  select person_id, bit_or(reasons) & ~bit_or(before) as reasons from concerned group by person_id
+),
+counted as (
+  select reasons, count(*) as people from fresh group by reasons
+),
+by_reason as (
+  select r.code as reason, sum(counted.people) as people
+  from counted
+  join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
+  group by r.code
+)
+update batch_forecast cell set people_affected = cell.people_affected + by_reason.people
+from by_reason
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = 'HOUSEHOLD_PHONE' and cell.reason = by_reason.reason;
+
