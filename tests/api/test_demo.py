@@ -6,7 +6,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +15,15 @@ import pytest
 
 from gql_server.cli.batch_report import matrix
 from tests.support.command import COMMAND, environment, gql_server, refusal
+from tests.support.folders import database_folder
 
 
 @pytest.fixture
 def temporary() -> Iterator[dict[str, str]]:
-    """Settings for a demo with a folder of its own for temporary files, which must be empty at the end.
-
-    The folder's name is short: a Unix socket's path may have a hundred characters.
-    """
-    with tempfile.TemporaryDirectory(prefix="t") as folder:
-        yield {"TMPDIR": folder, "XDG_RUNTIME_DIR": folder}
-        left = [path.name for path in Path(folder).iterdir() if path.name != "python_PostgresServer"]
+    """Settings for a demo with a folder of its own for temporary files, which must be empty at the end."""
+    with database_folder() as folder:
+        yield {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        left = [path.name for path in folder.iterdir() if path.name != "python_PostgresServer"]
         assert left == []  # but for the folder of the lock that all embedded servers of a user share
 
 
