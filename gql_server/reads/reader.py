@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
 
-from gql_server.db.others import undone
 from gql_server.db.protocols import Row
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
@@ -194,7 +194,9 @@ class Reader:
         text, values = bind(sql, **args)
         async with context.db.acquire(viewer.district.district_id) as conn:
             try:
-                async with undone(conn) if compiled.slots else nullcontext():  # slots hold SQL of plug-ins
+                async with (
+                    restored_session(conn) if compiled.slots else nullcontext()
+                ):  # slots hold SQL of plug-ins
                     row = await conn.fetchrow(text, *values, timeout=context.limits.seconds)
             except Exception as error:
                 raise _too_long(compiled, error) or error from None
