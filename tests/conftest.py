@@ -83,6 +83,11 @@ async def district(db: Pool, host: PluginHost) -> AsyncIterator[DistrictBuilder]
         yield await DistrictBuilder.create(conn, host)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are processors: tests that wait leave theirs to others."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write the golden files anew")
 

@@ -24,6 +24,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
 from tests.support.folders import database_folder
 
+pytestmark = pytest.mark.slow
+
 KEY = "a key for tests only, long enough to be one"
 PLUGIN = """
 from gql_server.hooks import ContactReason, hookimpl

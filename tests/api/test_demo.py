@@ -17,6 +17,8 @@ from gql_server.cli.batch_report import matrix
 from tests.support.command import COMMAND, environment, gql_server, refusal
 from tests.support.folders import database_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def temporary() -> Iterator[dict[str, str]]:
