@@ -22,7 +22,7 @@ from gql_server.api.document_limits import validation_rules
 from gql_server.api.execution import RoleLimits
 from gql_server.api.http import GraphQLHandler, add_routes
 from gql_server.api.schema import build_schema
-from gql_server.db.migrations import check_writable, pending
+from gql_server.db.migrations import pending, require_writable
 from gql_server.db.pool import connect, open_pool
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import resource_folder
@@ -65,7 +65,7 @@ def make_host(settings: Settings) -> PluginHost:
     return PluginHost(folders, settings.disabled_plugins, hook_seconds=settings.hook_timeout)
 
 
-async def check_ready(conn: Connection) -> None:
+async def require_migrated(conn: Connection) -> None:
     """Raise ConfigurationError where the database is not migrated, or by a newer version than this."""
     names = [migration.name for migration in await pending(conn)]
     if names:
@@ -92,17 +92,17 @@ class Readiness:
         told: dict[str, object] = {}
         async with self._db.acquire() as conn:
             try:
-                await check_ready(conn)
+                await require_migrated(conn)
             except NewerSchema as error:
                 # The fleet is upgraded one server after the other: until its turn comes each does its work.
                 told["schema"] = "newer"
                 if not self._newer:
                     log.warning("newer_schema", words=str(error))
                 self._newer = True
-            await check_writable(conn)
+            await require_writable(conn)
             lacking = await missing_reasons(conn, self._host.reasons)
         told["pooler"] = (
-            "yes: statements have a transaction each, and no name is kept" if self._db.pooled else "no"
+            "yes: statements have a transaction each, and no name is kept" if self._db.behind_pooler else "no"
         )
         if lacking.districts:
             told["districtsThatLackReasons"] = lacking.districts
@@ -180,7 +180,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await host.aside.settle(_SETTLE_SECONDS)
+        await host.calls.finish(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
     add_routes(app, handler, readiness.check)
@@ -264,14 +264,16 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
     """Serve until cancelled."""
     host = make_host(settings)
     async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
-        await check_ready(conn)
+        await require_migrated(conn)
         lacking = await missing_reasons(conn, host.reasons)
     if lacking.districts:
         log.warning(
             "districts_lack_reasons", districts=lacking.districts, reasons=list(lacking.codes),
             words="Nothing can be set for these reasons there. Run `gql-server migrate`.",
         )  # fmt: skip
-    settings = settings.model_copy(update={"max_connections": raise_open_file_limit(settings.max_connections)})
+    settings = settings.model_copy(
+        update={"max_connections": raise_open_file_limit(settings.max_connections)}
+    )
     db = await open_pool(
         dsn,
         min_size=settings.pool_min_size,

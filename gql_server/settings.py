@@ -12,7 +12,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gql_server.domain.shares import writers
+from gql_server.domain.slots import write_slot_count
 from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
@@ -44,7 +44,7 @@ def default_data_dir() -> Path:
 
 def _most_workers(connections: int) -> int:
     """Return how many runs may be worked at a time on a pool: a plan holds a connection of those that write."""
-    return max(1, writers(connections) - 1)
+    return max(1, write_slot_count(connections) - 1)
 
 
 class Settings(BaseSettings):

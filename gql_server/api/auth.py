@@ -26,7 +26,7 @@ _MAKE_A_KEY = (
 )
 
 NEED_A_PERSON = frozenset({Role.STAFF, Role.GUARDIAN, Role.STUDENT})
-"""The roles that act for one person (D23-D25, D27)."""
+"""The roles that act for one person (D23, D25, D27)."""
 
 
 @dataclass(frozen=True, slots=True)

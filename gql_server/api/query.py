@@ -93,7 +93,7 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
     )
     async with context.db.acquire(context.viewer.district.district_id) as conn:
         resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
-    return {"population": (await context.host.aside.population(mode, resolved)).sql}
+    return {"population": (await context.host.calls.population(mode, resolved)).sql}
 
 
 @strawberry.type(

@@ -4,7 +4,7 @@ import sys
 
 from gql_server.cli.app import app
 from gql_server.cli.common import complain
-from gql_server.db.problems import explained
+from gql_server.db.database_errors import explain_error
 from gql_server.errors import GqlServerError, Rejected
 
 __all__ = ["main"]
@@ -22,5 +22,5 @@ def main() -> None:
         complain(str(error))
         sys.exit(1)
     except Exception as error:
-        complain(explained(error))
+        complain(explain_error(error))
         sys.exit(1)

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from gql_server.api.auth import Tokens
 from gql_server.cli import common
-from gql_server.db.migrations import migrate, patiently
+from gql_server.db.migrations import migrate, retry_on_lock_timeout
 from gql_server.db.pool import connect
 from gql_server.db.protocols import Connection
 from gql_server.hooks.host import PluginHost
@@ -44,12 +44,14 @@ def migrate_database(settings: Settings) -> None:
 async def _migrate(settings: Settings, dsn: str, host: PluginHost) -> tuple[list[str], int]:
     lock_timeout = settings.migrate_lock_timeout
     async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
-        applied = await migrate(conn, lock_timeout=lock_timeout, tell=common.say)
+        applied = await migrate(conn, lock_timeout=lock_timeout, report=common.say)
 
         async def register(conn: Connection) -> int:
             return await register_reasons(conn, host.reasons)
 
-        return applied, await patiently(conn, register, lock_timeout=lock_timeout, tell=common.say)
+        return applied, await retry_on_lock_timeout(
+            conn, register, lock_timeout=lock_timeout, report=common.say
+        )
 
 
 def import_edfi(settings: Settings, folder: Path, *, code: str, messenger: str, time_zone: str) -> None:
@@ -63,12 +65,12 @@ def import_edfi(settings: Settings, folder: Path, *, code: str, messenger: str, 
 async def _import_edfi(
     settings: Settings, dsn: str, folder: Path, *, code: str, messenger: str, time_zone: str
 ) -> ImportReport:
-    from gql_server.app import check_ready, make_host
+    from gql_server.app import make_host, require_migrated
     from gql_server.services.imports.edfi import import_edfi as import_folder
 
     host = make_host(settings)
     async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
-        await check_ready(conn)
+        await require_migrated(conn)
         return await import_folder(conn, host, folder, code=code, messenger=messenger, time_zone=time_zone)
 
 

@@ -1,9 +1,9 @@
-"""How a connection is made, and what it keeps to: directly, or through a pooler that hands it on.
+"""Connects to PostgreSQL, directly or through a pooler.
 
-A pooler such as PgBouncer in transaction mode gives each transaction whichever connection is free. What a session
-keeps does not outlast a transaction there: prepared statements, settings, LISTEN. Statements of two clients that have
-one name are mixed up, and a client is answered with another's rows. So each new connection is asked whether there is
-a pooler, and behind one every statement is unnamed, inside a transaction, and under the settings of that transaction.
+A pooler such as PgBouncer in transaction mode runs each transaction on whichever server connection is free. State of
+the session does not survive the transaction there: prepared statements, settings, LISTEN. Two clients that give a
+statement the same name would even receive each other's rows. So every new connection is tested for a pooler. Behind
+one, all statements are unnamed, run inside a transaction, and every transaction sets its own settings.
 """
 
 import asyncio
@@ -16,82 +16,85 @@ from uuid import uuid4
 import asyncpg
 import structlog
 
-from gql_server.db.database_errors import LOST
+from gql_server.db.database_errors import CONNECTION_LOST
 from gql_server.errors import Busy
 
 Unnamed = Literal["auto", "always", "never"]
-"""When statements have no name: behind a pooler that is found (`auto`), or as told."""
+"""When statements are unnamed: behind a pooler that was detected (`auto`), always, or never."""
 
 _log = structlog.get_logger(__name__)
 _CACHED_STATEMENTS = 200
-_LONGEST_CACHED = 256 * 1024
-"""Bytes of the longest statement that is kept prepared. A deep read is a long text; the driver's default is 15 KiB."""
+_MAX_CACHED_BYTES = 256 * 1024
+"""Length of the longest statement that stays prepared. A deep read is a long text; the driver's default is 15 KiB."""
 _CONNECT_SECONDS = 10.0
 _CANCEL_SECONDS = 2.0
-"""How long PostgreSQL may take to answer that it has stopped a statement."""
-_PROCESS = uuid4().hex
+"""How long PostgreSQL may take to confirm that it cancelled a statement."""
+_PROCESS_ID = uuid4().hex
 _numbers = itertools.count(1)
 
 
 class LeanConnection(asyncpg.Connection):
-    """A connection that is not reset at release, which saves a round trip a request.
+    """A connection that is not reset when it is released, which saves a round trip for each request.
 
-    Therefore nothing may leave session state behind: settings are `set local`, temporary tables `on commit drop`.
+    So no code may leave state in the session: settings are `set local`, temporary tables are `on commit drop`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.pooled = False
+        self.behind_pooler = False
         self.prepared_bytes = 0
-        """How much SQL PostgreSQL has prepared on it, which costs memory until the connection ends."""
+        """How much SQL was prepared on this connection. PostgreSQL keeps memory for it until the connection ends."""
         self._names = 0
 
     def get_reset_query(self) -> str:
         return ""
 
     def _get_unique_id(self, prefix: str) -> str:
-        """Return a name that no other process gives: what is asked for by mistake is missing, not another's."""
+        """Return a statement name that no other process uses: a mix-up then raises an error instead of wrong rows."""
         self._names += 1
-        return f"__{prefix}_{_PROCESS}_{next(_numbers):x}__"
+        return f"__{prefix}_{_PROCESS_ID}_{next(_numbers):x}__"
 
     def _cancel_current_command(self, *waiters: Any) -> None:
-        """Ask PostgreSQL to stop a statement; where it does not say that it has, nobody waits for it longer."""
+        """Ask PostgreSQL to cancel a statement, and terminate the connection if it does not confirm in time."""
         cast(Any, super())._cancel_current_command(*waiters)
-        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._end_if_cancelling)
+        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, self._terminate_if_cancelling)
 
-    def _end_if_cancelling(self) -> None:
+    def _terminate_if_cancelling(self) -> None:
         protocol = cast(Any, self)._protocol
         if not self.is_closed() and protocol._is_cancelling():
             self.terminate()
 
     async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
-        names = self._names
-        found = await cast(Any, super())._get_statement(query, timeout, **options)
-        if self._names != names or not (found.name or self.pooled):  # too long to be kept, or new
+        names_before = self._names
+        prepared = await cast(Any, super())._get_statement(query, timeout, **options)
+        # A statement was prepared if it got a new name, or no name because it is too long for the driver's cache.
+        if self._names != names_before or not (prepared.name or self.behind_pooler):
             self.prepared_bytes += len(query)
-        return found
+        return prepared
 
 
-class PooledConnection(LeanConnection):
-    """A connection through a pooler: whatever runs outside a transaction is given one of its own."""
+class PoolerConnection(LeanConnection):
+    """A connection through a pooler. A statement outside a transaction gets a transaction of its own."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.pooled = True
+        self.behind_pooler = True
         self.settings: Mapping[str, str] = {}
-        """What holds in each transaction."""
+        """The settings of each transaction."""
         self.begin_timeout: float | None = None
-        """For how many seconds the pooler may let a transaction wait for its connection."""
+        """How many seconds a transaction may wait until the pooler has a server connection for it."""
         driver = cast(Any, self)
-        driver._server_caps = driver._server_caps._replace(jit=False)  # else it sets `jit` for the session
+        driver._server_caps = driver._server_caps._replace(
+            jit=False
+        )  # else the driver sets `jit` for the session
 
     async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
         if options.get("named") is True and not cast(Any, self)._stmt_cache_enabled:
-            options["named"] = ""  # a cursor has a portal's name, and needs no other
+            options["named"] = ""  # a cursor has the name of its portal, and needs no other
         return await super()._get_statement(query, timeout, **options)
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
-        """Run a statement. A transaction begins with the settings that hold in it."""
+        """Run a statement. BEGIN also makes the settings of the transaction."""
         if query.startswith("BEGIN"):
             return await self._begin(query)
         async with self._in_transaction():
@@ -113,15 +116,15 @@ class PooledConnection(LeanConnection):
             return await super().fetchval(query, *args, **options)
 
     async def _begin(self, query: str) -> str:
-        local = "".join(f" set local {name} = '{value}';" for name, value in self.settings.items())
+        set_local = "".join(f" set local {name} = '{value}';" for name, value in self.settings.items())
         try:
-            return str(await super().execute(f"{query.rstrip(';')};{local}", timeout=self.begin_timeout))
+            return str(await super().execute(f"{query.rstrip(';')};{set_local}", timeout=self.begin_timeout))
         except asyncio.CancelledError:
-            self.terminate()  # it would go on waiting for one
+            self.terminate()  # otherwise it would go on waiting for a server connection
             raise
         except TimeoutError as error:
             self.terminate()
-            raise Busy("The database's pooler has no connection free. Try again in a moment.") from error
+            raise Busy("The database's pooler has no free connection. Try again in a moment.") from error
 
     @asynccontextmanager
     async def _in_transaction(self) -> AsyncIterator[None]:
@@ -132,12 +135,12 @@ class PooledConnection(LeanConnection):
             yield
 
 
-class Dialer:
-    """Makes connections to one database. `pooled`: whether a pooler was met, from when on all are made for one.
+class Connector:
+    """Makes connections to one database.
 
-    `settings`: what holds in each session, or where there is none to keep it in each transaction. `begin_timeout`:
-    see PooledConnection, in seconds. `logs`: whether a pooler that is found is logged. `init`: what is
-    done first on each connection.
+    Once a pooler was detected, `behind_pooler` is True and all further connections are made for one. `settings`:
+    settings of each session, or behind a pooler of each transaction. `begin_timeout`: seconds, see PoolerConnection.
+    `log_pooler`: whether the detection of a pooler is logged. `init`: runs first on each new connection.
     """
 
     def __init__(
@@ -147,71 +150,75 @@ class Dialer:
         unnamed: Unnamed = "auto",
         begin_timeout: float | None = None,
         application_name: str = "gql-server",
-        logs: bool = False,
+        log_pooler: bool = False,
         init: Callable[[LeanConnection], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = dict(settings)
         self._unnamed = unnamed
         self._begin_timeout = begin_timeout
         self._application_name = application_name
-        self._logs = logs
+        self._log_pooler = log_pooler
         self._init = init
-        self.pooled = unnamed == "always"
+        self.behind_pooler = unnamed == "always"
 
     async def __call__(self, dsn: str, **options: Any) -> LeanConnection:
         """Connect. Raises the driver's errors."""
-        if not self.pooled:
-            direct: LeanConnection = await self._dial(dsn, LeanConnection, options)
-            with _cut_on_error(direct):
-                if await self._settled(direct):
-                    return await self._begun(direct)
+        if not self.behind_pooler:
+            direct: LeanConnection = await self._connect_as(LeanConnection, dsn, options)
+            with _terminate_on_error(direct):
+                if await self._apply_session_settings(direct):
+                    return await self._initialized(direct)
                 await direct.close(timeout=1)
-            self._found_pooler()
-        pooled: PooledConnection = await self._dial(dsn, PooledConnection, options)
-        pooled.settings, pooled.begin_timeout = self._settings, self._begin_timeout
-        with _cut_on_error(pooled):
-            return await self._begun(pooled)
+            self._remember_pooler()
+        pooler: PoolerConnection = await self._connect_as(PoolerConnection, dsn, options)
+        pooler.settings, pooler.begin_timeout = self._settings, self._begin_timeout
+        with _terminate_on_error(pooler):
+            return await self._initialized(pooler)
 
-    async def _begun(self, conn: LeanConnection) -> LeanConnection:
+    async def _initialized(self, conn: LeanConnection) -> LeanConnection:
         if self._init is not None:
             await self._init(conn)
         return conn
 
-    async def _dial(self, dsn: str, kind: type[Any], options: Mapping[str, Any]) -> Any:
-        # A pooler refuses startup parameters that it does not know: settings are made afterwards.
-        unnamed = kind is PooledConnection and self._unnamed != "never"
-        given = {
+    async def _connect_as(
+        self, connection_class: type[LeanConnection], dsn: str, options: Mapping[str, Any]
+    ) -> Any:
+        unnamed = connection_class is PoolerConnection and self._unnamed != "never"
+        connect_options = {
             "timeout": _CONNECT_SECONDS,
             **options,
-            "connection_class": kind,
+            "connection_class": connection_class,
             "statement_cache_size": 0 if unnamed else _CACHED_STATEMENTS,
-            "max_cacheable_statement_size": _LONGEST_CACHED,
+            "max_cacheable_statement_size": _MAX_CACHED_BYTES,
+            # No other settings here: a pooler refuses startup parameters that it does not know.
             "server_settings": {"application_name": self._application_name},
         }
-        return await asyncpg.connect(dsn, **given)
+        return await asyncpg.connect(dsn, **connect_options)
 
-    async def _settled(self, conn: LeanConnection) -> bool:
-        """Make the session's settings, unless there is a pooler: then return False.
+    async def _apply_session_settings(self, conn: LeanConnection) -> bool:
+        """Make the settings of the session and return True; return False if the connection leads to a pooler.
 
-        The number of its process that a pooler gave at the start is not that of any PostgreSQL.
+        A pooler announces a process id at the start that is not the one of the PostgreSQL process behind it.
         """
         async with conn.transaction():
-            question = await conn.prepare("select pg_backend_pid()", name="")
-            if await question.fetchval() != conn.get_server_pid():
+            backend_pid = await conn.prepare("select pg_backend_pid()", name="")
+            if await backend_pid.fetchval() != conn.get_server_pid():
                 return False
             await conn.execute(";".join(f"set {name} = '{value}'" for name, value in self._settings.items()))
         return True
 
-    def _found_pooler(self) -> None:
-        if not self.pooled and self._logs:
+    def _remember_pooler(self) -> None:
+        if not self.behind_pooler and self._log_pooler:
             names = "named" if self._unnamed == "never" else "unnamed"
-            _log.warning("database_behind_a_pooler", statements=names, notifications="not heard: polls")
-        self.pooled = True
+            _log.warning(
+                "database_pooler_detected", statements=names, notifications="not received: the server polls"
+            )
+        self.behind_pooler = True
 
 
 @contextmanager
-def _cut_on_error(conn: LeanConnection) -> Iterator[None]:
-    """Leave no connection half made; nor wait to end it, for what a pooler may never give."""
+def _terminate_on_error(conn: LeanConnection) -> Iterator[None]:
+    """Terminate a connection that could not be made ready. A graceful close could wait for the pooler for ever."""
     try:
         yield
     except BaseException:
@@ -220,30 +227,30 @@ def _cut_on_error(conn: LeanConnection) -> Iterator[None]:
 
 
 async def decode_json_as_bytes(conn: LeanConnection) -> None:
-    """Let answers that are JSON stay the bytes that PostgreSQL sent: as such they go to the client."""
-    async with conn.transaction():  # through a pooler what is asked here must meet one PostgreSQL
+    """Return JSON values as the bytes that PostgreSQL sent, because they go to the client unchanged."""
+    async with conn.transaction():  # behind a pooler both statements must reach the same server connection
         await conn.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
 @contextmanager
-def patient(conn: Any, seconds: float) -> Iterator[None]:
-    """Let each statement take so long, by the driver's clock, for the length of the block."""
-    own = getattr(conn, "_con", conn)  # the pool gives a proxy
-    usual = own._config
-    own._config = usual._replace(command_timeout=seconds)
+def command_timeout(conn: Any, seconds: float) -> Iterator[None]:
+    """Set the driver's time limit for each statement of the block."""
+    driver = getattr(conn, "_con", conn)  # the pool gives a proxy
+    config = driver._config
+    driver._config = config._replace(command_timeout=seconds)
     try:
         yield
     finally:
-        own._config = usual
+        driver._config = config
 
 
-async def end(conn: Any) -> None:
-    """End a connection that nobody uses; it need not say goodbye."""
-    with suppress(*LOST, asyncpg.PostgresError):
+async def close_quietly(conn: Any) -> None:
+    """Close a connection that is not in use, whether or not the server answers."""
+    with suppress(*CONNECTION_LOST, asyncpg.PostgresError):
         await conn.close(timeout=1)
 
 
-def cut(conn: Any) -> None:
-    """End a connection at once, wherever it is in its work: it is never given to anybody again."""
-    with suppress(asyncpg.InterfaceError):  # it is gone by now
+def terminate(conn: Any) -> None:
+    """Close a connection at once, even during a statement, so that the pool never hands it out again."""
+    with suppress(asyncpg.InterfaceError):  # it is closed already
         conn.terminate()

@@ -1,4 +1,4 @@
-"""Notifications of PostgreSQL, heard on a connection that does nothing else."""
+"""PostgreSQL's notifications, received on a connection that does nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,30 +8,30 @@ from typing import Any, cast
 from gql_server.db.protocols import Connection
 
 _PROBE_SECONDS = 30.0
-"""How long it may be silent before the connection is asked whether it is still there: a lost one need not say so."""
+"""After so long without a notification the connection is probed: the system may not report that it was lost."""
 
 
 @asynccontextmanager
 async def listening(conn: Connection, channel: str) -> AsyncIterator[AsyncIterator[str]]:
-    """Give the payloads that are notified on a channel from now on; they end when the connection is lost.
+    """Give the payloads that are notified on a channel from now on. They end when the connection is lost.
 
-    At the end of the block the connection is cut.
+    The connection is terminated at the end of the block.
     """
     driver = cast(Any, conn)
-    heard: asyncio.Queue[str | None] = asyncio.Queue()
-    driver.add_termination_listener(lambda _: heard.put_nowait(None))
+    received: asyncio.Queue[str | None] = asyncio.Queue()
+    driver.add_termination_listener(lambda _: received.put_nowait(None))
     try:
-        await driver.add_listener(channel, lambda *told: heard.put_nowait(told[-1]))
-        yield _payloads(conn, heard)
+        await driver.add_listener(channel, lambda *notification: received.put_nowait(notification[-1]))
+        yield _payloads(conn, received)
     finally:
-        driver.terminate()  # a graceful end would wait for a PostgreSQL that may stand still
+        driver.terminate()  # close() would wait for a server that may not answer
 
 
-async def _payloads(conn: Connection, heard: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+async def _payloads(conn: Connection, received: asyncio.Queue[str | None]) -> AsyncIterator[str]:
     while True:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                payload = await heard.get()
+                payload = await received.get()
         except TimeoutError:
             async with asyncio.timeout(_PROBE_SECONDS):
                 await conn.execute("select")
@@ -41,7 +41,7 @@ async def _payloads(conn: Connection, heard: asyncio.Queue[str | None]) -> Async
         yield payload
 
 
-async def silence() -> AsyncIterator[str]:
-    """Give payloads of which none ever comes, as where nothing can be heard."""
+async def no_payloads() -> AsyncIterator[str]:
+    """Wait for ever without a payload: behind a pooler no notification arrives."""
     await asyncio.Event().wait()
     yield ""  # never reached

@@ -1,6 +1,7 @@
-"""Numbered SQL files, applied in order, each in a transaction, under an advisory lock, checksummed.
+"""Database migrations: numbered SQL files, applied in order in one transaction under an advisory lock.
 
-A runner of our own: the kept libraries need a second driver.
+The checksum of each applied file is recorded. The runner is our own because the maintained libraries need a second
+driver.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
-from gql_server.db.problems import is_lock_timeout
+from gql_server.db.database_errors import is_lock_timeout
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
 from gql_server.errors import Busy, ConfigurationError, NewerSchema, Unavailable
@@ -41,7 +42,8 @@ def migrations() -> Sequence[Migration]:
 async def pending(conn: Connection) -> Sequence[Migration]:
     """Return the migrations that the database lacks.
 
-    Raises ConfigurationError where an applied one has changed, NewerSchema where one is of a newer version than this.
+    Raises ConfigurationError if the file of an applied migration has changed, and NewerSchema if the database has
+    migrations that this version does not know.
     """
     if await conn.fetchval("select to_regclass('migration')") is None:
         return migrations()
@@ -51,8 +53,8 @@ async def pending(conn: Connection) -> Sequence[Migration]:
     known = {migration.name for migration in migrations()}
     if newer := sorted(applied.keys() - known):
         raise NewerSchema(
-            f"The database was migrated by a newer version of gql-server: {', '.join(newer)} is not known to this one. "
-            "Install that version or a later one."
+            "The database was migrated by a newer version of gql-server:"
+            f" {', '.join(newer)} is not known to this version. Install that version or a later one."
         )
     for migration in migrations():
         if applied.get(migration.name, migration.checksum) != migration.checksum:
@@ -63,38 +65,40 @@ async def pending(conn: Connection) -> Sequence[Migration]:
     return [migration for migration in migrations() if migration.name not in applied]
 
 
-async def check_writable(conn: Connection) -> None:
-    """Raise Unavailable where the database can only be read, such as a standby."""
+async def require_writable(conn: Connection) -> None:
+    """Raise Unavailable if the database is read-only, such as a standby."""
     if await conn.fetchval("select current_setting('transaction_read_only')") == "on":
         raise Unavailable(
-            "The database can only be read: it is a standby, or was made read-only."
+            "The database is read-only: it is a standby, or was made read-only."
             " Name the primary server in GQL_SERVER_DATABASE_URL."
         )
 
 
 async def migrate(
-    conn: Connection, *, lock_timeout: float = 2, tell: Callable[[str], None] = lambda words: None
+    conn: Connection, *, lock_timeout: float = 2, report: Callable[[str], None] = lambda message: None
 ) -> list[str]:
-    """Apply what is pending, all of it or nothing, and return the names; where nothing is, only read.
+    """Apply all pending migrations, or none of them, and return their names. Write nothing if none is pending.
 
-    Two that run at once wait for each other. Locks are waited for as `patiently` says. Raises ConfigurationError, Busy.
+    Two processes that migrate at once wait for each other. For locks see `retry_on_lock_timeout`.
+    Raises ConfigurationError, Busy.
     """
     if not await pending(conn):
         return []
-    return await patiently(conn, _apply, lock_timeout=lock_timeout, tell=tell)
+    return await retry_on_lock_timeout(conn, _apply, lock_timeout=lock_timeout, report=report)
 
 
-async def patiently(
+async def retry_on_lock_timeout(
     conn: Connection,
     work: Callable[[Connection], Awaitable[T]],
     *,
     lock_timeout: float,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> T:
-    """Do some work in a transaction that waits for each lock `lock_timeout` seconds at most, and return its result.
+    """Do some work in a transaction that waits at most `lock_timeout` seconds for each lock, and return its result.
 
-    Who waits for a lock on a table makes everybody wait who comes later. So after that time others are let pass
-    for as long, and all is tried again, ten times in all, with a line to `tell` each time. Raises Busy after that.
+    A transaction that waits for a lock on a table blocks all later ones. So after that time it is rolled back, the
+    others may run for as long, and then the work is tried again: ten times in all, with a message to `report` each
+    time. Raises Busy after that.
     """
     for number in range(1, _TRIES + 1):
         try:
@@ -105,16 +109,18 @@ async def patiently(
             if not is_lock_timeout(error):
                 raise
         if number < _TRIES:
-            tell(f"Another transaction holds a lock that is needed. Trying again ({number + 1} of {_TRIES}).")
+            report(
+                f"Another transaction holds a lock that is needed. Trying again ({number + 1} of {_TRIES})."
+            )
             await asyncio.sleep(lock_timeout)
     raise Busy(
         f"Another transaction held a lock that is needed, {_TRIES} times in a row. Nothing was changed."
-        " End it (pg_stat_activity shows it), or try when less is going on."
+        " End it (pg_stat_activity shows it), or try again when the database is less busy."
     )
 
 
 async def _apply(conn: Connection) -> list[str]:
-    done = []
+    applied = []
     await conn.execute("select pg_advisory_xact_lock($1)", _LOCK)
     if await conn.fetchval("select to_regclass('migration')") is None:
         await conn.execute(
@@ -126,5 +132,5 @@ async def _apply(conn: Connection) -> list[str]:
         await conn.execute(
             "insert into migration (name, checksum) values ($1, $2)", migration.name, migration.checksum
         )
-        done.append(migration.name)
-    return done
+        applied.append(migration.name)
+    return applied

@@ -9,29 +9,27 @@ import asyncpg
 import structlog
 
 from gql_server.db.connections import (
-    Dialer,
+    Connector,
     LeanConnection,
     Unnamed,
-    cut,
+    close_quietly,
+    command_timeout,
     decode_json_as_bytes,
-    end,
-    patient,
+    terminate,
 )
-from gql_server.db.database_errors import FAULTS, LOST, ends_session, translated
-from gql_server.db.listen import listening, silence
+from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_session_mismatch, translated
+from gql_server.db.listen import listening, no_payloads
 from gql_server.db.protocols import Connection
-from gql_server.db.shares import read_shares, write_shares
+from gql_server.db.slots import read_slots, write_slots
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
 _log = structlog.get_logger(__name__)
 _UNREACHABLE = "The database cannot be reached now. Try again."
-_ALWAYS = {"jit": "off"}  # compiling a short statement costs more than it saves
-_ANSWER_SECONDS = 5.0
-"""How much later than PostgreSQL would stop a statement it is given up: by then nobody answers there."""
+_SETTINGS = {"jit": "off"}  # compiling a short statement costs more than it saves
+_GRACE_SECONDS = 5.0
+"""How much longer than `statement_timeout` the driver waits, before it takes PostgreSQL for unreachable."""
 _ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
-_UNUSABLE = (
-    "GQL_SERVER_DATABASE_URL cannot be used. Look at its host, port and the options after the question mark."
-)
+_INVALID_URL = "GQL_SERVER_DATABASE_URL cannot be used. Check its host, port and the options after the question mark."
 
 
 class Pool:
@@ -41,38 +39,38 @@ class Pool:
         self,
         dsn: str,
         pool: "asyncpg.Pool[Any]",
-        dialer: Dialer,
+        connector: Connector,
         *,
         acquire_timeout: float,
         max_prepared_bytes: int,
     ) -> None:
         self._dsn = dsn
         self._pool = pool
-        self._dialer = dialer
+        self._connector = connector
         self._acquire_timeout = acquire_timeout
         self._max_prepared_bytes = max_prepared_bytes
-        self._reads = read_shares(pool.get_max_size(), acquire_timeout)
-        self._writes = write_shares(pool.get_max_size(), acquire_timeout)
+        self._read_slots = read_slots(pool.get_max_size(), acquire_timeout)
+        self._write_slots = write_slots(pool.get_max_size(), acquire_timeout)
 
     @property
-    def pooled(self) -> bool:
-        """Whether connections go through a pooler that hands them on after each transaction."""
-        return self._dialer.pooled
+    def behind_pooler(self) -> bool:
+        """Whether connections go through a pooler in transaction mode."""
+        return self._connector.behind_pooler
 
     @asynccontextmanager
     async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
-        """Give a connection for the length of the block, for reads.
+        """Give a connection for reads during the block.
 
-        Those of one district have a share of the connections: see db/shares. None is for the server's own work.
-        Raises Unavailable where none can be had, Busy where all, or all of the share, are in use for too long; and
-        what errors of the database inside the block are translated to, with themselves as the cause: see
-        `db/database_errors.py`.
+        The reads of one district share a part of the connections: see db/slots. None is for the server's own work.
+        Raises Unavailable if the database cannot be reached, and Busy if all connections, or all of the district's
+        part, are in use for too long. An error of the database inside the block is raised as `translated` returns it
+        (db/database_errors), with the original as its cause.
         """
         if district_id is None:
             async with self._connection() as conn:
                 yield conn
         else:
-            async with self._reads.place(district_id), self._connection() as conn:
+            async with self._read_slots.slot(district_id), self._connection() as conn:
                 yield conn
 
     @asynccontextmanager
@@ -81,56 +79,60 @@ class Pool:
         try:
             yield cast(Connection, conn)
         except AnswerMismatch as error:
-            _log.critical("answer_mismatch", district=error.district, role=error.role, pooler=self.pooled)
-            cut(conn)
+            _log.critical(
+                "answer_mismatched", district=error.district, role=error.role, pooler=self.behind_pooler
+            )
+            terminate(conn)
             raise
-        except FAULTS as error:
-            if ends_session(error):
-                _log.critical("statement_of_another_session", error=type(error).__name__, pooler=self.pooled)
-                cut(conn)
+        except DATABASE_ERRORS as error:
+            if is_session_mismatch(error):
+                _log.critical(
+                    "database_session_mismatched", error=type(error).__name__, pooler=self.behind_pooler
+                )
+                terminate(conn)
             task = asyncio.current_task()
-            if isinstance(error, LOST) and task is not None and task.cancelling():
-                # What fails in the clean-up of a cancelled task must not hide that.
+            if isinstance(error, CONNECTION_LOST) and task is not None and task.cancelling():
+                # The clean-up of a cancelled task failed. That must not hide the cancellation.
                 raise asyncio.CancelledError from error
-            told = translated(error)
-            if told is None:
+            translation = translated(error)
+            if translation is None:
                 raise
-            raise told from error
+            raise translation from error
         finally:
-            await self._give_back(conn)
+            await self._release(conn)
 
     @asynccontextmanager
     async def transaction(
         self, district_id: int | None = None, *, statement_seconds: float | None = None
     ) -> AsyncIterator[Connection]:
-        """Give a connection inside a transaction, for writes; committed at the end, rolled back on an error.
+        """Give a connection inside a transaction for writes. It commits at the end and rolls back on an error.
 
-        Writes have a share of the connections, and those of one district a part of that: see db/shares. None is for
-        the server's own work. `statement_seconds`: how long one statement may take, where that is not what all may.
-        Raises what `acquire` raises, and Busy where no place is free for too long.
+        Writes have a part of the connections, and one district's writes a part of that: see db/slots. None is for
+        the server's own work. `statement_seconds`: the limit for one statement, if not the usual one.
+        Raises what `acquire` raises.
         """
-        async with self._writes.place(district_id), self._connection() as conn, conn.transaction():
+        async with self._write_slots.slot(district_id), self._connection() as conn, conn.transaction():
             if statement_seconds is None:
                 yield conn
                 return
             await conn.execute(f"set local statement_timeout = {_milliseconds(statement_seconds)}")
-            with patient(conn, statement_seconds + _ANSWER_SECONDS):
+            with command_timeout(conn, statement_seconds + _GRACE_SECONDS):
                 yield conn
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
         """Give the payloads that are notified on a channel from now on, until the connection is lost.
 
-        It is one of its own, outside the pool. Through a pooler nothing is heard, and nothing is ever given: whoever
-        listens must look from time to time anyway. Raises Unavailable.
+        The connection is a separate one, outside the pool. Behind a pooler no payload ever arrives, so the caller
+        must also poll. Raises Unavailable.
         """
-        if not self.pooled:
+        if not self.behind_pooler:
             async with connect(self._dsn) as conn:
-                if not cast(LeanConnection, conn).pooled:
+                if not cast(LeanConnection, conn).behind_pooler:
                     async with listening(conn, channel) as payloads:
                         yield payloads
                     return
-        yield silence()
+        yield no_payloads()
 
     async def close(self) -> None:
         await self._pool.close()
@@ -141,19 +143,20 @@ class Pool:
         except TimeoutError as error:
             full = self._pool.get_size() == self._pool.get_max_size() and not self._pool.get_idle_size()
             raise (Busy(_ALL_IN_USE) if full else Unavailable(_UNREACHABLE)) from error
-        except LOST as error:
+        except CONNECTION_LOST as error:
             raise Unavailable(_UNREACHABLE) from error
         except asyncpg.PostgresError as error:
             raise translated(error) or Unavailable(_UNREACHABLE) from error
 
-    async def _give_back(self, conn: Any) -> None:
+    async def _release(self, conn: Any) -> None:
         try:
-            if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is gone by now
-                await end(conn)  # PostgreSQL keeps memory for each statement until its process ends
+            if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is closed already
+                await close_quietly(conn)  # PostgreSQL keeps memory for each statement until its process ends
         finally:
-            # A statement that is being stopped may keep it: then it is ended, and that hides no other error.
-            with suppress(TimeoutError, *LOST):
-                await self._pool.release(conn, timeout=_ANSWER_SECONDS)
+            # A statement that is still being cancelled may delay this. The pool then terminates the connection; the
+            # timeout must not replace the error that the block raised.
+            with suppress(TimeoutError, *CONNECTION_LOST):
+                await self._pool.release(conn, timeout=_GRACE_SECONDS)
 
 
 async def open_pool(
@@ -168,35 +171,35 @@ async def open_pool(
     max_prepared_bytes: int = 1_000_000,
     application_name: str = "gql-server",
 ) -> Pool:
-    """Connect to PostgreSQL. Times are in seconds. Raises Unavailable where the server does not answer.
+    """Connect to PostgreSQL. Times are in seconds. Raises Unavailable, ConfigurationError.
 
     `lock_timeout`: how long a statement waits for a lock. `unnamed_statements`: see db/connections.
-    `max_prepared_bytes`: after how much SQL prepared on it a connection is replaced.
+    `max_prepared_bytes`: a connection is replaced when more SQL than this was prepared on it.
     """
-    dialer = Dialer(
+    connector = Connector(
         {
             "statement_timeout": _milliseconds(statement_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(statement_timeout),
             "lock_timeout": _milliseconds(lock_timeout),
-            **_ALWAYS,
+            **_SETTINGS,
         },
         unnamed=unnamed_statements,
         begin_timeout=acquire_timeout,
         application_name=application_name,
-        logs=True,
+        log_pooler=True,
         init=decode_json_as_bytes,
     )
-    with _reaching():
+    with _translated_connection_errors():
         pool = await asyncpg.create_pool(
             dsn,
             min_size=min_size,
             max_size=max_size,
-            connect=cast(Any, dialer),
+            connect=cast(Any, connector),
             connection_class=LeanConnection,
-            command_timeout=statement_timeout + _ANSWER_SECONDS,
+            command_timeout=statement_timeout + _GRACE_SECONDS,
         )
     assert pool is not None
-    return Pool(dsn, pool, dialer, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
+    return Pool(dsn, pool, connector, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
 
 
 @asynccontextmanager
@@ -205,8 +208,8 @@ async def connect(dsn: str, *, unnamed_statements: Unnamed = "auto") -> AsyncIte
 
     Raises Unavailable, ConfigurationError.
     """
-    with _reaching():
-        conn = await Dialer(_ALWAYS, unnamed=unnamed_statements)(dsn)
+    with _translated_connection_errors():
+        conn = await Connector(_SETTINGS, unnamed=unnamed_statements)(dsn)
     try:
         yield cast(Connection, conn)
     finally:
@@ -214,17 +217,17 @@ async def connect(dsn: str, *, unnamed_statements: Unnamed = "auto") -> AsyncIte
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
+def _translated_connection_errors() -> Iterator[None]:
     try:
         yield
-    except ValueError:  # of the driver, about the address; its words may hold parts of it
-        raise ConfigurationError(_UNUSABLE) from None
+    except ValueError:  # the driver refused the URL; its message may hold the password
+        raise ConfigurationError(_INVALID_URL) from None
     except TimeoutError as error:
         raise Unavailable(
-            "The database cannot be reached: what listens at its address does not answer, or nothing does."
-            " Look at the host and port in GQL_SERVER_DATABASE_URL, and at what lies between."
+            "The database cannot be reached: nothing answered at its address."
+            " Check the host and port in GQL_SERVER_DATABASE_URL, and the network between."
         ) from error
-    except FAULTS as error:
+    except DATABASE_ERRORS as error:
         raise Unavailable(f"The database cannot be reached: {error}") from error
 
 

@@ -21,15 +21,15 @@ class Cursor(Protocol):
     async def fetch(self, n: int, /) -> Sequence[Row]: ...
 
 
-class Cursors(Protocol):
-    """A query that can be iterated row by row, or awaited to have its cursor."""
+class CursorFactory(Protocol):
+    """A query that can be iterated row by row, or awaited to get a cursor."""
 
     def __aiter__(self) -> AsyncIterator[Row]: ...
     def __await__(self) -> Generator[Any, None, Cursor]: ...
 
 
 class Connection(Protocol):
-    """A connection, outside or inside a transaction."""
+    """A connection to the database, outside or inside a transaction."""
 
     async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]: ...
     async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Row | None: ...
@@ -38,22 +38,22 @@ class Connection(Protocol):
     async def copy_records_to_table(
         self, table_name: str, *, records: Iterable[Sequence[object]], columns: Sequence[str]
     ) -> str: ...
-    def cursor(self, query: str, *args: object, prefetch: int | None = None) -> Cursors: ...
+    def cursor(self, query: str, *args: object, prefetch: int | None = None) -> CursorFactory: ...
     def transaction(
         self, *, isolation: Any = None, readonly: bool = False
     ) -> AbstractAsyncContextManager[Any]: ...
 
 
 class Database(Protocol):
-    """Where connections come from."""
+    """A source of connections: the pool, as the rest of the product sees it."""
 
     @property
-    def pooled(self) -> bool:
-        """Whether connections go through a pooler that hands them on after each transaction."""
+    def behind_pooler(self) -> bool:
+        """Whether connections go through a pooler in transaction mode."""
         ...
 
     def acquire(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
-        """Give a connection for reads, of which those of one district have a share. None: the server's own work.
+        """Give a connection for reads. One district's reads share a part of the connections. None: the server's own.
 
         Raises Unavailable, Busy and TimedOut.
         """
@@ -62,16 +62,16 @@ class Database(Protocol):
     def transaction(
         self, district_id: int | None = None, *, statement_seconds: float | None = None
     ) -> AbstractAsyncContextManager[Connection]:
-        """Give a connection inside a READ COMMITTED transaction; committed at the end, rolled back on an error.
+        """Give a connection inside a READ COMMITTED transaction. It commits at the end and rolls back on an error.
 
-        For writes: they, and those of one district, have a share of the connections. None: the server's own work.
-        `statement_seconds`: how long one statement may take, where that is not what all may.
+        For writes: they have a part of the connections, and one district's writes a part of that. None: the server's
+        own work. `statement_seconds`: the limit for one statement, if not the usual one.
         Raises Unavailable, Busy and TimedOut.
         """
         ...
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
-        """Give the payloads notified on a channel, until the connection that is made for it is lost."""
+        """Give the payloads that are notified on a channel, until the connection is lost. Behind a pooler: none."""
         ...
 
     async def close(self) -> None: ...

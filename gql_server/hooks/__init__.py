@@ -2,25 +2,28 @@
 
 import pluggy
 
-from gql_server.domain.batch import Cell, FilterKind, Setting
+from gql_server.domain.batch import FilterKind, Setting
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.sql import Sql
+from gql_server.domain.viewer import Role
 from gql_server.hooks.spec import PROJECT
 from gql_server.hooks.types import (
     BatchMode,
+    BatchScope,
     Candidate,
+    Cell,
     ContactReason,
     Context,
+    Defer,
     Deny,
+    DistrictReader,
     FieldType,
     FilterField,
     Population,
     PreferenceChanges,
-    Reader,
-    Request,
     Rule,
+    RuleRequest,
     RunSummary,
-    Scope,
     Verdict,
 )
 
@@ -28,23 +31,25 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 __all__ = [
     "BatchMode",
+    "BatchScope",
     "Candidate",
     "Cell",
     "ContactPointKind",
     "ContactReason",
     "Context",
+    "Defer",
     "Deny",
+    "DistrictReader",
     "FieldType",
     "FilterField",
     "FilterKind",
     "Method",
     "Population",
     "PreferenceChanges",
-    "Reader",
-    "Request",
+    "Role",
     "Rule",
+    "RuleRequest",
     "RunSummary",
-    "Scope",
     "Setting",
     "Sql",
     "Verdict",

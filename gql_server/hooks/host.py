@@ -15,20 +15,20 @@ from gql_server.domain.batch import FilterKind
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
-from gql_server.hooks.aside import HOOK_SECONDS, Aside, Turn
+from gql_server.hooks.background import HOOK_SECONDS, CurrentPlugin, HookCalls
 from gql_server.hooks.discovery import Found, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
+    BatchScope,
     ContactReason,
     FilterField,
     Population,
     PreferenceChanges,
-    Request,
     Rule,
+    RuleRequest,
     RunSummary,
-    Scope,
 )
-from gql_server.hooks.validation import problem
+from gql_server.hooks.validation import value_problem
 
 T = TypeVar("T")
 LISTENERS = frozenset({"run_finished", "preferences_changed"})
@@ -83,7 +83,7 @@ class PluginHost:
     Hooks are called plug-in by plug-in, in the order in which `gql-server plugins` lists them: folder by
     folder, the built-in one first, then installed distributions, by name within each.
 
-    The methods call them in place, and wait. A server asks and tells `aside`, which does so in threads.
+    The methods call them in place, and wait. A server asks and tells `calls`, which does so in threads.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class PluginHost:
             self._register(found, enabled=found.name not in off)
         if unknown := off - {plugin.name for plugin in self._listed}:
             raise PluginError(min(unknown), "it is disabled in the settings, but there is no such plug-in.")
-        self.aside = Aside(self, hook_seconds)
+        self.calls = HookCalls(self, hook_seconds)
         self.reasons = self._reasons()
         self.modes = self._modes()
         self.fields = self._fields()
@@ -119,12 +119,12 @@ class PluginHost:
     def plugins(self) -> Sequence[LoadedPlugin]:
         return tuple(self._listed)
 
-    def rules(self, request: Request, turn: Turn | None = None) -> list[OwnedRule]:
+    def rules(self, request: RuleRequest, current: CurrentPlugin | None = None) -> list[OwnedRule]:
         """Return the rules for a request, in the order of the plug-ins. Raises PluginError."""
         seen: set[str] = set()
         known = {reason.code for reason in self.reasons}
         owned = []
-        for plugin, rule in self._collect("eligibility_rules", Rule, turn, request=request):
+        for plugin, rule in self._collect("eligibility_rules", Rule, current, request=request):
             stamped = OwnedRule(rule, plugin)
             _once(seen, stamped.full_name, plugin, "rule")
             if unknown := (rule.reasons or frozenset()) - known:
@@ -133,35 +133,37 @@ class PluginHost:
             owned.append(stamped)
         return owned
 
-    def population(self, mode: str, scope: Scope, turn: Turn | None = None) -> Population:
+    def population(self, mode: str, scope: BatchScope, current: CurrentPlugin | None = None) -> Population:
         """Return the people of a mode that `modes` lists. Raises PluginError where its plug-in gives none."""
         plugin = self.modes[mode].plugin
         result = None
         if plugin in self._hooks["select_population"]:
-            result = self._call("select_population", plugin, turn, mode=mode, scope=scope)
+            result = self._call("select_population", plugin, current, mode=mode, scope=scope)
         if not isinstance(result, Population):
             raise PluginError(plugin, f"it lists the mode {mode!r} but gives no `Population` for it.")
         _hold(plugin, "select_population", result)
         return result
 
-    def that_implement(self, hook: str) -> Sequence[str]:
+    def plugins_with(self, hook: str) -> Sequence[str]:
         """Return the names of the plug-ins that implement a hook, in their order."""
         return tuple(self._hooks[hook])
 
-    async def tell(self, plugin: str, hook: str, turn: Turn | None = None, /, **args: object) -> None:
+    async def tell(
+        self, plugin: str, hook: str, current: CurrentPlugin | None = None, /, **args: object
+    ) -> None:
         """Tell one plug-in, whose listener may be a coroutine. Raises PluginError."""
-        result = self._call(hook, plugin, turn, **args)
+        result = self._call(hook, plugin, current, **args)
         if inspect.isawaitable(result):
             try:
                 await result
             except BaseException as error:
                 raise _failed(plugin, hook, error) from error
 
-    def tell_run_finished(self, run: RunSummary) -> list[PluginError]:
+    def notify_run_finished(self, run: RunSummary) -> list[PluginError]:
         """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
         return self._tell("run_finished", run=run)
 
-    def tell_preferences_changed(self, changes: PreferenceChanges) -> list[PluginError]:
+    def notify_preferences_changed(self, changes: PreferenceChanges) -> list[PluginError]:
         """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
         return self._tell("preferences_changed", changes=changes)
 
@@ -196,10 +198,10 @@ class PluginHost:
             raise PluginError(found.name, "it implements no hook. Mark its functions with `hookimpl`.")
         return tuple(sorted(hooks))
 
-    def _call(self, hook: str, plugin: str, turn: Turn | None = None, **args: object) -> Any:
+    def _call(self, hook: str, plugin: str, current: CurrentPlugin | None = None, **args: object) -> Any:
         """Call a hook of one plug-in and return just what it gives. Raises PluginError."""
-        if turn is not None:
-            turn.of(plugin)
+        if current is not None:
+            current.of(plugin)
         implementation = self._hooks[hook][plugin]
         try:
             return implementation.function(*(args[name] for name in implementation.argnames))
@@ -207,11 +209,11 @@ class PluginHost:
             raise _failed(plugin, hook, error) from error
 
     def _collect(
-        self, hook: str, kind: type[T], turn: Turn | None = None, **args: object
+        self, hook: str, kind: type[T], current: CurrentPlugin | None = None, **args: object
     ) -> list[tuple[str, T]]:
         collected: list[tuple[str, T]] = []
         for plugin in self._hooks[hook]:
-            for value in _listed(plugin, hook, self._call(hook, plugin, turn, **args)):
+            for value in _listed(plugin, hook, self._call(hook, plugin, current, **args)):
                 if not isinstance(value, kind):
                     words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
                     raise PluginError(plugin, words)
@@ -284,7 +286,7 @@ def _failed(plugin: str, hook: str, error: BaseException) -> PluginError:
 
 
 def _hold(plugin: str, hook: str, value: object) -> None:
-    if wrong := problem(value):
+    if wrong := value_problem(value):
         raise PluginError(plugin, f"{hook} gives {wrong}.")
 
 

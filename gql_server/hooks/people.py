@@ -1,15 +1,12 @@
 """SQL that is shared by all who select people: what is active, who is reached, which grade, which students."""
 
 from gql_server.domain.sql import Sql
-from gql_server.hooks.types import Scope
+from gql_server.hooks.types import BatchScope
 
 
 def active(row: str) -> str:
     """Return the condition that a row with a start_date and an end_date is active on the day (D6)."""
-    return (
-        f"({row}.start_date is null or {row}.start_date <= :today)"
-        f" and ({row}.end_date is null or {row}.end_date >= :today)"
-    )
+    return f"active_on({row}.start_date, {row}.end_date, :today)"
 
 
 def reaches(row: str) -> str:
@@ -36,7 +33,7 @@ CURRENT_YEAR = (
 """The newest school year in which somebody in the district is enrolled today (D12)."""
 
 
-def enrolled_students(scope: Scope) -> Sql:
+def enrolled_students(scope: BatchScope) -> Sql:
     """Return a SELECT of `person_id`: the students of a scope (D12), a row for each enrollment that fits."""
     args: dict[str, object] = {}
     conditions = ["e.district_id = :district_id", active("e")]

@@ -11,14 +11,14 @@ import pluggy
 
 from gql_server.hooks.types import (
     BatchMode,
+    BatchScope,
     ContactReason,
     FilterField,
     Population,
     PreferenceChanges,
-    Request,
     Rule,
+    RuleRequest,
     RunSummary,
-    Scope,
 )
 
 PROJECT = "gql_server"
@@ -38,12 +38,12 @@ def batch_modes() -> Iterable[BatchMode]:
 
 
 @hookspec(firstresult=True)
-def select_population(mode: str, scope: Scope) -> Population | None:
+def select_population(mode: str, scope: BatchScope) -> Population | None:
     """Return the people that a mode of this plug-in selects within a scope (D12); None for a mode of another's."""
 
 
 @hookspec
-def eligibility_rules(request: Request) -> Iterable[Rule]:
+def eligibility_rules(request: RuleRequest) -> Iterable[Rule]:
     """Return the rules that the plug-in has for a request (D10, D16, D19). Deny wins."""
     return ()
 

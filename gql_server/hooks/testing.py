@@ -1,19 +1,32 @@
 """For the authors of plug-ins: load one as the server would, and see that all it gives is sound."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from gql_server.db.statements import resource_folder
-from gql_server.domain.batch import Cell, Setting
-from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.batch import Setting
+from gql_server.domain.channels import ContactPointKind, batch_method, methods
 from gql_server.domain.sql import Sql
+from gql_server.domain.viewer import Role
 from gql_server.errors import PluginError
 from gql_server.hooks.discovery import load_file
 from gql_server.hooks.host import PluginHost
-from gql_server.hooks.types import Context, PreferenceChanges, Request, RunSummary, Scope
+from gql_server.hooks.types import (
+    BatchScope,
+    Cell,
+    Context,
+    PreferenceChanges,
+    RuleRequest,
+    RunSummary,
+)
 
 _FILTER = Sql("p.person_id = any(:ids::bigint[])", {"ids": [1]})
-_SCOPES = (Scope(), Scope(school_ids=(1, 2), school_year=2026, grades=("09",), filter=_FILTER))
+_SCOPE = BatchScope(district="maple", role=Role.ADMIN)
+_SCOPES = (_SCOPE, replace(_SCOPE, school_ids=(1, 2), school_year=2026, grades=("09",), filter=_FILTER))
+
+_RUN = RunSummary(run_id="run_1", district="maple", mode="STUDENTS", status="DONE", population=3)
+_CHANGES = PreferenceChanges(district="maple", revision=1, source="BATCH", preferences=3)
 
 
 def plugin_host(plugin: Path | str | ModuleType) -> PluginHost:
@@ -37,23 +50,37 @@ def check_plugin(plugin: Path | str | ModuleType) -> None:
         if owned.plugin == name:
             for scope in _SCOPES:
                 host.population(code, scope)
-    cells = tuple(
-        Cell(kind, reason.code, setting)
-        for kind in ContactPointKind
-        for reason in host.reasons
-        for setting in (Setting.ON, Setting.OFF)
-    )
-    host.rules(Request(Context.WRITE, None, cells))
-    host.rules(Request(Context.DELIVERY, None, cells))
-    for code in host.modes:
-        host.rules(Request(Context.BATCH, code, cells))
+    batch = tuple(cell for cell in _cells(host) if cell.method is batch_method(cell.contact_point))
+    for mode in host.modes:
+        host.rules(_request(Context.BATCH, Role.ADMIN, mode, batch))
+    for role in (Role.ADMIN, Role.STAFF, Role.GUARDIAN, Role.STUDENT):
+        host.rules(_request(Context.WRITE, role, None, _cells(host)))
+    on = tuple(cell for cell in _cells(host) if cell.set is Setting.ON)
+    host.rules(_request(Context.DELIVERY, Role.VENDOR, None, on))
     failed = [
-        *host.tell_run_finished(RunSummary("run_1", "STUDENTS", "DONE", 3)),
-        *host.tell_preferences_changed(PreferenceChanges("maple", 1, "BATCH", 3)),
+        *host.notify_run_finished(_RUN),
+        *host.notify_preferences_changed(_CHANGES),
     ]
     for error in failed:
         if error.plugin == name:
             raise error
+
+
+def _cells(host: PluginHost) -> tuple[Cell, ...]:
+    """Return every cell that a request could name, by each method."""
+    return tuple(
+        Cell(kind, method, reason.code, setting)
+        for kind in ContactPointKind
+        for method in methods(kind)
+        for reason in host.reasons
+        for setting in (Setting.ON, Setting.OFF)
+    )
+
+
+def _request(context: Context, role: Role, mode: str | None, cells: tuple[Cell, ...]) -> RuleRequest:
+    return RuleRequest(
+        context=context, district="maple", time_zone="America/Chicago", role=role, mode=mode, cells=cells
+    )
 
 
 def _loaded(plugin: Path | str | ModuleType) -> tuple[str, ModuleType]:

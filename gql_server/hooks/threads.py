@@ -12,14 +12,14 @@ from gql_server.errors import PluginError, error_location
 
 T = TypeVar("T")
 
-MOST_STUCK = 20
+MAX_ABANDONED_THREADS = 20
 """How many threads that never came back a plug-in may leave behind before it is asked no more."""
 
 _log = structlog.get_logger(__name__)
 _stuck: dict[str, set[threading.Thread]] = {}
 
 
-class Raised(Exception):
+class PluginRaised(Exception):
     """A plug-in's code raised `error`. A wrapper, so that its TimeoutError or CancelledError is not the server's."""
 
     def __init__(self, error: BaseException) -> None:
@@ -27,10 +27,10 @@ class Raised(Exception):
         self.error = error
 
 
-def hold_unstuck(plugin: str) -> None:
+def require_responsive(plugin: str) -> None:
     """Raise PluginError where too many of the plug-in's calls have not come back."""
-    if len(_stuck.get(plugin, ())) >= MOST_STUCK:
-        words = f"{MOST_STUCK} of its calls have not come back. Mend it, then restart the server."
+    if len(_stuck.get(plugin, ())) >= MAX_ABANDONED_THREADS:
+        words = f"{MAX_ABANDONED_THREADS} of its calls have not come back. Mend it, then restart the server."
         raise PluginError(plugin, words)
 
 
@@ -46,7 +46,7 @@ class PluginThread:
         self._loop.set_exception_handler(_log_left_behind)
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self.given_up = False
+        self.abandoned = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,26 +63,26 @@ class PluginThread:
     @property
     def usable(self) -> bool:
         """Whether another call may be made in it."""
-        return not self.given_up and self._thread.is_alive() and not self._loop.is_closed()
+        return not self.abandoned and self._thread.is_alive() and not self._loop.is_closed()
 
     async def run(self, call: Callable[[], Awaitable[T]], blamed: Callable[[], str]) -> T:
-        """Await a call in the thread and return its result. Raises Raised.
+        """Await a call in the thread and return its result. Raises PluginRaised.
 
         Cancelled, give the thread up: it counts as stuck, of the plug-in that `blamed` names, until it has ended.
         """
-        outcome = asyncio.run_coroutine_threadsafe(outcome_of(call), self._loop)
+        outcome = asyncio.run_coroutine_threadsafe(result_or_error(call), self._loop)
         try:
             result, error = await asyncio.wrap_future(outcome)
         except asyncio.CancelledError:
-            self._give_up(blamed())
+            self._abandon(blamed())
             raise
         if error is not None:
-            raise Raised(error)
+            raise PluginRaised(error)
         return result  # type: ignore[no-any-return]
 
-    def _give_up(self, plugin: str) -> None:
-        self.given_up = True
-        self._thread.name = f"given up: {plugin}"
+    def _abandon(self, plugin: str) -> None:
+        self.abandoned = True
+        self._thread.name = f"abandoned: {plugin}"
         _stuck.setdefault(plugin, set()).add(self._thread)
         self.end()
         if not self._thread.is_alive():
@@ -104,7 +104,7 @@ def _forget(thread: threading.Thread) -> None:
         threads.discard(thread)
 
 
-async def outcome_of(call: Callable[[], Awaitable[object]]) -> tuple[Any, BaseException | None]:
+async def result_or_error(call: Callable[[], Awaitable[object]]) -> tuple[Any, BaseException | None]:
     """Return what is awaited, or what it raises: an exception that nobody is left to hear would be logged whole."""
     try:
         return await call(), None
@@ -116,4 +116,4 @@ def _log_left_behind(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     """Log the error of a task that a call has left behind, without its words: they may be about a person."""
     error = context.get("exception")
     if error is not None:
-        _log.warning("check_left_error", error=type(error).__name__, where=error_location(error))
+        _log.warning("plugin_task_failed", error=type(error).__name__, where=error_location(error))

@@ -3,13 +3,28 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from gql_server.domain.batch import FilterKind, Setting
 from gql_server.domain.ids import IdKind
 from gql_server.domain.sql import AMBIENT, Sql, bare, parameters, slots
-from gql_server.hooks.types import BatchMode, ContactReason, FieldType, FilterField, Population, Rule
+from gql_server.hooks.types import (
+    BatchMode,
+    ContactReason,
+    Context,
+    Defer,
+    Deny,
+    FieldType,
+    FilterField,
+    Population,
+    Rule,
+    Verdict,
+)
+
+LONGEST_SENTENCE = 300
+"""How many characters a sentence for people may have."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -24,12 +39,53 @@ _ACTS = re.compile(
     r"|pg_read_(binary_)?file|pg_ls_\w+|pg_logical_emit_message|dblink\w*|lo_\w+)\s*\(",
     re.IGNORECASE,
 )
+_NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
-def problem(value: object) -> str | None:
+def value_problem(value: object) -> str | None:
     """Return what is wrong with a value that a hook gave, in words that follow "it gives", or None."""
     return _CHECKS[type(value)](value)
+
+
+def verdict_problem(verdict: object, context: Context) -> str | None:
+    """Return what is wrong with a check's verdict on a candidate, in words that follow "the rule gave", or None."""
+    if verdict is Verdict.ALLOW:
+        return None
+    if isinstance(verdict, Deny):
+        return _deny_problem(verdict)
+    if not isinstance(verdict, Defer):
+        return f"{type(verdict).__name__}, not a verdict"
+    if context is not Context.DELIVERY:
+        return "a `Defer`, which only a delivery can wait for: give `Deny` or `Verdict.ALLOW`"
+    if not isinstance(verdict.until, datetime) or verdict.until.utcoffset() is None:
+        return "a `Defer` whose `until` is not a time with a time zone"
+    wrong = None if verdict.because is None else _sentence_problem("because", verdict.because)
+    return wrong and f"a `Defer` whose {wrong}"
+
+
+def _deny_problem(deny: Deny) -> str | None:
+    if deny.reasons is not None and not isinstance(deny.reasons, frozenset):
+        return "a `Deny` whose `reasons` are not a frozenset of codes"
+    if deny.code is not None and not _matches(_CODE, deny.code):
+        return f"a `Deny` whose {_code_problem(deny.code)}"
+    for name, text in (("because", deny.because), ("remedy", deny.remedy)):
+        if text is not None and (wrong := _sentence_problem(name, text)):
+            return f"a `Deny` whose {wrong}"
+    return None
+
+
+def _sentence_problem(name: str, text: object) -> str | None:
+    """Return why a text is no sentence for people: it may be shown in a line of a page, and read aloud."""
+    if not isinstance(text, str) or not text.strip():
+        return f"`{name}` is not a text"
+    if len(text) > LONGEST_SENTENCE or _NOT_ONE_LINE.search(text):
+        return f"`{name}` must be one line of at most {LONGEST_SENTENCE} characters"
+    return None
+
+
+def _code_problem(code: object) -> str:
+    return f"code is {code!r}; write upper-case letters, digits and underscores, at most 40"
 
 
 def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
@@ -82,7 +138,7 @@ def select_problem(sql: object) -> str | None:
     return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
 
 
-def look_problem(text: str) -> str | None:
+def reader_sql_problem(text: str) -> str | None:
     """Return what is wrong with a statement that a check sends through its reader; PostgreSQL refuses what writes."""
     code = bare(text)
     return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."
@@ -109,21 +165,35 @@ def _coded(what: str, code: object, *words: object) -> str | None:
 def _rule(rule: Rule) -> str | None:
     if not _matches(_RULE, rule.name):
         return f"the rule name {rule.name!r}; write lower-case letters, digits and underscores, at most 40"
+    wrong = _rule_words(rule) or _rule_settings(rule) or _rule_reasons(rule) or _rule_way(rule)
+    return wrong and f"the rule {rule.name!r}{wrong}"
+
+
+def _rule_words(rule: Rule) -> str | None:
+    """Return what is wrong with what the rule says: its code and its sentences."""
     if not isinstance(rule.because, str) or not rule.because.strip():
-        return f"the rule {rule.name!r} without words for people"
-    ways = [way for way in (rule.bars, rule.denies, rule.check) if way is not None]
+        return " without words for people"
+    if wrong := _sentence_problem("because", rule.because):
+        return f", whose {wrong}"
+    if not _matches(_CODE, rule.code):
+        return f", whose {_code_problem(rule.code)}"
+    wrong = None if rule.remedy is None else _sentence_problem("remedy", rule.remedy)
+    return wrong and f", whose {wrong}"
+
+
+def _rule_settings(rule: Rule) -> str | None:
+    ways = [way for way in (rule.deny_channel_when, rule.deny_select, rule.check) if way is not None]
     if len(ways) != 1:
-        return f"the rule {rule.name!r}, which must have one of `bars`, `denies` and `check`"
+        return ", which must have one of `deny_channel_when`, `deny_select` and `check`"
     if (
         not isinstance(rule.settings, frozenset)
         or not rule.settings
         or rule.settings - {Setting.ON, Setting.OFF}
     ):
-        return f"the rule {rule.name!r}, whose `settings` must be a frozenset of ON, OFF or both"
-    if rule.bars is not None and len(rule.settings) != 2:
-        return f"the rule {rule.name!r}, which bars whole channels: its `settings` must be ON and OFF"
-    wrong = _rule_reasons(rule) or _rule_way(rule)
-    return wrong and f"the rule {rule.name!r}{wrong}"
+        return ", whose `settings` must be a frozenset of ON, OFF or both"
+    if rule.deny_channel_when is not None and len(rule.settings) != 2:
+        return ", which denies whole channels: its `settings` must be ON and OFF"
+    return None
 
 
 def _rule_reasons(rule: Rule) -> str | None:
@@ -143,10 +213,10 @@ def _rule_way(rule: Rule) -> str | None:
             return ", whose `check` cannot be called"
         plain = inspect.isfunction(rule.check) and not inspect.iscoroutinefunction(rule.check)
         return ", whose `check` is a plain function: write `async def`" if plain else None
-    if rule.denies is None or rule.predicate is not None:
-        wrong = sql_problem(rule.bars or rule.predicate)
+    if rule.deny_select is None or rule.predicate is not None:
+        wrong = sql_problem(rule.deny_channel_when or rule.predicate)
     else:
-        wrong = select_problem(rule.denies)
+        wrong = select_problem(rule.deny_select)
     return wrong and f" with {wrong}"
 
 

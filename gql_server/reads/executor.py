@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
 
-from gql_server.db.others import undone
 from gql_server.db.protocols import Row
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
@@ -213,7 +213,7 @@ class ReadExecutor:
         async with context.db.acquire(viewer.district.district_id) as conn:
             try:
                 # Slots may hold SQL of plug-ins, whose side effects must not last.
-                async with undone(conn) if statement.slots else nullcontext():
+                async with restored_session(conn) if statement.slots else nullcontext():
                     row = await conn.fetchrow(text, *values, timeout=context.limits.timeout_seconds)
             except Exception as error:
                 raise _list_too_long(statement, error) or error from None

@@ -26,12 +26,12 @@ class Tally:
     flipped: int
     overwrote: int
     kept: int
-    yielded: int
+    skipped_as_chosen: int
     rows: int
 
     @classmethod
     def from_row(cls, row: Row) -> "Tally":
-        masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["yielded"])
+        masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["skipped_as_chosen"])
         return cls(ContactPointKind(row["contact_point"]), *masks, row["rows"])
 
 
@@ -100,9 +100,9 @@ async def write_preferences(
 ) -> Written:
     """Turn the target's bits on and off in one table, log what changed, and take a revision if anything did.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, yield_mask and choose_mask,
+    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen,
     each channel once. Call it once in a transaction and lock nothing after it. A changed bit ceases to be
-    chosen (D18), but one of choose_mask becomes so (D29); a chosen bit of yield_mask stays as it is; with
+    chosen (D18), but one of mark_as_chosen becomes so (D29); a chosen bit of skip_if_chosen stays as it is; with
     `keep_chosen` so do all chosen bits; with `mark_chosen` all bits asked for become chosen (D23).
     Raises Raced: the transaction is to be rolled back and tried again.
     """
@@ -127,5 +127,10 @@ def tell_changed(host: PluginHost, district_code: str, source: Source, written: 
     """Tell the plug-ins of a write, after its commit. They hear of it soon; nobody waits for them."""
     if written.revision is None:
         return
-    changes = PreferenceChanges(district_code, written.revision, source, written.preferences)
-    host.aside.tell_preferences_changed(changes)
+    changes = PreferenceChanges(
+        district=district_code,
+        revision=written.revision,
+        source=source,
+        preferences=written.preferences,
+    )
+    host.calls.notify_preferences_changed(changes)

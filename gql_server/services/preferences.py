@@ -109,7 +109,7 @@ class PreferenceService:
         rules = WriteRules(
             db=self._db,
             host=self._host,
-            district_id=subject.district_id,
+            viewer=viewer,
             today=viewer.district.today(),
             bits=bits,
             household=subject.household,

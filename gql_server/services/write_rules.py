@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from gql_server.db.others import undone
 from gql_server.db.protocols import Connection, Database
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch, statement
-from gql_server.domain.batch import Cell, ChannelMasks, Setting
+from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.channels import Channel, ContactPointKind, Method
 from gql_server.domain.preferences import PreferenceCell, cell_masks
 from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.viewer import Viewer
 from gql_server.errors import UserError
-from gql_server.hooks import Candidate, Context, Deny, Request, Verdict
+from gql_server.hooks import Candidate, Cell, Context, Deny, RuleRequest, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
 from gql_server.services.batch.plugin_sql import Fragment, blamed
@@ -45,13 +46,17 @@ class WriteRules:
 
     db: Database
     host: PluginHost
-    district_id: int
+    viewer: Viewer
     today: date
     bits: ReasonBits
     household: bool
     subject_id: int
     addresses: Mapping[str, str | None]
     check_seconds: float
+
+    @property
+    def district_id(self) -> int:
+        return self.viewer.district.district_id
 
     async def ask(self, cells: Sequence[PreferenceCell]) -> list[AskedRule]:
         """Ask the plug-ins for their rules, and those that are Python for their answers. No connection is held.
@@ -61,13 +66,13 @@ class WriteRules:
         # One method at a time: a rule's SELECT speaks of contact points.
         by_method = [[cell for cell in cells if cell.method is method] for method in Method]
         masks = [cell_masks(each, self.bits) for each in by_method if each]
-        requests = [_request(each) for each in by_method if each]
+        requests = [_request(each, self.viewer) for each in by_method if each]
         asked = []
-        for each, rules in zip(masks, await self.host.aside.rules(requests), strict=True):
+        for each, rules in zip(masks, await self.host.calls.rules(requests), strict=True):
             for owned in rules:
                 rule = AskedRule(owned, each, None)
                 if any(rule.spoken.values()):
-                    python = owned.rule.denials is None
+                    python = owned.rule.deny_rows is None
                     asked.append(replace(rule, said=await self._check(owned, list(each))) if python else rule)
         return asked
 
@@ -93,10 +98,10 @@ class WriteRules:
         ]
 
     async def _select(self, conn: Connection, rule: AskedRule) -> Denied:
-        denies, masks = rule.owned.rule.denials, rule.masks
+        denies, masks = rule.owned.rule.deny_rows, rule.masks
         assert denies is not None
         with blamed(Fragment.of(rule.owned)):
-            async with undone(conn):
+            async with restored_session(conn):
                 rows = await fetch(
                     conn,
                     statement("preference/denials").fill(denies=denies),
@@ -129,7 +134,7 @@ class WriteRules:
             with CheckThread(owned.plugin, data) as thread:
                 return await ask_check(owned, candidates, thread, self.check_seconds)
 
-        verdicts = await self.host.aside.in_room(f"checks of {owned.plugin}", self.check_seconds, ask)
+        verdicts = await self.host.calls.run_limited(f"checks of {owned.plugin}", self.check_seconds, ask)
         return {
             candidate.contact_point: (denied_mask(owned, verdict, self.bits), verdict.because)
             for candidate, verdict in zip(candidates, verdicts, strict=True)
@@ -137,8 +142,15 @@ class WriteRules:
         }
 
 
-def _request(cells: Sequence[PreferenceCell]) -> Request:
-    settings = (
-        Cell(cell.contact_point, cell.reason, Setting.ON if cell.on else Setting.OFF) for cell in cells
+def _request(cells: Sequence[PreferenceCell], viewer: Viewer) -> RuleRequest:
+    return RuleRequest(
+        context=Context.WRITE,
+        district=viewer.district.code,
+        time_zone=viewer.district.time_zone,
+        role=viewer.role,
+        mode=None,
+        cells=tuple(
+            Cell(cell.contact_point, cell.method, cell.reason, Setting.ON if cell.on else Setting.OFF)
+            for cell in cells
+        ),
     )
-    return Request(Context.WRITE, None, tuple(settings))

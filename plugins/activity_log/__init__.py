@@ -16,5 +16,5 @@ def run_finished(run: RunSummary) -> None:
 def preferences_changed(changes: PreferenceChanges) -> None:
     _log.info(
         "district %s is at revision %d: %d preferences changed by %s",
-        changes.district_code, changes.revision, changes.preferences, changes.source,
+        changes.district, changes.revision, changes.preferences, changes.source,
     )  # fmt: skip

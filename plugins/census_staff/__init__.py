@@ -1,6 +1,6 @@
 """The mode CENSUS_STAFF (D9, D11): the people of a census filter who have an active district assignment."""
 
-from gql_server.hooks import BatchMode, FilterKind, Population, Scope, Sql, hookimpl
+from gql_server.hooks import BatchMode, BatchScope, FilterKind, Population, Sql, hookimpl
 from gql_server.hooks.people import active
 
 CODE = "CENSUS_STAFF"
@@ -15,14 +15,14 @@ def batch_modes() -> list[BatchMode]:
             "The people of a census filter who have an active district assignment, in the schools chosen.",
             FilterKind.CENSUS,
             filter_required=True,
-            grades=False,
-            school_year=False,
+            grades_allowed=False,
+            school_year_allowed=False,
         )
     ]
 
 
 @hookimpl
-def select_population(mode: str, scope: Scope) -> Population | None:
+def select_population(mode: str, scope: BatchScope) -> Population | None:
     if mode != CODE or scope.filter is None:
         return None
     narrowed, args = "", {}

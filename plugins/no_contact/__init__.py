@@ -1,6 +1,6 @@
 """A batch for student contacts turns nothing on for people who may not be contacted (D10)."""
 
-from gql_server.hooks import Context, Request, Rule, Sql, hookimpl
+from gql_server.hooks import Context, Rule, RuleRequest, Sql, hookimpl
 from gql_server.hooks.people import active, reaches
 
 _MARKED = (
@@ -16,7 +16,7 @@ _ALL_MARKED = Sql(f"not c.household and c.subject_id in ({_MARKED} and not exist
 
 
 @hookimpl
-def eligibility_rules(request: Request) -> list[Rule]:
+def eligibility_rules(request: RuleRequest) -> list[Rule]:
     if request.context is not Context.BATCH or request.mode != "STUDENT_CONTACTS":
         return []
     return [Rule.where("no_contact", "Every messenger relationship is marked no-contact.", _ALL_MARKED)]

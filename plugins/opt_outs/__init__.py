@@ -1,9 +1,9 @@
 """A legal stop is never turned back on (D19)."""
 
-from gql_server.hooks import Request, Rule, Sql, hookimpl
+from gql_server.hooks import Rule, RuleRequest, Sql, hookimpl
 
 _DENIES = Sql(
-    "select c.household, c.subject_id, c.contact_point, coalesce(o.reasons, -1) as reasons"
+    "select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons"
     " from candidate c"
     " join opt_out o on o.address = c.address and o.method = c.method"
     " where o.district_id = :district_id and o.lifted_at is null"
@@ -11,5 +11,5 @@ _DENIES = Sql(
 
 
 @hookimpl
-def eligibility_rules(request: Request) -> list[Rule]:
-    return [Rule("opt_out", "A legal stop is on record for this address.", denies=_DENIES)]
+def eligibility_rules(request: RuleRequest) -> list[Rule]:
+    return [Rule("opt_out", "A legal stop is on record for this address.", deny_select=_DENIES)]

@@ -1,6 +1,6 @@
 """The reason STAFF is only for people with an active district assignment (D3)."""
 
-from gql_server.hooks import Request, Rule, Setting, Sql, hookimpl
+from gql_server.hooks import Rule, RuleRequest, Setting, Sql, hookimpl
 from gql_server.hooks.people import active
 
 _ASSIGNED = (
@@ -18,7 +18,7 @@ _WITHOUT = Sql(
 
 
 @hookimpl
-def eligibility_rules(request: Request) -> list[Rule]:
+def eligibility_rules(request: RuleRequest) -> list[Rule]:
     if not any(cell.reason == "STAFF" and cell.set is Setting.ON for cell in request.cells):
         return []
     words = "STAFF messages are only for people with a district assignment."

@@ -1,6 +1,6 @@
 """The mode STUDENT_CONTACTS (D8, D11): the messenger contacts of the students selected."""
 
-from gql_server.hooks import BatchMode, FilterKind, Population, Scope, Sql, hookimpl
+from gql_server.hooks import BatchMode, BatchScope, FilterKind, Population, Sql, hookimpl
 from gql_server.hooks.people import active, enrolled_students
 
 CODE = "STUDENT_CONTACTS"
@@ -19,7 +19,7 @@ def batch_modes() -> list[BatchMode]:
 
 
 @hookimpl
-def select_population(mode: str, scope: Scope) -> Population | None:
+def select_population(mode: str, scope: BatchScope) -> Population | None:
     if mode != CODE:
         return None
     people = Sql(

@@ -1,6 +1,6 @@
 """The mode STUDENTS (D7, D11): the students themselves."""
 
-from gql_server.hooks import BatchMode, FilterKind, Population, Scope, hookimpl
+from gql_server.hooks import BatchMode, BatchScope, FilterKind, Population, hookimpl
 from gql_server.hooks.people import enrolled_students
 
 CODE = "STUDENTS"
@@ -19,7 +19,7 @@ def batch_modes() -> list[BatchMode]:
 
 
 @hookimpl
-def select_population(mode: str, scope: Scope) -> Population | None:
+def select_population(mode: str, scope: BatchScope) -> Population | None:
     if mode != CODE:
         return None
     return Population(enrolled_students(scope))

@@ -8,16 +8,16 @@ with placed as (
   where on_mask | off_mask <> 0 or on_mask is null -- null: a stray
 ),
 grouped as materialized (
-  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask, yield_mask, choose_mask,
+  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
     max(place) % :size::integer + 1 as last_place, array_agg(subject_id) as subject_ids, count(*) as rows
   from placed
-  group by household, place / :size::integer, contact_point, method, on_mask, off_mask, yield_mask, choose_mask
+  group by household, place / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 ),
 aimed as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, yield_mask, choose_mask, subjects, subject_ids)
+    on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
-    household, contact_point, method, on_mask, off_mask, yield_mask, choose_mask,
+    household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
     max(last_place) over (partition by household, part), subject_ids
   from grouped
   where on_mask is not null

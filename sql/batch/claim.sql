@@ -6,12 +6,12 @@
 with next as (
   select r.district_id, r.batch_run_id
   from batch_run r
-  where r.status in ('QUEUED', 'PLANNING', 'APPLYING')
+  where is_unfinished(r.status)
     and (r.lease_owner is null or r.lease_owner = :lease_owner or r.lease_expires_at < now())
     and (r.status <> 'QUEUED' or r.plan_only or not exists (
       select from batch_run other
       where other.district_id = r.district_id and other.batch_run_id <> r.batch_run_id
-        and other.status in ('QUEUED', 'PLANNING', 'APPLYING') and not other.plan_only
+        and is_unfinished(other.status) and not other.plan_only
         and (other.status <> 'QUEUED'
           or (other.queued_at, other.batch_run_id) < (r.queued_at, r.batch_run_id))))
   order by r.queued_at, r.batch_run_id

@@ -10,7 +10,7 @@ with member as materialized (
     select h.person_id, h.household_id
     from household_member h
     where h.district_id = :district_id and h.household_id = changed.household_id
-      and (h.start_date is null or h.start_date <= :today) and (h.end_date is null or h.end_date >= :today)
+      and active_on(h.start_date, h.end_date, :today)
     offset 0
   ) m
 ),
@@ -21,7 +21,7 @@ elsewhere as (
     select h.household_id
     from household_member h
     where h.district_id = :district_id and h.person_id = member.person_id and h.household_id <> member.household_id
-      and (h.start_date is null or h.start_date <= :today) and (h.end_date is null or h.end_date >= :today)
+      and active_on(h.start_date, h.end_date, :today)
     offset 0
   ) m
   where :revision::bigint is not null

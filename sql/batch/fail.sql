@@ -5,5 +5,5 @@ update batch_run
 set status = 'FAILED', finished_at = now(), errors = :errors::text[], lease_owner = null, lease_expires_at = null,
   planning_step = null, planning_done = null, planning_total = null
 where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner
-  and status in ('PLANNING', 'APPLYING')
+  and is_worked(status)
 returning population

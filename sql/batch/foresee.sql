@@ -2,17 +2,17 @@
 -- when it is applied, with a few of those whom it would change, from every block; the households that it would change go
 -- into `foreseen`.
 -- Parameters: district_id, batch_run_id, samples
--- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, yielded, rows, total (people and households in all)
+-- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, skipped_as_chosen, rows, total (people and households in all)
 with block as materialized (
-  select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, yield_mask,
+  select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
     flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
   from ({decided}) decided
-  group by household, contact_point, on_mask, off_mask, yield_mask, flipped, kept
+  group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
 ),
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, yield_mask, subjects, subject_ids)
-  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, yield_mask, rows,
+    on_mask, off_mask, skip_if_chosen, subjects, subject_ids)
+  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, skip_if_chosen, rows,
     subject_ids
   from block where on_mask is not null
 ),
@@ -43,8 +43,8 @@ sample as (
   join picked on picked.household = block.household and picked.subject_id = s.subject_id
   where block.flipped <> 0
 )
-select contact_point, on_mask | off_mask as asked, flipped, flipped & ~yield_mask as overwrote, kept,
-  0::bigint as yielded, sum(rows)::bigint as rows,
+select contact_point, on_mask | off_mask as asked, flipped, flipped & ~skip_if_chosen as overwrote, kept,
+  0::bigint as skipped_as_chosen, sum(rows)::bigint as rows,
   (
     select count(*)
     from (

@@ -4,4 +4,4 @@ delete from batch_target t
 using batch_run r
 where t.district_id = :district_id and t.batch_run_id = :batch_run_id
   and r.district_id = :district_id and r.batch_run_id = :batch_run_id
-  and r.status in ('DONE', 'FAILED', 'CANCELLED', 'REVERTING', 'REVERTED')
+  and not needs_plan(r.status)

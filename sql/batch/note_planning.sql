@@ -8,5 +8,5 @@ set lease_expires_at = now() + make_interval(secs => :lease_seconds),
   planning_done = case when status = 'PLANNING' then :done::bigint end,
   planning_total = case when status = 'PLANNING' then :total::bigint end
 where district_id = :district_id and batch_run_id = :batch_run_id and lease_owner = :lease_owner
-  and status in ('PLANNING', 'APPLYING')
+  and is_worked(status)
 returning batch_run_id, pg_notify(:channel, district_id || ' ' || batch_run_id) -- at once: nothing else is to lock the run

@@ -3,4 +3,4 @@
 delete from batch_target t
 using batch_run r
 where r.district_id = t.district_id and r.batch_run_id = t.batch_run_id
-  and r.status in ('DONE', 'FAILED', 'CANCELLED', 'REVERTING', 'REVERTED')
+  and not needs_plan(r.status)

@@ -16,7 +16,7 @@ counted as (
   select 'HOUSEHOLD_PHONE', count(distinct h.household_id)
   from selected
   join household_member m on m.district_id = :district_id and m.person_id = selected.person_id
-    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+    and active_on(m.start_date, m.end_date, :today)
   join household h on h.district_id = m.district_id and h.household_id = m.household_id and h.phone is not null
 )
 select (select count(*) from selected) as population,

@@ -9,7 +9,7 @@ select b.batch_run_id, 'run_' || b.batch_run_id as id, b.mode, b.status, b.dry_r
     from batch_run other
     where b.status = 'QUEUED' and not b.plan_only
       and other.district_id = b.district_id and other.batch_run_id <> b.batch_run_id and not other.plan_only
-      and other.status in ('QUEUED', 'PLANNING', 'APPLYING')
+      and is_unfinished(other.status)
       and (other.status <> 'QUEUED' or (other.queued_at, other.batch_run_id) < (b.queued_at, b.batch_run_id))
     order by other.status = 'QUEUED' desc, other.queued_at desc, other.batch_run_id desc
     limit 1

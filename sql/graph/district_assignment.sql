@@ -2,7 +2,7 @@
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: district_assignment_id, person_id, school_id, title, start_date, end_date, active
 select a.district_assignment_id, a.person_id, a.school_id, a.title, a.start_date, a.end_date,
-  :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity') as active
+  active_on(a.start_date, a.end_date, :today) as active
 from district_assignment a
 where a.district_id = :district_id
   and (:viewer_role in ('ADMIN', 'VENDOR') or a.person_id = :viewer_person_id)

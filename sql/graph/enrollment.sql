@@ -2,7 +2,7 @@
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: enrollment_id, person_id, school_id, school_year, grade, start_date, end_date, active
 select e.enrollment_id, e.person_id, e.school_id, e.school_year, e.grade, e.start_date, e.end_date,
-  :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity') as active
+  active_on(e.start_date, e.end_date, :today) as active
 from enrollment e
 where e.district_id = :district_id
   and (:viewer_role in ('ADMIN', 'VENDOR')

@@ -2,9 +2,9 @@
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: household_member_id, household_id, person_id, active
 select m.household_member_id, m.household_id, m.person_id,
-  :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
+  active_on(m.start_date, m.end_date, :today) as active
 from household_member m
 where m.district_id = :district_id
   and (:viewer_role in ('ADMIN', 'VENDOR')
     or (m.person_id = :viewer_person_id or m.person_id in (select person_id from viewer_student))
-      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
+      and active_on(m.start_date, m.end_date, :today))

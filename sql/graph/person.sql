@@ -7,18 +7,18 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+      and active_on(e.start_date, e.end_date, :today))
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and (:viewer_role in ('ADMIN', 'VENDOR') or a.person_id = :viewer_person_id)
-      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+      and active_on(a.start_date, a.end_date, :today))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and (:viewer_role in ('ADMIN', 'VENDOR')
         or r.contact_id = :viewer_person_id and r.student_id in (select person_id from viewer_student))
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+      and active_on(r.start_date, r.end_date, :today)) as active
 from person p
 where p.district_id = :district_id
   and (:viewer_role in ('ADMIN', 'VENDOR')

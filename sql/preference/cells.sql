@@ -1,7 +1,7 @@
 -- The target of a write to one person or household: a row for each channel that is named (see write.sql).
 -- Parameters: subject_id, contact_points, methods, on_masks, off_masks (arrays of one length)
--- Columns: subject_id, contact_point, method, on_mask, off_mask, yield_mask, choose_mask
+-- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select :subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
-  0::bigint as yield_mask, 0::bigint as choose_mask
+  0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen
 from unnest(:contact_points::contact_point_kind[], :methods::method[], :on_masks::bigint[], :off_masks::bigint[])
   as c (contact_point, method, on_mask, off_mask)

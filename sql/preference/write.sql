@@ -1,13 +1,13 @@
 -- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
--- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits yield_mask,
--- which stay where they are chosen now, and choose_mask, which become chosen when they flip; {table} is `preference` with
+-- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits skip_if_chosen,
+-- which stay where they are chosen now, and mark_as_chosen, which become chosen when they flip; {table} is `preference` with
 -- the {subject} `person_id`, or `household_preference` with `household_id`.
 -- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
 -- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
 -- rolled back and done again.
 -- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
 -- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, yielded, rows, revision, raced
+-- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
 with target as materialized (
   {target}
 ),
@@ -27,20 +27,20 @@ differing as (
   from locked l
 ),
 kept as (
-  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.yield_mask else 0 end as kept,
-    d.differs & d.reasons_chosen & d.yield_mask as yielded
+  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
+    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
   from differing d
 ),
 flipping as (
-  select k.*, k.differs & ~k.kept & ~k.yielded as flipped from kept k
+  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
 ),
 decided as materialized (
-  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.yielded, f.flipped,
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.choose_mask end as chosen,
-    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.choose_mask end as unchosen
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
 written as (
@@ -83,8 +83,8 @@ logged as (
     c.turned_on, c.turned_off, c.chosen, c.unchosen
   from changed c cross join taken
 )
-select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.yielded, count(*) as rows,
+select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
   (select revision from taken) as revision,
   (select count(*) from added) < (select count(*) from decided where not found) as raced
 from decided d
-group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.yielded
+group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen

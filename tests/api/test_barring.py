@@ -7,7 +7,17 @@ import pytest
 
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
-from gql_server.hooks import Candidate, Deny, Reader, Request, Rule, Setting, Sql, Verdict, hookimpl
+from gql_server.hooks import (
+    Candidate,
+    Deny,
+    DistrictReader,
+    Rule,
+    RuleRequest,
+    Setting,
+    Sql,
+    Verdict,
+    hookimpl,
+)
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, OFF, Batches, cells, working
@@ -15,9 +25,12 @@ from tests.support.builder import DistrictBuilder
 
 BOTH = frozenset({Setting.ON, Setting.OFF})
 LONG = Rule(
-    "long", "The number is too long.", bars=Sql("length(c.address) > :digits", {"digits": 3}), settings=BOTH
+    "long",
+    "The number is too long.",
+    deny_channel_when=Sql("length(c.address) > :digits", {"digits": 3}),
+    settings=BOTH,
 )
-ODD = Rule("odd", "The number ends with a 7.", bars=Sql("c.address like '%7'"), settings=BOTH)
+ODD = Rule("odd", "The number ends with a 7.", deny_channel_when=Sql("c.address like '%7'"), settings=BOTH)
 
 
 class Plugin:
@@ -27,7 +40,7 @@ class Plugin:
         self.rules = rules
 
     @hookimpl
-    def eligibility_rules(self, request: Request) -> list[Rule]:
+    def eligibility_rules(self, request: RuleRequest) -> list[Rule]:
         return list(self.rules)
 
 
@@ -82,7 +95,7 @@ async def test_other_rules_are_not_asked_about_what_is_barred(
     """A check is given only what is left, and a SELECT over `candidate` finds nothing else: no cell stands twice."""
     asked: list[int | None] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         asked.extend(candidate.person_id for candidate in candidates)
         return [Deny() for _ in candidates]
 
@@ -127,7 +140,7 @@ async def test_a_barring_rule_at_fault_fails_the_run(
     db: Pool, district: DistrictBuilder, people: list[int], bars: tuple[str, ...], named: str
 ) -> None:
     """The run ends FAILED, its words name whoever bars, or the one whose SQL is wrong, and nothing is written."""
-    rules = [Rule(f"r{n}", "No.", bars=Sql(text), settings=BOTH) for n, text in enumerate(bars)]
+    rules = [Rule(f"r{n}", "No.", deny_channel_when=Sql(text), settings=BOTH) for n, text in enumerate(bars)]
     batches, run = await run_with(db, district, *rules)
     row = await batches.row(run)
     assert row["status"] == "FAILED"

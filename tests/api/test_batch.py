@@ -274,7 +274,7 @@ async def test_choices_are_kept_where_asked(batches: Batches, district: District
 
 
 async def test_an_opt_out_is_never_turned_on(batches: Batches, district: DistrictBuilder) -> None:
-    """ON stops at a legal opt-out of the address, method and reason; OFF passes, and the record stays (D19)."""
+    """ON stops at a legal opt-out of the address, method and reason; OFF passes, and the record stays (D19, D34)."""
     school = await district.school()
     stopped, partly, lifted, texter = [
         await district.student(school, cell_phone=phone)

@@ -14,7 +14,17 @@ from gql_server.domain.batch import Cell, Setting
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected
-from gql_server.hooks import Candidate, Deny, Population, Reader, Rule, RunSummary, Sql, Verdict, hookimpl
+from gql_server.hooks import (
+    Candidate,
+    Deny,
+    DistrictReader,
+    Population,
+    Rule,
+    RunSummary,
+    Sql,
+    Verdict,
+    hookimpl,
+)
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.worker import BatchWorker
@@ -234,34 +244,35 @@ def host_with(host: PluginHost, plugin: object) -> PluginHost:
     return PluginHost([resource_folder("plugins")], given={"odd": plugin})
 
 
-async def raising(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+async def raising(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
     raise RuntimeError(f"{candidates[0].address} is wrong")
 
 
-async def silent(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+async def silent(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
     return []
 
 
-async def wordy(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Any]:
+async def wordy(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Any]:
     return ["no"] * len(candidates)
 
 
-async def strange(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
-    return [Deny(frozenset({"NOPE"}))] * len(candidates)
+async def strange(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
+    return [Deny(reasons=frozenset({"NOPE"}))] * len(candidates)
 
 
-async def writing(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+async def writing(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
     await reader.fetch("delete from contact_point where district_id = :district_id returning 1")
     return [Verdict.ALLOW] * len(candidates)
 
 
-async def stalling(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+async def stalling(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
     await never()
     return []
 
 
 STRAY = (
-    "select false as household, 0::bigint as subject_id, contact_point, -1::bigint as reasons from candidate"
+    "select false as household, 0::bigint as subject_id, contact_point, method, -1::bigint as reasons"
+    " from candidate"
 )
 
 
@@ -269,8 +280,8 @@ STRAY = (
     "rule",
     [
         *(Rule("r", "No.", check=check) for check in (raising, silent, wordy, strange, writing, stalling)),
-        Rule("r", "No.", denies=Sql("select * from no_such_table")),
-        Rule("r", "No.", denies=Sql(STRAY)),
+        Rule("r", "No.", deny_select=Sql("select * from no_such_table")),
+        Rule("r", "No.", deny_select=Sql(STRAY)),
         Rule.where("r", "No.", Sql("1 / (length(c.address) - 1) > 0")),
     ],
     ids=[
@@ -311,14 +322,14 @@ async def test_a_check_is_asked_in_chunks(
     people = [await district.student(school, cell_phone=str(n)) for n in range(5)]
     asked: list[Candidate] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         rows: Sequence[Mapping[str, object]] = await reader.fetch(
             "select person_id from contact_point where district_id = :district_id and value = :value",
             value="3",
         )
         asked.extend(candidates)
         odd = rows[0]["person_id"]
-        deny = Deny(frozenset({"GENERAL"}), "Three is odd.")
+        deny = Deny(reasons=frozenset({"GENERAL"}), because="Three is odd.")
         return [deny if candidate.person_id == odd else Verdict.ALLOW for candidate in candidates]
 
     row = await run_with(

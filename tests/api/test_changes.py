@@ -61,7 +61,7 @@ async def test_the_log_alone_gives_the_preferences(batches: Batches, district: D
     )
     chosen = Sql(
         "select person_id as subject_id, contact_point, method, 0::bigint as on_mask, 5::bigint as off_mask,"
-        " 0::bigint as yield_mask, 0::bigint as choose_mask from preference where person_id = :person_id",
+        " 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen from preference where person_id = :person_id",
         {"person_id": parents[1]},
     )
     async with batches.db.transaction() as conn:
@@ -119,7 +119,7 @@ async def test_a_write_waits_and_then_sees(db: Pool, district: DistrictBuilder) 
     target = Sql(
         "select :id::bigint as subject_id, 'CELL_PHONE'::contact_point_kind as contact_point,"
         " 'VOICE'::method as method, :on_mask::bigint as on_mask, 0::bigint as off_mask,"
-        " 0::bigint as yield_mask, 0::bigint as choose_mask"
+        " 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
     )
     change_set = ChangeSet(district.id, Source.ADMIN, "ADMIN")
     async with db.acquire() as first, db.acquire() as second:
@@ -156,7 +156,7 @@ async def test_plugins_hear_of_every_change_set(
     async with working(BatchWorker(db, listening, chunk_size=3, poll_seconds=0.05)) as worker:
         batches = Batches(db, listening, district, worker)
         await batches.run(*cells(CELL, "EMERGENCY", "GENERAL"))
-    assert [(c.district_code, c.revision, c.source, c.preferences) for c in heard] == [
+    assert [(c.district, c.revision, c.source, c.preferences) for c in heard] == [
         ("maple", 1, "BATCH", 6),
         ("maple", 2, "BATCH", 2),
     ]

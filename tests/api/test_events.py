@@ -35,7 +35,7 @@ async def run_of(district: DistrictBuilder, status: str = "DONE") -> int:
         "batch_run", "batch_run_id", mode="STUDENTS", scope="{}", requested_by="ADMIN", status=status
     )
     await district.insert(
-        "batch_rule", batch_run_id=run, rule_no=1, plugin="a", rule="b", because='It\n is "so".'
+        "batch_rule", batch_run_id=run, rule_no=1, plugin="a", rule="b", code="B", because='It\n is "so".'
     )
     await district.insert(
         "batch_exclusion_block",

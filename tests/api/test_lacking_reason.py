@@ -18,7 +18,7 @@ def contact_reasons():
     return [ContactReason("SNOW_DAY", "Snow day", "School is closed because of the weather.")]
 
 async def never(candidates, reader):
-    return [Deny(frozenset({"SNOW_DAY"}), "Snow is fun.") for _ in candidates]
+    return [Deny(reasons=frozenset({"SNOW_DAY"}), because="Snow is fun.") for _ in candidates]
 
 @hookimpl
 def eligibility_rules(request):

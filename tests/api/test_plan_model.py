@@ -45,11 +45,13 @@ PLUGIN = f'''
 from gql_server.hooks import Context, Deny, Rule, Setting, Sql, Verdict, hookimpl
 
 OFF, BOTH = frozenset({{Setting.OFF}}), frozenset({{Setting.ON, Setting.OFF}})
-THIRDS = "select household, subject_id, contact_point, -1::bigint as reasons from candidate where subject_id % 3 = 0"
+THIRDS = (
+    "select household, subject_id, contact_point, method, -1::bigint as reasons from candidate where subject_id % 3 = 0"
+)
 
 
 async def check(candidates, reader):
-    no = Deny(frozenset({{"GENERAL", "EMERGENCY"}}), "Not there.")
+    no = Deny(reasons=frozenset({{"GENERAL", "EMERGENCY"}}), because="Not there.")
     return [no if c.address in {(PHONES[0], EMAILS[0])!r} else Verdict.ALLOW for c in candidates]
 
 
@@ -59,7 +61,7 @@ def eligibility_rules(request):
         return []
     shared = Sql("c.address = '{PHONES[1]}'")
     return [
-        Rule("thirds", "Every third one stays.", denies=Sql(THIRDS), settings=OFF),
+        Rule("thirds", "Every third one stays.", deny_select=Sql(THIRDS), settings=OFF),
         Rule.where("shared", "That phone stays.", shared, settings=BOTH, reasons=["ATTENDANCE", "PRIORITY"]),
         Rule("check", "The check says no.", check=check, settings=BOTH),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gql_server.db.pool import Pool
-from gql_server.hooks import Candidate, Reader, Verdict
+from gql_server.hooks import Candidate, DistrictReader, Verdict
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, Batches, cells, working
@@ -36,7 +36,7 @@ INPUT = {
 STEPS = ["SELECTING_PEOPLE", "FINDING_CHANNELS", "ASKING_RULES", "WRITING_PLAN"]
 
 
-async def ponder(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+async def ponder(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
     """Take some time over every chunk."""
     await asyncio.sleep(CHUNK_SECONDS)
     return [Verdict.ALLOW] * len(candidates)
@@ -50,7 +50,7 @@ class Gate:
         self.opened.set()
         self.asked = 0
 
-    async def __call__(self, candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def __call__(self, candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         self.asked += 1
         self.reached.set()
         self.opened.wait(PATIENCE)
@@ -215,7 +215,7 @@ async def test_a_plan_of_a_killed_server_begins_anew(
 async def test_no_progress_is_left_of_a_plan(db: Pool, district: DistrictBuilder, ending: str) -> None:
     """When a plan has ended, well or not, nothing of its progress stays with the run."""
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         await asyncio.sleep(0.6)  # long enough to be written down
         return [Verdict.ALLOW] * (len(candidates) - (ending == "failed"))
 

@@ -8,7 +8,7 @@ import structlog
 
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
-from gql_server.hooks import Candidate, Reader, Rule, hookimpl
+from gql_server.hooks import Candidate, DistrictReader, Rule, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.redact import redacted
 from gql_server.services.batch.worker import BatchWorker
@@ -17,8 +17,10 @@ from tests.support.builder import DistrictBuilder
 from tests.support.checks import run_checking
 
 
-def raising(error: BaseException) -> Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Any]]]:
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Any]:
+def raising(
+    error: BaseException,
+) -> Callable[[Sequence[Candidate], DistrictReader], Awaitable[Sequence[Any]]]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Any]:
         raise error
 
     return check

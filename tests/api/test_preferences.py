@@ -10,7 +10,7 @@ from gql_server.domain.channels import Method
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, PluginError, Rejected
-from gql_server.hooks import Candidate, Reader, Verdict
+from gql_server.hooks import Candidate, DistrictReader, Verdict
 from gql_server.hooks.host import PluginHost
 from gql_server.services.preferences import PreferenceCell, PreferenceService
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, WORK, admin
@@ -83,7 +83,7 @@ async def test_a_household_phone_is_set_for_all(
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.ADMIN])
 async def test_others_may_not(service: PreferenceService, district: DistrictBuilder, role: Role) -> None:
-    """Only an administrator sets other people's preferences (D22)."""
+    """Only an administrator sets other people's preferences; a vendor changes nothing (D22, D26)."""
     with pytest.raises(Forbidden):
         await service.set_person(Viewer(district.district, role), person(1), [CALL])
 
@@ -213,7 +213,7 @@ async def test_a_rule_has_its_time_beside_one_write(db: Pool, district: District
     """A check that takes longer than the setting allows refuses the write and names its plug-in."""
     student = await district.student(await district.school(), cell_phone="1")
 
-    async def ponder(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def ponder(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         await asyncio.sleep(20)
         return [Verdict.ALLOW] * len(candidates)
 

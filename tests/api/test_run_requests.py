@@ -234,7 +234,7 @@ async def test_a_key_is_a_short_text(batches: Batches, key: str) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_ids_do_not_tell_what_exists(batches: Batches, db: Pool, host: PluginHost, action: str) -> None:
-    """Malformed, unknown, of another kind, of another district: the same words (D26)."""
+    """Malformed, unknown, of another kind, of another district: the same words."""
     async with db.acquire() as conn:
         birch = await DistrictBuilder.create(conn, host, "birch")
         await birch.student(await birch.school(), cell_phone="1")

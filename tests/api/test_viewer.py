@@ -18,7 +18,7 @@ async def test_who_is_told_that_they_can_can(
     db: Pool, host: PluginHost, district: DistrictBuilder, role: Role
 ) -> None:
     """`canChangeOwnPreferences` is true for those alone whose change of their own preferences the server carries out;
-    all others are told why not in words, even where every school has the portal's option on (D23)."""
+    all others are told why not in words, even where every school has the portal's option on (D23, D25, D26)."""
     school = await district.school(portal=True)
     names = {}
     for name in ("student", "contact"):

@@ -28,7 +28,7 @@ from gql_server.db.pool import connect
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, resource_folder
 from gql_server.domain.sql import Sql
-from gql_server.hooks import Scope
+from gql_server.hooks import BatchScope, Role
 from gql_server.hooks.host import PluginHost
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 
@@ -108,7 +108,9 @@ async def contestants(
     conn: Connection, host: PluginHost, runs: Runs, reasons: list[str]
 ) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return what is compared, by name."""
-    people = Sql(PEOPLE).fill(population=host.population(MODE, Scope()).sql)
+    people = Sql(PEOPLE).fill(
+        population=host.population(MODE, BatchScope(district="bench", role=Role.ADMIN)).sql
+    )
     district: dict[str, Any] = {
         "district_id": await conn.fetchval("select district_id from district"),
         "today": date.today(),

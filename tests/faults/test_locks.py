@@ -212,7 +212,7 @@ async def test_an_answer_to_another_question_ends_its_connection(dsn: str) -> No
             with pytest.raises(AnswerMismatch):
                 await ask()
     assert pids[0] != pids[1]
-    told = {"event": "answer_mismatch", "district": "maple", "role": "GUARDIAN", "pooler": False}
+    told = {"event": "answer_mismatched", "district": "maple", "role": "GUARDIAN", "pooler": False}
     assert logged == [{**told, "log_level": "critical"}] * 2
     await pool.close()
 

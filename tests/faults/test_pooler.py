@@ -138,7 +138,7 @@ async def test_behind_a_pooler_every_answer_is_its_own(
                 assert all(words.startswith("yes") for words in told)
         assert between.switches > REQUESTS // 2
         told = [e["event"] for e in logged if e["event"] != "batch_run_failed"]
-        assert told == ["database_behind_a_pooler"] * 2, told
+        assert told == ["database_pooler_detected"] * 2, told
         assert set(await between.ask(KEPT)) == {"0 0 0 0"}
         assert set(
             await between.ask("select string_agg(name, ' ') from pg_settings where source = 'session'")

@@ -7,7 +7,7 @@ viewer_student as materialized (
   where r.district_id = :district_id
     and r.contact_id = (select person_id from viewer)
     and 'GUARDIAN' in ('GUARDIAN', 'STUDENT')
-    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+    and active_on(r.start_date, r.end_date, :today)
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
@@ -17,28 +17,28 @@ viewer_household as materialized (
   where m.district_id = :district_id
     -- As an array, and not as two conditions: those would read all members of the district.
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
-    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+    and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'GUARDIAN:ee12e4202e901820:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'GUARDIAN:def1fa0dbfa518bd:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+      and active_on(e.start_date, e.end_date, :today))
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
-      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+      and active_on(a.start_date, a.end_date, :today))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR')
         or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+      and active_on(r.start_date, r.end_date, :today)) as active
 from person p
 where p.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')

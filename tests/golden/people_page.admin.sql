@@ -7,7 +7,7 @@ viewer_student as materialized (
   where r.district_id = :district_id
     and r.contact_id = (select person_id from viewer)
     and 'ADMIN' in ('GUARDIAN', 'STUDENT')
-    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+    and active_on(r.start_date, r.end_date, :today)
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
@@ -17,28 +17,28 @@ viewer_household as materialized (
   where m.district_id = :district_id
     -- As an array, and not as two conditions: those would read all members of the district.
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
-    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+    and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:2b4c2ea96196fac1:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'ADMIN:bea24190c44b3f78:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', (array_agg(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '') order by t2.page_position desc) filter (where t2.page_position <= :f1__first::bigint))[1])) from (select t1.*, row_number() over (order by t1."last_name", t1."first_name", t1."person_id") as page_position from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+      and active_on(e.start_date, e.end_date, :today))
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and ('ADMIN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
-      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+      and active_on(a.start_date, a.end_date, :today))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and ('ADMIN' in ('ADMIN', 'VENDOR')
         or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+      and active_on(r.start_date, r.end_date, :today)) as active
 from person p
 where p.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
@@ -46,7 +46,7 @@ where p.district_id = :district_id
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t1 where not exists (select from unnest(:f1__search::text[]) as word where not (starts_with(lower(t1.first_name), word) or starts_with(lower(t1.last_name), word))) and case :f1__audience when 'STUDENTS' then exists (select from (
 select e.enrollment_id, e.person_id, e.school_id, e.school_year, e.grade, e.start_date, e.end_date,
-  :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity') as active
+  active_on(e.start_date, e.end_date, :today) as active
 from enrollment e
 where e.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
@@ -54,15 +54,15 @@ where e.district_id = :district_id
     or e.person_id in (select person_id from viewer_student))
 ) as r where r.person_id = t1.person_id and r.active) when 'STUDENT_CONTACTS' then exists (select from (
 select r.relationship_id, r.student_id, r.contact_id, r.kind, r.guardian, r.messenger, r.no_contact, r.start_date, r.end_date,
-  :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity') as active
+  active_on(r.start_date, r.end_date, :today) as active
 from relationship r
 where r.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
     or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student)
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity'))
-) as rel where rel.contact_id = t1.person_id and rel.messenger and not rel.no_contact and (rel.start_date is null or rel.start_date <= :today) and (rel.end_date is null or rel.end_date >= :today) and exists (select from (
+      and active_on(r.start_date, r.end_date, :today))
+) as rel where rel.contact_id = t1.person_id and rel.messenger and not rel.no_contact and active_on(rel.start_date, rel.end_date, :today) and exists (select from (
 select e.enrollment_id, e.person_id, e.school_id, e.school_year, e.grade, e.start_date, e.end_date,
-  :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity') as active
+  active_on(e.start_date, e.end_date, :today) as active
 from enrollment e
 where e.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR')
@@ -70,7 +70,7 @@ where e.district_id = :district_id
     or e.person_id in (select person_id from viewer_student))
 ) as r where r.person_id = rel.student_id and r.active)) else exists (select from (
 select a.district_assignment_id, a.person_id, a.school_id, a.title, a.start_date, a.end_date,
-  :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity') as active
+  active_on(a.start_date, a.end_date, :today) as active
 from district_assignment a
 where a.district_id = :district_id
   and ('ADMIN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))

@@ -7,7 +7,7 @@ viewer_student as materialized (
   where r.district_id = :district_id
     and r.contact_id = (select person_id from viewer)
     and 'GUARDIAN' in ('GUARDIAN', 'STUDENT')
-    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+    and active_on(r.start_date, r.end_date, :today)
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
@@ -17,7 +17,7 @@ viewer_household as materialized (
   where m.district_id = :district_id
     -- As an array, and not as two conditions: those would read all members of the district.
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
-    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+    and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,

@@ -7,7 +7,7 @@ viewer_student as materialized (
   where r.district_id = :district_id
     and r.contact_id = (select person_id from viewer)
     and 'GUARDIAN' in ('GUARDIAN', 'STUDENT')
-    and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')
+    and active_on(r.start_date, r.end_date, :today)
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
@@ -17,11 +17,11 @@ viewer_household as materialized (
   where m.district_id = :district_id
     -- As an array, and not as two conditions: those would read all members of the district.
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
-    and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity')
+    and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'GUARDIAN:1e04bb524b287a9c:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'GUARDIAN:fc775277425dfc22:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -79,18 +79,18 @@ select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+      and active_on(e.start_date, e.end_date, :today))
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
-      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+      and active_on(a.start_date, a.end_date, :today))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR')
         or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+      and active_on(r.start_date, r.end_date, :today)) as active
 from person p
 where p.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')
@@ -98,12 +98,12 @@ where p.district_id = :district_id
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
 ) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') end from (select t6.* from (
 select m.household_member_id, m.household_id, m.person_id,
-  :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
+  active_on(m.start_date, m.end_date, :today) as active
 from household_member m
 where m.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
-      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
+      and active_on(m.start_date, m.end_date, :today))
 ) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean) limit 17) as t6)) from (
 select h.household_id, 'household_' || h.household_id as id, h.name,
   case when 'GUARDIAN' in ('ADMIN', 'VENDOR')
@@ -113,29 +113,29 @@ where h.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR') or h.household_id = any (array(select household_id from viewer_household)))
 ) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') end from (select t3.* from (
 select m.household_member_id, m.household_id, m.person_id,
-  :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity') as active
+  active_on(m.start_date, m.end_date, :today) as active
 from household_member m
 where m.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
-      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))
+      and active_on(m.start_date, m.end_date, :today))
 ) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean) limit 7) as t3)) from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and :today between coalesce(e.start_date, '-infinity') and coalesce(e.end_date, 'infinity'))
+      and active_on(e.start_date, e.end_date, :today))
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR') or a.person_id = (select person_id from viewer))
-      and :today between coalesce(a.start_date, '-infinity') and coalesce(a.end_date, 'infinity'))
+      and active_on(a.start_date, a.end_date, :today))
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and ('GUARDIAN' in ('ADMIN', 'VENDOR')
         or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
-      and :today between coalesce(r.start_date, '-infinity') and coalesce(r.end_date, 'infinity')) as active
+      and active_on(r.start_date, r.end_date, :today)) as active
 from person p
 where p.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from gql_server.db.pool import Pool
-from gql_server.hooks import Candidate, Deny, Reader, Verdict
+from gql_server.hooks import Candidate, Deny, DistrictReader, Verdict
 from gql_server.services.batch.rules import CHECK_CHUNK
 from tests.support.batch import CELL, HOUSEHOLD, cells
 from tests.support.builder import DistrictBuilder
@@ -23,7 +23,7 @@ async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: Distr
     home = await district.household(first, phone="2")
     asked: list[list[Candidate]] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         asked.append(list(candidates))
         denied = Deny(because="Every tenth.")
         return [denied if (c.person_id or 1) % 10 == 0 else Verdict.ALLOW for c in candidates]
@@ -51,7 +51,7 @@ async def test_a_check_that_takes_too_long_stops_the_run(db: Pool, district: Dis
     """Past the limit of the settings the run fails and names the plug-in; nothing is written."""
     person = await crowd(district, 3)
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         await asyncio.sleep(60)
         return [Verdict.ALLOW] * len(candidates)
 
@@ -66,7 +66,7 @@ async def test_no_word_about_a_person_is_told(db: Pool, district: DistrictBuilde
     await crowd(district, 3)
     await district.person("Ada Lane")
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         raise ValueError(f"Ada Lane of {candidates[0].address} is amiss")
 
     with structlog.testing.capture_logs() as logged:
@@ -85,7 +85,7 @@ async def test_a_plan_fails_as_a_run_does(db: Pool, district: DistrictBuilder, d
     """A check that leaves a candidate unanswered fails a run and a plan alike: FAILED, with the plug-in's name."""
     await crowd(district, 3)
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         return [Verdict.ALLOW] * (len(candidates) - 1)
 
     _, row = await run_checking(db, district, check, dry_run=dry_run)
@@ -99,7 +99,7 @@ async def test_a_lost_connection_is_not_the_rules_fault(db: Pool, district: Dist
     await crowd(district, 3)
     cut: list[bool] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         if not cut:
             cut.append(True)
             await reader.fetch("select pg_terminate_backend(pg_backend_pid())")
@@ -114,7 +114,7 @@ async def test_a_waiting_check_holds_no_connection(db: Pool, district: DistrictB
     await crowd(district, 3)
     idle: list[object] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         await reader.fetch("select person_id from person where district_id = :district_id")
         await asyncio.sleep(0.1)
         (row,) = await reader.fetch(
@@ -135,7 +135,7 @@ async def test_a_slow_check_does_not_hold_up_the_loop(db: Pool, district: Distri
     await crowd(district, 30_000)
     turns, asked = 0, []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict | Deny]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
         asked.append(turns)
         return [Deny() if c.person_id == 7 else Verdict.ALLOW for c in candidates]
 

@@ -14,9 +14,9 @@ import structlog
 from gql_server.db.pool import Pool
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.errors import PluginError
-from gql_server.hooks import Candidate, Deny, Reader, Rule, Verdict
+from gql_server.hooks import Candidate, Deny, DistrictReader, Rule, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
-from gql_server.hooks.threads import MOST_STUCK
+from gql_server.hooks.threads import MAX_ABANDONED_THREADS
 from gql_server.services.batch.check_thread import CheckThread, DistrictData
 from gql_server.services.batch.rules import ask_check
 from gql_server.services.batch.worker import BatchWorker
@@ -59,7 +59,7 @@ class Blocking:
         self.inside, self.let_go = threading.Event(), threading.Event()
         self.told: list[BaseException | Sequence[Any]] = []
 
-    async def __call__(self, candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def __call__(self, candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         if not self.inside.is_set():
             self.inside.set()
             self.let_go.wait(60)
@@ -131,7 +131,7 @@ async def test_two_runs_check_at_the_same_time(db: Pool, host: PluginHost, distr
     """The checks of runs in two districts block at the same time, and neither waits for the other's end (D21)."""
     both = threading.Barrier(2)
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         both.wait(30)
         return allow(candidates)
 
@@ -152,7 +152,7 @@ async def test_a_cancelled_run_cancels_its_check(db: Pool, district: DistrictBui
     await crowd(district, 3)
     heard: list[str] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         heard.append("asked")
         try:
             await asyncio.Event().wait()
@@ -180,7 +180,7 @@ async def test_no_exception_of_a_check_reaches_the_server(
     """What would end or cancel the server's own work, were it raised there, fails the run as any other error does."""
     await crowd(district, 3)
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         raise error
 
     _, row = await run_checking(db, district, check)
@@ -193,7 +193,7 @@ async def test_a_check_reads_from_its_thread(db: Pool, district: DistrictBuilder
     first = await crowd(district, 3)
     looks: list[Any] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         people = "select person_id from person where district_id = :district_id and person_id > :above"
         with pytest.raises(Exception, match="division by zero"):
             await reader.fetch("select 1 / 0")
@@ -222,7 +222,7 @@ async def test_a_check_sees_the_context_of_its_caller(thread: CheckThread) -> No
     run = ContextVar("run", default="none")
     seen: list[str] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         seen.append(run.get())
         return []
 
@@ -234,9 +234,9 @@ async def test_a_check_sees_the_context_of_its_caller(thread: CheckThread) -> No
 
 async def test_a_kept_reader_reads_no_more(thread: CheckThread) -> None:
     """A reader is for one chunk: kept for the next, it says so."""
-    kept: list[Reader] = []
+    kept: list[DistrictReader] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         kept.append(reader)
         await kept[0].fetch("select 1")
         return []
@@ -254,7 +254,7 @@ async def test_an_error_left_behind_is_logged_without_its_words(thread: CheckThr
     async def forgotten() -> None:
         raise ValueError("Ada Lane")
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         task = asyncio.create_task(forgotten())
         await asyncio.wait([task])
         return []
@@ -262,7 +262,7 @@ async def test_an_error_left_behind_is_logged_without_its_words(thread: CheckThr
     with structlog.testing.capture_logs() as logged:
         await ask_check(owned(check), [], thread)
         await until(lambda: logged)
-    assert [(entry["event"], entry["error"]) for entry in logged] == [("check_left_error", "ValueError")]
+    assert [(entry["event"], entry["error"]) for entry in logged] == [("plugin_task_failed", "ValueError")]
     assert "Ada" not in str(logged)
 
 
@@ -270,7 +270,7 @@ async def test_a_plugin_that_never_comes_back_is_asked_no_more(db: Pool, distric
     """Threads that hang are counted: past the limit the plug-in fails at once, until they have come back."""
     let_go = threading.Event()
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Verdicts:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         let_go.wait(60)
         return []
 
@@ -278,13 +278,13 @@ async def test_a_plugin_that_never_comes_back_is_asked_no_more(db: Pool, distric
         with CheckThread("odd", DistrictData(db, district.id, date.today())) as thread:
             return await ask_check(owned(check), [], thread, 0.01)
 
-    for _ in range(MOST_STUCK):
+    for _ in range(MAX_ABANDONED_THREADS):
         with pytest.raises(PluginError, match="took longer"):
             await ask()
     with pytest.raises(PluginError, match="restart the server"):
         await ask()
     let_go.set()
-    await until(lambda: not any(each.name == "given up: odd" for each in threading.enumerate()))
+    await until(lambda: not any(each.name == "abandoned: odd" for each in threading.enumerate()))
     assert await ask() == []
 
 

@@ -16,9 +16,9 @@ from gql_server.errors import Busy, PluginError, Unavailable
 from gql_server.hooks import (
     BatchMode,
     Candidate,
+    DistrictReader,
     FilterKind,
     Population,
-    Reader,
     Rule,
     Sql,
     Verdict,
@@ -36,7 +36,9 @@ from tests.support.checks import crowd, run_checking
 from tests.support.faults import ServerProcess
 from tests.support.server import serving
 
-DENIALS = "select c.household, c.subject_id, c.contact_point, -1::bigint as reasons from candidate c"
+DENIALS = (
+    "select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons from candidate c"
+)
 STEALTHY = """
 create function stealthy() returns boolean language sql volatile as
 $$ insert into opt_out (district_id, address, method, source) values (1, 'x', 'VOICE', 'ADMIN') returning true $$;
@@ -80,7 +82,7 @@ async def run_with(db: Pool, district: DistrictBuilder, plugin: object, **limits
 
 
 def denying(text: str) -> Ruling:
-    return Ruling(Rule("picky", "No.", denies=Sql(text)))
+    return Ruling(Rule("picky", "No.", deny_select=Sql(text)))
 
 
 def where(text: str) -> Ruling:
@@ -151,7 +153,7 @@ async def test_a_check_that_fails_beside_a_write_is_logged(db: Pool, district: D
     """What a check raises beside a single write is in the log, in its own words but for those about people."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         raise LookupError(f"no line for {candidates[0].address}, 555-0100")
 
     with structlog.testing.capture_logs() as logs:
@@ -184,7 +186,7 @@ async def test_a_check_whose_sql_is_wrong_is_told_where(
     the line of the plug-in that sent it."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         await reader.fetch(sql)
         return [Verdict.ALLOW] * len(candidates)
 
@@ -220,7 +222,7 @@ async def test_candidates_reach_a_check_as_a_tuple(db: Pool, district: DistrictB
     person = await crowd(district, 3)
     kinds: list[type] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         kinds.append(type(candidates))
         return [Verdict.ALLOW] * len(candidates)
 
@@ -252,16 +254,16 @@ async def test_a_reason_that_there_is_not_fails_the_run(db: Pool, district: Dist
         (rules("[Rule.where('r', 'W.', Sql('true'), reasons=['GENREAL'])]"), "the reason 'GENREAL'"),
         (rules("[Rule.where('r', 'W.', Sql('true'), reasons=[])]"), "no reason at all"),
         (
-            rules("[Rule('r', 'W.', denies=Sql('select 1'), reasons=frozenset({'STAFF'}))]"),
+            rules("[Rule('r', 'W.', deny_select=Sql('select 1'), reasons=frozenset({'STAFF'}))]"),
             "only `Rule.where` takes",
         ),
         (rules("[Rule.where('r', 'W.', Sql('true; drop table x'))]"), "SQL with a `;`"),
         (rules("[Rule.where('r', 'W.', Sql('true) or (true'))]"), "brackets do not match"),
         (rules("[Rule.where('r', 'W.', Sql('true) or true'))]"), "brackets do not match"),
         (rules("[Rule.where('r', 'W.', Sql('true -- all'))]"), "ends in a `--` comment"),
-        (rules("[Rule('r', 'W.', denies=Sql('delete from person returning 1'))]"), "writes or locks"),
-        (rules("[Rule('r', 'W.', denies=Sql('select 1 from person for  update'))]"), "(for update)"),
-        (rules("[Rule('r', 'W.', denies=Sql('true'))]"), "SQL that is no SELECT"),
+        (rules("[Rule('r', 'W.', deny_select=Sql('delete from person returning 1'))]"), "writes or locks"),
+        (rules("[Rule('r', 'W.', deny_select=Sql('select 1 from person for  update'))]"), "(for update)"),
+        (rules("[Rule('r', 'W.', deny_select=Sql('true'))]"), "SQL that is no SELECT"),
         (rules("[Rule('r', 'W.', check=lambda candidates, reader: [])]"), "a plain function"),
         (
             hook(
@@ -379,7 +381,7 @@ async def test_what_gets_further_or_is_handed_over_does_not_count(
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         loop.call_soon_threadsafe(asked.set)
         await asyncio.Event().wait()
         return []

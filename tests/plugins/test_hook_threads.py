@@ -13,9 +13,9 @@ from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.hooks import BatchMode, FilterKind, Population, PreferenceChanges, Rule, hookimpl
-from gql_server.hooks.aside import MOST_WAITING
+from gql_server.hooks.background import MAX_QUEUED_NOTIFICATIONS
 from gql_server.hooks.host import PluginHost
-from gql_server.hooks.threads import MOST_STUCK
+from gql_server.hooks.threads import MAX_ABANDONED_THREADS
 from tests.plugins.test_check_threads import INPUT, PERSON, SET, SUBMIT, ended, until
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import crowd
@@ -82,6 +82,10 @@ def host_with(plugin: object, **options: Any) -> PluginHost:
 def setting(person: str, on: bool = True) -> dict[str, Any]:
     cell = {"contactPoint": "CELL_PHONE", "method": "VOICE", "reason": "GENERAL", "on": on}
     return {"input": {"personId": person, "cells": [cell]}}
+
+
+def changes(revision: int) -> PreferenceChanges:
+    return PreferenceChanges(district="maple", revision=revision, source="ADMIN", preferences=1)
 
 
 async def one_student(district: DistrictBuilder) -> str:
@@ -227,13 +231,13 @@ async def test_a_hook_that_takes_too_long_fails_the_request(
     person = await one_student(district)
     waiting.hook = "eligibility_rules"
     async with serving(db, host_with(waiting, hook_seconds=0.2), district.district.code) as server:
-        answers = [await post(server, SET, setting(person)) for _ in range(MOST_STUCK + 1)]
+        answers = [await post(server, SET, setting(person)) for _ in range(MAX_ABANDONED_THREADS + 1)]
         words = [answer["errors"][0]["message"] for answer in answers]
         assert set(words[:-1]) == {"Plug-in 'odd': eligibility_rules took longer than 0.2 s."}
         assert "restart the server" in words[-1]
         assert await district.conn.fetchval("select count(*) from change_set") == 0
-        stuck = [thread for thread in threading.enumerate() if thread.name == "given up: odd"]
-        assert len(stuck) == MOST_STUCK
+        stuck = [thread for thread in threading.enumerate() if thread.name == "abandoned: odd"]
+        assert len(stuck) == MAX_ABANDONED_THREADS
         waiting.hook = None
         waiting.let_go.set()
         await until(lambda: not any(thread.is_alive() for thread in stuck))
@@ -250,15 +254,15 @@ async def test_clients_that_leave_make_no_hook_stuck(
     waiting.hook = "select_population"
     read = '{ batchOptions(mode: "WAITING") { population } }'
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
-        leaving = [asyncio.create_task(post(server, read, {})) for _ in range(MOST_STUCK + 2)]
-        await until(lambda: len(begun_since(before, "hooks")) >= MOST_STUCK + 2)
+        leaving = [asyncio.create_task(post(server, read, {})) for _ in range(MAX_ABANDONED_THREADS + 2)]
+        await until(lambda: len(begun_since(before, "hooks")) >= MAX_ABANDONED_THREADS + 2)
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
         waiting.hook = None
         for on in (True, False) * 15:  # the server notices while it answers
             assert await server.run(SET, setting(person, on)) == {"setPreferences": {"userErrors": []}}
-        assert not begun_since(before, "given up")
+        assert not begun_since(before, "abandoned")
         waiting.let_go.set()
         await until(lambda: len(begun_since(before, "hooks")) <= 5)
 
@@ -279,7 +283,7 @@ def calls(folder: Path, names: str) -> Iterator[str]:
 def test_nobody_calls_a_hook_in_place(builtin_plugins: Path) -> None:
     """Services and the API ask hooks aside alone: a call in place would hold up every request."""
     found: Callable[[str], list[str]] = lambda layer: list(  # noqa: E731
-        calls(builtin_plugins.parent / "gql_server" / layer, "rules population tell tell_run_finished")
+        calls(builtin_plugins.parent / "gql_server" / layer, "rules population tell notify_run_finished")
     )
     assert [*found("services"), *found("api"), *found("reads")] == []
 
@@ -289,11 +293,11 @@ async def test_what_no_listener_can_keep_up_with_is_dropped_and_logged(waiting: 
     and when the server stops."""
     host = PluginHost([], given={"odd": waiting}, hook_seconds=60)
     waiting.hook = "preferences_changed"
-    host.aside.tell_preferences_changed(PreferenceChanges("maple", 0, "ADMIN", 1))
+    host.calls.notify_preferences_changed(changes(0))
     await until(waiting.inside.is_set)
     with structlog.testing.capture_logs() as logs:
-        for revision in range(MOST_WAITING + 2):
-            host.aside.tell_preferences_changed(PreferenceChanges("maple", revision, "ADMIN", 1))
-        await host.aside.settle(0.01)
+        for revision in range(MAX_QUEUED_NOTIFICATIONS + 2):
+            host.calls.notify_preferences_changed(changes(revision))
+        await host.calls.finish(0.01)
     assert [log.get("why") for log in logs] == ["Too many calls wait for it."] * 2 + ["The server stops."]
-    assert logs[-1]["calls"] == MOST_WAITING
+    assert logs[-1]["calls"] == MAX_QUEUED_NOTIFICATIONS

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,19 @@ import pytest
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError
-from gql_server.hooks import Context, PreferenceChanges, Request, RunSummary, Scope
+from gql_server.hooks import BatchScope, Context, PreferenceChanges, Role, RuleRequest, RunSummary
 from gql_server.hooks.host import PluginHost
 
 HEADER = "from gql_server.hooks import *\nfrom gql_server.hooks import hookimpl\n"
 REASONS = (
     "@hookimpl\ndef contact_reasons():\n    return [ContactReason({code!r}, 'A label', 'A description.')]\n"
 )
-BATCH = Request(Context.BATCH, "STUDENTS", ())
+BATCH = RuleRequest(
+    context=Context.BATCH, district="maple", time_zone="UTC", role=Role.ADMIN, mode="STUDENTS", cells=()
+)
+ONE_WAY = "one of `deny_channel_when`, `deny_select` and `check`"
+RUN = RunSummary(run_id="run_1", district="maple", mode="STUDENTS", status="DONE", population=3)
+SCOPE = BatchScope(district="maple", role=Role.ADMIN)
 
 
 def write(folder: Path, name: str, body: str) -> Path:
@@ -240,26 +246,30 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ("[Rule('Loud', 'Why.', denies=Sql('select 1'))]", "rule name 'Loud'"),
-        ("[Rule('loud', '', denies=Sql('select 1'))]", "without words"),
-        ("[Rule('loud', 'Why.')]", "one of `bars`, `denies` and `check`"),
+        ("[Rule('Loud', 'Why.', deny_select=Sql('select 1'))]", "rule name 'Loud'"),
+        ("[Rule('loud', '', deny_select=Sql('select 1'))]", "without words"),
+        ("[Rule('loud', 'Why.')]", ONE_WAY),
         (
-            "[Rule('loud', 'Why.', denies=Sql('select 1'), check=print)]",
-            "one of `bars`, `denies` and `check`",
+            "[Rule('loud', 'Why.', deny_select=Sql('select 1'), check=print)]",
+            ONE_WAY,
         ),
-        ("[Rule('loud', 'Why.', bars=Sql('true'), check=print)]", "one of `bars`, `denies` and `check`"),
-        ("[Rule('loud', 'Why.', bars=Sql('true'))]", "`settings` must be ON and OFF"),
         (
-            "[Rule('loud', 'Why.', bars=Sql('c.who = :who'), settings=frozenset(Setting) - {Setting.NO_CHANGE})]",
+            "[Rule('loud', 'Why.', deny_channel_when=Sql('true'), check=print)]",
+            ONE_WAY,
+        ),
+        ("[Rule('loud', 'Why.', deny_channel_when=Sql('true'))]", "`settings` must be ON and OFF"),
+        (
+            "[Rule('loud', 'Why.', deny_channel_when=Sql('c.who = :who'),"
+            " settings=frozenset(Setting) - {Setting.NO_CHANGE})]",
             "without a value for :who",
         ),
         ("[Rule('loud', 'Why.', check=3)]", "cannot be called"),
-        ("[Rule('loud', 'Why.', denies='select 1')]", "not an `Sql`"),
-        ("[Rule('loud', 'Why.', denies=Sql('select :who'))]", "without a value for :who"),
-        ("[Rule('loud', 'Why.', denies=Sql('select {who}'))]", "unfilled slot {who}"),
-        ("[Rule('loud', 'Why.', denies=Sql('select :today', {'today': 1}))]", "sets :today"),
-        ("[Rule('loud', 'Why.', denies=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
-        ("[Rule('loud', 'Why.', denies=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
+        ("[Rule('loud', 'Why.', deny_select='select 1')]", "not an `Sql`"),
+        ("[Rule('loud', 'Why.', deny_select=Sql('select :who'))]", "without a value for :who"),
+        ("[Rule('loud', 'Why.', deny_select=Sql('select {who}'))]", "unfilled slot {who}"),
+        ("[Rule('loud', 'Why.', deny_select=Sql('select :today', {'today': 1}))]", "sets :today"),
+        ("[Rule('loud', 'Why.', deny_select=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
+        ("[Rule('loud', 'Why.', deny_select=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
         ("[None]", "Rule values, not NoneType"),
         ("1 / 0", "eligibility_rules failed: ZeroDivisionError"),
     ],
@@ -293,7 +303,7 @@ def test_a_mode_is_selected_by_the_plugin_that_lists_it(tmp_path: Path) -> None:
     write(tmp_path, "thief", hook("select_population(mode, scope)", population.format("false")))
     host = PluginHost([tmp_path])
     assert host.modes["MINE"].plugin == "owner"
-    assert host.population("MINE", Scope()).sql.text.endswith("where true")
+    assert host.population("MINE", SCOPE).sql.text.endswith("where true")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +321,7 @@ def test_a_population_at_fault_is_refused(result: str, words: str, tmp_path: Pat
     write(tmp_path, "owner", MODE + hook("select_population(mode, scope)", result))
     host = PluginHost([tmp_path])
     with pytest.raises(PluginError) as caught:
-        host.population("MINE", Scope(filter=Sql("true")))
+        host.population("MINE", replace(SCOPE, filter=Sql("true")))
     assert caught.value.plugin == "owner"
     assert words in str(caught.value)
 
@@ -321,11 +331,11 @@ def test_a_listener_that_fails_is_reported_and_the_others_are_told(tmp_path: Pat
     write(tmp_path, "bad", hook("run_finished(run)", "1 / 0") + hook("preferences_changed(changes)", "1 / 0"))
     write(tmp_path, "good", "HEARD = []\n" + hook("run_finished(run)", "HEARD.append(run.run_id)"))
     host = PluginHost([tmp_path])
-    failed = host.tell_run_finished(RunSummary("run_1", "STUDENTS", "DONE", 3))
+    failed = host.notify_run_finished(RUN)
     assert [error.plugin for error in failed] == ["bad"]
     assert sys.modules["gql_server_plugin_good"].HEARD == ["run_1"]
-    changes = PreferenceChanges("maple", 1, "BATCH", 3)
-    assert [error.plugin for error in host.tell_preferences_changed(changes)] == ["bad"]
+    changes = PreferenceChanges(district="maple", revision=1, source="BATCH", preferences=3)
+    assert [error.plugin for error in host.notify_preferences_changed(changes)] == ["bad"]
 
 
 def test_the_error_of_a_hook_tells_its_type_and_not_its_words(tmp_path: Path) -> None:

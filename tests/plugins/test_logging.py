@@ -19,7 +19,7 @@ log = logging.getLogger("maple.talks")
 @hookimpl
 def preferences_changed(changes):
     log.debug("not told")
-    log.info("%s is at %d", changes.district_code, changes.revision)
+    log.info("%s is at %d", changes.district, changes.revision)
     log.info("%d of %d", "Ada Lane")
     warnings.warn("old ways")
     try:

@@ -8,7 +8,7 @@ import pytest
 from gql_server.db.pool import Pool, open_pool
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.errors import PluginError
-from gql_server.hooks import Candidate, FieldType, FilterField, Reader, Verdict, hookimpl
+from gql_server.hooks import Candidate, DistrictReader, FieldType, FilterField, Verdict, hookimpl
 from gql_server.hooks.testing import check_plugin
 from tests.plugins.test_check_threads import INPUT, PERSON, SET, SUBMIT
 from tests.plugins.test_fail_closed import Selecting, run_with, where
@@ -72,7 +72,7 @@ async def test_a_look_of_a_check_leaves_no_session_state(narrow: Pool, district:
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
     told: list[str] = []
 
-    async def check(candidates: Sequence[Candidate], reader: Reader) -> Sequence[Verdict]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
         for sql in ("deallocate all", "commit", "set search_path to pg_temp", "select leaks()"):
             try:
                 await reader.fetch(sql)

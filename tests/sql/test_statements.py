@@ -18,10 +18,13 @@ FILES = sorted(
 )
 TEXTS = {name: (FOLDER / f"{name}.sql").read_text(encoding="utf-8") for name in FILES}
 
-DENIALS = "select household, subject_id, contact_point, -1::bigint as reasons, null::text as because from candidate c"
+DENIALS = (
+    "select household, subject_id, contact_point, method, -1::bigint as reasons, null::text as because"
+    " from candidate c"
+)
 TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
-    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as yield_mask, 0::bigint as choose_mask"
+    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
 WEIGHED = f"select false as household, t.* from ({TARGET}) t"
 DECIDED = f"select w.*, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"

@@ -14,6 +14,7 @@ from graphql import (
     GraphQLError,
     GraphQLOutputType,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
     get_named_type,
@@ -200,6 +201,7 @@ def _types_by_path(schema: GraphQLSchema, document: DocumentNode) -> dict[Path, 
                     if node.selection_set:
                         visit(get_named_type(inner), node.selection_set, (*path, key))
                 continue
+            assert isinstance(node, FragmentSpreadNode | InlineFragmentNode)
             inside = fragments[node.name.value] if isinstance(node, FragmentSpreadNode) else node
             narrowed = schema.type_map[inside.type_condition.name.value] if inside.type_condition else type_
             visit(narrowed, inside.selection_set, path)

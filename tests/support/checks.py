@@ -6,13 +6,13 @@ from typing import Any
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.domain.batch import Cell
-from gql_server.hooks import Candidate, Reader, Rule, hookimpl
+from gql_server.hooks import Candidate, DistrictReader, Rule, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 
-Check = Callable[[Sequence[Candidate], Reader], Awaitable[Sequence[Any]]]
+Check = Callable[[Sequence[Candidate], DistrictReader], Awaitable[Sequence[Any]]]
 
 
 class Odd:

@@ -28,8 +28,8 @@ class CountingDatabase:
                 conn.remove_query_logger(self._log)  # type: ignore[attr-defined]
 
     @property
-    def pooled(self) -> bool:
-        return self._inner.pooled
+    def behind_pooler(self) -> bool:
+        return self._inner.behind_pooler
 
     @asynccontextmanager
     async def transaction(

@@ -98,7 +98,7 @@ class Place:
 def _put(value: Any, path: tuple[str | int, ...], leaf: Any) -> Any:
     if not path:
         return leaf
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[path[0]] = _put(value[path[0]], path[1:], leaf)
     return copy
 
@@ -155,7 +155,7 @@ class Places:
         return f"({', '.join(parts)})" if parts else ""
 
     def _valid(self, type_: GraphQLInputType, name: str) -> Any:
-        bare = get_nullable_type(type_)
+        bare: Any = get_nullable_type(type_)
         if is_list_type(bare):
             return [self._valid(bare.of_type, name)]
         if is_input_object_type(bare):
@@ -174,7 +174,7 @@ def _required(argument: GraphQLArgument) -> bool:
 
 def _texts(type_: GraphQLInputType, valid: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the ways to the texts in an argument's value, each with the name of its scalar."""
-    bare = get_nullable_type(type_)
+    bare: Any = get_nullable_type(type_)
     if is_list_type(bare):
         yield from (((0, *path), scalar) for path, scalar in _texts(bare.of_type, valid[0]))
     elif is_input_object_type(bare):
@@ -185,7 +185,7 @@ def _texts(type_: GraphQLInputType, valid: Any) -> Iterator[tuple[tuple[str | in
 
 
 def _literal(value: Any, type_: GraphQLInputType) -> str:
-    bare = get_nullable_type(type_)
+    bare: Any = get_nullable_type(type_)
     if is_list_type(bare):
         return f"[{', '.join(_literal(each, bare.of_type) for each in value)}]"
     if is_input_object_type(bare):

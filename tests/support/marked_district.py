@@ -144,7 +144,13 @@ async def _run(marked: Marked) -> None:
         "batch_cell", batch_run_id=number, contact_point="EMAIL", reason="GENERAL", turn_on=True, updated=4
     )
     await builder.insert(
-        "batch_rule", batch_run_id=number, rule_no=1, plugin="on_record", rule="on_record", because="None."
+        "batch_rule",
+        batch_run_id=number,
+        rule_no=1,
+        plugin="on_record",
+        rule="on_record",
+        code="ON_RECORD",
+        because="None.",
     )
     for household, subject, kind in (
         (False, marked.person("gran"), "EMAIL"), (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"),

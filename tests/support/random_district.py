@@ -218,7 +218,8 @@ class _Maker:
                 for (n, place), kind in self._some(_pairs(_pairs(numbers, (1, 2, 3)), ContactPointKind), 0.3)
             ],
             "batch_rule": [
-                {"batch_run_id": n, "rule_no": rule, "plugin": f"plugin_{rule}", "rule": "no", "because": "No."}
+                {"batch_run_id": n, "rule_no": rule, "plugin": f"plugin_{rule}", "rule": "no", "because": "No.",
+                 "code": f"NO_{rule}"}
                 for n, rule in rules
             ],
             "batch_exclusion_block": [

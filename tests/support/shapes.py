@@ -67,15 +67,16 @@ class Vocabulary:
 
     def target(self, on: str, name: str) -> GraphQLNamedType:
         """Return the type of a field's rows: of a connection that of its nodes."""
-        target = get_named_type(self.type_of(on).fields[name].type)
+        target: GraphQLNamedType = get_named_type(self.type_of(on).fields[name].type)
         if isinstance(target, GraphQLObjectType) and target.name.endswith(_CONNECTION):
             edge = get_named_type(target.fields["edges"].type)
             assert isinstance(edge, GraphQLObjectType)
-            return get_named_type(edge.fields["node"].type)
+            target = get_named_type(edge.fields["node"].type)
         return target
 
     def is_connection(self, on: str, name: str) -> bool:
-        return get_named_type(self.type_of(on).fields[name].type).name.endswith(_CONNECTION)
+        named: GraphQLNamedType = get_named_type(self.type_of(on).fields[name].type)
+        return named.name.endswith(_CONNECTION)
 
     def leaves(self, on: str) -> list[str]:
         fields = self.type_of(on).fields

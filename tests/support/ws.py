@@ -47,7 +47,7 @@ class Socket:
 
     async def payloads(self, id: str) -> list[Any]:
         """Return all that an operation is answered until it is complete; an error's payload comes last."""
-        payloads = []
+        payloads: list[Any] = []
         while True:
             message = await self.receive()
             assert message["id"] == id

@@ -194,7 +194,7 @@ _BY_ADDRESS = """(:viewer_role in ('ADMIN', 'VENDOR') or {parent}.person_id = :v
     select h.phone from household_member m
     join household h on h.district_id = m.district_id and h.household_id = m.household_id
     where m.district_id = :district_id and m.person_id = {parent}.person_id
-      and :today between coalesce(m.start_date, '-infinity') and coalesce(m.end_date, 'infinity'))"""
+      and active_on(m.start_date, m.end_date, :today))"""
 _RELATIONSHIP_ORDER = "{child}.relationship_id"
 _MESSENGER = f" and ({reaches('{child}')} or not :messenger_only::boolean)"
 

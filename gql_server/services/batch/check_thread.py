@@ -9,14 +9,14 @@ from datetime import date
 from typing import Any
 
 from gql_server.db.database_errors import sqlstate
-from gql_server.db.others import undone
 from gql_server.db.protocols import Database, Row
+from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch
 from gql_server.domain.sql import Sql, place_in
 from gql_server.hooks import Candidate
-from gql_server.hooks.threads import PluginThread, hold_unstuck, outcome_of
+from gql_server.hooks.threads import PluginThread, require_responsive, result_or_error
 from gql_server.hooks.types import Check
-from gql_server.hooks.validation import look_problem
+from gql_server.hooks.validation import reader_sql_problem
 
 _TAKEN_BACK = "The check was given up, or has answered: its reader reads no more."
 
@@ -45,9 +45,9 @@ class DistrictData:
     today: date
 
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
-        if wrong := look_problem(sql):
+        if wrong := reader_sql_problem(sql):
             raise ValueError(wrong)
-        async with self.db.acquire(self.district_id) as conn, undone(conn):
+        async with self.db.acquire(self.district_id) as conn, restored_session(conn):
             try:
                 return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
             except Exception as error:
@@ -60,12 +60,12 @@ class CheckThread(PluginThread):
 
     def __init__(self, plugin: str, data: DistrictData) -> None:
         """Raise PluginError where too many of the plug-in's calls are stuck."""
-        hold_unstuck(plugin)
+        require_responsive(plugin)
         super().__init__(f"checks: {plugin}")
         self._plugin, self._data = plugin, data
 
     async def ask(self, check: Check, candidates: Sequence[Candidate]) -> object:
-        """Return what a check answers, whatever it is; cancelled, give the check up. Raises Raised."""
+        """Return what a check answers, whatever it is; cancelled, give the check up. Raises PluginRaised."""
         reader = _LentReader(self._data)
         asked = tuple(candidates)
         try:
@@ -75,7 +75,7 @@ class CheckThread(PluginThread):
 
 
 class _LentReader:
-    """The `Reader` of one call of a check. It reads on the server's loop, to which the connections belong."""
+    """The `DistrictReader` of one call of a check. It reads on the server's loop, to which the connections belong."""
 
     def __init__(self, data: DistrictData) -> None:
         self._data = data
@@ -89,7 +89,7 @@ class _LentReader:
             if self._taken_back:
                 raise RuntimeError(_TAKEN_BACK)
             look = asyncio.run_coroutine_threadsafe(
-                outcome_of(lambda: self._data.fetch(sql, args)), self._loop
+                result_or_error(lambda: self._data.fetch(sql, args)), self._loop
             )
             self._looks.add(look)
         try:

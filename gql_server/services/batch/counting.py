@@ -41,10 +41,10 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Seq
 
 def _went(tally: Tally, *, reverts: bool) -> tuple[int, ...]:
     """Return the bits that each of the counts counts. What a revert finds as it would have it, others have changed."""
-    same = tally.asked & ~(tally.flipped | tally.kept | tally.yielded)
+    same = tally.asked & ~(tally.flipped | tally.kept | tally.skipped_as_chosen)
     if reverts:
-        return tally.flipped, 0, tally.overwrote, tally.kept, tally.yielded | same
-    return tally.flipped, same, tally.overwrote, tally.kept, tally.yielded
+        return tally.flipped, 0, tally.overwrote, tally.kept, tally.skipped_as_chosen | same
+    return tally.flipped, same, tally.overwrote, tally.kept, tally.skipped_as_chosen
 
 
 async def count_people(

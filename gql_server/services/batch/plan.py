@@ -10,8 +10,10 @@ from gql_server.domain.batch import Cell, ChannelMasks, PlanningStep, Setting, c
 from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.sql import Sql
+from gql_server.domain.viewer import Role
 from gql_server.errors import PluginError, Rejected
-from gql_server.hooks import Context, Request
+from gql_server.hooks import Cell as RuleCell
+from gql_server.hooks import Context, RuleRequest
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.counting import count_cells, count_people, counts_slot
@@ -66,7 +68,7 @@ async def plan_run(
     PluginError, and LeaseLost.
     """
     async with db.transaction(run.district.district_id, statement_seconds=_STATEMENT_SECONDS) as conn:
-        waits = max(limits.check_seconds, host.aside.seconds)
+        waits = max(limits.check_seconds, host.calls.seconds)
         await fetch(conn, "batch/plan_settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(conn, host, run, limits, progress or PlanProgress())
         gone = None
@@ -75,7 +77,7 @@ async def plan_run(
             plan.progress.begin(PlanningStep.WRITING_PLAN)
             total = await _aim(plan, statement("batch/undo"), chunk_size)
         else:
-            (rules,) = await host.aside.rules([Request(Context.BATCH, run.mode, tuple(plan.cells))])
+            (rules,) = await host.calls.rules([_request(plan)])
             asked = PlanRules(db, conn, run, plan.masks, plan.bits, plan.today, limits, plan.progress)
             population, gone = await _gather(plan, host, await asked.bar(rules))
             await asked.ask(rules)
@@ -88,6 +90,21 @@ async def plan_run(
             weighed = statement("batch/weighed")
             total = await (_foresee(plan) if run.plan_only else _aim(plan, weighed, chunk_size))
         await _end(plan, population=population, total=total, gone=gone, max_age_seconds=max_age)
+
+
+def _request(plan: Plan) -> RuleRequest:
+    """Return what the rules are asked about. Only an administrator submits a run."""
+    return RuleRequest(
+        context=Context.BATCH,
+        district=plan.run.district.code,
+        time_zone=plan.run.district.time_zone,
+        role=Role.ADMIN,
+        mode=plan.run.mode,
+        cells=tuple(
+            RuleCell(cell.contact_point, batch_method(cell.contact_point), cell.reason, cell.set)
+            for cell in plan.cells
+        ),
+    )
 
 
 async def _gather(plan: Plan, host: PluginHost, barring: Barring) -> tuple[int, int | None]:
@@ -130,7 +147,7 @@ async def _prepare(
 async def _select(plan: Plan, host: PluginHost) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
-    population = await host.aside.population(run.mode, mode_scope(run.scope, run.mode, host))
+    population = await host.calls.population(run.mode, mode_scope(run.district, run.scope, run.mode, host))
     selection = selection_of(host, run.mode, population)
     await execute(conn, "batch/create_selected")
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):

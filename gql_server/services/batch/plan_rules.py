@@ -49,7 +49,11 @@ class Barring:
 
     def number(self) -> Sql:
         """Return an expression over the row `c` of a candidate: the number of the rule that bars it, or null."""
-        bars = {f"bars_{number}": owned.rule.bars for number, owned in self.rules.items() if owned.rule.bars}
+        bars = {
+            f"bars_{number}": owned.rule.deny_channel_when
+            for number, owned in self.rules.items()
+            if owned.rule.deny_channel_when
+        }
         cases = [f"when ({{bars_{number}}}) then {number}" for number in self.rules]
         text = f"(case {' '.join(cases)} end)::smallint" if cases else "null::smallint"
         return Sql(text).fill(**bars)
@@ -75,7 +79,9 @@ class PlanRules:
 
     async def bar(self, rules: Iterable[OwnedRule]) -> Barring:
         """Record the rules that bar channels and return them, to be asked where the candidates are found."""
-        numbered = {await self._add(owned): owned for owned in rules if owned.rule.bars is not None}
+        numbered = {
+            await self._add(owned): owned for owned in rules if owned.rule.deny_channel_when is not None
+        }
         return Barring(numbered)
 
     async def ask(self, rules: Iterable[OwnedRule]) -> None:
@@ -87,7 +93,7 @@ class PlanRules:
         asking = []
         for owned in rules:
             spoken = {m.contact_point: mask for m in self.masks if (mask := spoken_of(owned.rule, m))}
-            if spoken and owned.rule.bars is None:
+            if spoken and owned.rule.deny_channel_when is None:
                 asking.append(_Asked(await self._add(owned), owned, spoken))
         self.progress.begin(PlanningStep.ASKING_RULES, len(asking) * self.progress.candidates)
         for place, asked in enumerate(asking, start=1):
@@ -102,8 +108,8 @@ class PlanRules:
 
     async def _ask(self, asked: _Asked) -> None:
         rule = asked.owned.rule
-        if rule.denies is not None:
-            await self._select(asked, rule.denies, because=Sql("null::text"))
+        if rule.deny_select is not None:
+            await self._select(asked, rule.deny_select, because=Sql("null::text"))
         else:
             await self._check(asked)
 

@@ -28,7 +28,8 @@ class Fragment:
     def of(cls, owned: OwnedRule) -> "Fragment":
         """Return the SQL of a rule, as its author wrote it."""
         rule = owned.rule
-        return cls(owned.plugin, f"rule {rule.name!r}", rule.predicate or rule.denies or rule.bars)
+        written = rule.predicate or rule.deny_select or rule.deny_channel_when
+        return cls(owned.plugin, f"rule {rule.name!r}", written)
 
 
 def selection_of(host: PluginHost, mode: str, population: Population) -> Fragment:

@@ -10,7 +10,7 @@ from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Deny, Rule, Verdict
 from gql_server.hooks.host import OwnedRule
-from gql_server.hooks.threads import Raised
+from gql_server.hooks.threads import PluginRaised
 from gql_server.services.batch.check_thread import CheckThread, where_in_sql
 
 CHECK_SECONDS = 30.0
@@ -52,7 +52,7 @@ async def ask_check(
             verdicts = await thread.ask(check, candidates)
     except TimeoutError as timeout:
         raise PluginError(owned.plugin, f"{name} took longer than {seconds:g} s.") from timeout
-    except Raised as failed:
+    except PluginRaised as failed:
         error = failed.error
         if is_transient(error) and (sqlstate(error) or isinstance(error, Unavailable)):
             raise error from error.__cause__

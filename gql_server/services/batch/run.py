@@ -6,6 +6,7 @@ from datetime import datetime
 from gql_server.db.protocols import Row
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import District
+from gql_server.hooks import RunSummary
 from gql_server.services.batch.scope import KeptScope
 
 LEASE_SECONDS = 30.0
@@ -71,3 +72,13 @@ class Run:
     @property
     def run_id(self) -> str:
         return encode_id(IdKind.BATCH_RUN, self.batch_run_id)
+
+    def summary(self, status: str, population: int, run_id: str | None = None) -> RunSummary:
+        """Return what plug-ins are told of a run that ended: this one, or the one that it has reverted."""
+        return RunSummary(
+            run_id=run_id or self.run_id,
+            district=self.district.code,
+            mode=self.mode,
+            status=status,
+            population=population,
+        )

@@ -7,9 +7,9 @@ from gql_server.db.protocols import Connection
 from gql_server.db.statements import fetch, fetchrow, statement
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.sql import Sql
-from gql_server.domain.viewer import District
+from gql_server.domain.viewer import District, Role
 from gql_server.errors import Rejected, UserError, rejected
-from gql_server.hooks import BatchMode, Scope
+from gql_server.hooks import BatchMode, BatchScope
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.people import grade_key
 from gql_server.services.batch.request import ScopeInput
@@ -59,9 +59,9 @@ class KeptScope:
 
 async def resolve_scope(
     conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
-) -> Scope:
+) -> BatchScope:
     """Check a scope and return it as the mode's plug-in takes it. Raises as `check_scope` does."""
-    return mode_scope(await check_scope(conn, district, host, mode, scope), mode, host)
+    return mode_scope(district, await check_scope(conn, district, host, mode, scope), mode, host)
 
 
 async def check_scope(
@@ -83,13 +83,13 @@ async def check_scope(
     except Rejected as rejection:
         raise Rejected([*errors, *rejection.errors]) from None
     errors += _not_allowed(known, scope)
-    if known.grades and scope.grades:
+    if known.grades_allowed and scope.grades:
         errors += await _unknown_grades(conn, district, scope.grades)
     kept = None
     try:
         filter_id, criteria = await _filter(conn, district, known, scope.filter_id)
         kept = KeptScope(school_ids, scope.school_year, scope.grades, filter_id, criteria)
-        mode_scope(kept, mode, host)
+        mode_scope(district, kept, mode, host)
     except Rejected as rejection:
         errors.extend(rejection.errors)
     if kept is None or errors:
@@ -97,7 +97,7 @@ async def check_scope(
     return kept
 
 
-def mode_scope(kept: KeptScope, mode: str, host: PluginHost) -> Scope:
+def mode_scope(district: District, kept: KeptScope, mode: str, host: PluginHost) -> BatchScope:
     """Return a scope as the mode's plug-in takes it, with the filter as SQL. Looks nothing up.
 
     Raises Rejected where a plug-in is gone since it was kept: UNKNOWN_MODE, INVALID_CRITERIA.
@@ -107,7 +107,14 @@ def mode_scope(kept: KeptScope, mode: str, host: PluginHost) -> Scope:
         # Recorded by a release that kept no criteria: everyone is not who was meant.
         raise rejected("UNKNOWN_FILTER", "This run did not keep its filter's criteria. Ask for it again.")
     predicate = None if kept.criteria is None else compile_criteria(kept.criteria, kind, host)
-    return Scope(kept.school_ids, kept.school_year, kept.grades, predicate)
+    return BatchScope(
+        district=district.code,
+        role=Role.ADMIN,  # only an administrator asks for a batch
+        school_ids=kept.school_ids,
+        school_year=kept.school_year,
+        grades=kept.grades,
+        filter=predicate,
+    )
 
 
 def nobody_selected() -> Rejected:
@@ -129,10 +136,10 @@ def _mode(host: PluginHost, mode: str) -> BatchMode:
 def _not_allowed(mode: BatchMode, scope: ScopeInput) -> list[UserError]:
     """Return an error for each narrowing that the mode does not take."""
     errors = []
-    if scope.grades is not None and not mode.grades:
+    if scope.grades is not None and not mode.grades_allowed:
         words = f"The mode {mode.code} takes no grades. Leave them out."
         errors.append(UserError("GRADES_NOT_ALLOWED", words, ("scope", "grades")))
-    if scope.school_year is not None and not mode.school_year:
+    if scope.school_year is not None and not mode.school_year_allowed:
         words = f"The mode {mode.code} takes no school year. Leave it out."
         errors.append(UserError("SCHOOL_YEAR_NOT_ALLOWED", words, ("scope", "schoolYear")))
     return errors

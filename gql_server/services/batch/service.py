@@ -141,8 +141,8 @@ class BatchService:
         if asked.scope is None:
             raise Rejected(asked.errors)
         # The plug-in may take its time: meanwhile no connection is held.
-        scope = mode_scope(asked.scope, request.mode, self._host)
-        population = await self._host.aside.population(request.mode, scope)
+        scope = mode_scope(district, asked.scope, request.mode, self._host)
+        population = await self._host.calls.population(request.mode, scope)
         async with self._db.transaction(district.district_id) as conn:
             await self._check(conn, district, request, asked, population)
             batch_run_id = await _record(conn, viewer, request, asked.scope, asked.cells)

@@ -40,7 +40,13 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
         await execute(conn, "batch/forget_plan", **key)
     await restore_status(conn, key, run["reverts_run_id"])
     await notify_moved(conn, **key)
-    return key["batch_run_id"], RunSummary(run_id, row["mode"], "CANCELLED", row["population"])
+    return key["batch_run_id"], RunSummary(
+        run_id=run_id,
+        district=viewer.district.code,
+        mode=row["mode"],
+        status="CANCELLED",
+        population=row["population"],
+    )
 
 
 async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:

@@ -96,7 +96,7 @@ class BatchWorker:
 
     def tell_ended(self, run: RunSummary) -> None:
         """Tell the plug-ins that a run has ended."""
-        self._host.aside.tell_run_finished(run)
+        self._host.calls.notify_run_finished(run)
 
     async def _work_for_ever(self) -> None:
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex}"
@@ -180,9 +180,9 @@ class BatchWorker:
                 break
             tell_changed(self._host, run.district.code, source(run), written)
         ended = await self._patiently(run, lambda: finish_run(self._db, run))
-        self.tell_ended(RunSummary(run.run_id, run.mode, "DONE", ended.population))
+        self.tell_ended(run.summary("DONE", ended.population))
         if ended.reverted is not None:
-            self.tell_ended(RunSummary(ended.reverted, run.mode, "REVERTED", ended.population))
+            self.tell_ended(run.summary("REVERTED", ended.population, run_id=ended.reverted))
         await self._forget_plan(run)
 
     async def _patiently(self, run: Run, step: Callable[[], Awaitable[T]]) -> T:
@@ -224,7 +224,7 @@ class BatchWorker:
                 await restore_status(conn, run.key, run.reverts)
                 await notify_moved(conn, **run.key)
         if population is not None:
-            self.tell_ended(RunSummary(run.run_id, run.mode, "FAILED", population))
+            self.tell_ended(run.summary("FAILED", population))
 
     async def _plan_while_renewing(self, run: Run) -> None:
         """Plan the run while its lease is renewed. Raises LeaseLost as soon as it is found lost."""

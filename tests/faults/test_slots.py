@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gql_server.db.pool import Pool, open_pool
-from gql_server.db.shares import Shares
+from gql_server.db.slots import FairSlots
 from gql_server.errors import Busy
 from gql_server.hooks.host import PluginHost
 from tests.faults.test_locks import PATIENCE, READ, codes, errors, write
@@ -77,7 +77,7 @@ async def test_reads_of_one_district_leave_connections_to_the_others(
                     await asyncio.sleep(0.05)
             await stack.aclose()
         assert {words for answer in told[:10] for _, words in errors(answer)} == {
-            "Too many reads of this district wait for their turn. Try again in a moment."
+            "Too many reads of this district are waiting. Try again in a moment."
         }
         assert set().union(*map(codes, told)) == {"BUSY"}
         await server.run(query)
@@ -113,25 +113,25 @@ async def test_who_has_no_place_gets_one(places: int) -> None:
     """Whatever order districts come in: one alone holds no more than its part, and all that is left beside that part
     goes to districts that hold none; nobody who waits is forgotten when places come back."""
     alone = max(1, places // 2)
-    shares = Shares(places, alone, 0.001, "Wait.")
+    shares = FairSlots(places, alone, 0.001, "Wait.")
     async with AsyncExitStack() as first:
         for _ in range(alone):
-            await first.enter_async_context(shares.place(1))
+            await first.enter_async_context(shares.slot(1))
         async with AsyncExitStack() as others:
             for district_id in range(2, 2 + places - alone):
-                await others.enter_async_context(shares.place(district_id))
+                await others.enter_async_context(shares.slot(district_id))
                 for held in (1, district_id):
                     with pytest.raises(Busy):
-                        async with shares.place(held):
+                        async with shares.slot(held):
                             pass
             with pytest.raises(Busy):
-                async with shares.place(0):
+                async with shares.slot(0):
                     pass
 
-    patient, order = Shares(places, alone, PATIENCE, "Wait."), []
+    patient, order = FairSlots(places, alone, PATIENCE, "Wait."), []
 
     async def work(district_id: int | None, number: int) -> None:
-        async with patient.place(district_id):
+        async with patient.slot(district_id):
             await asyncio.sleep(0)
             order.append((district_id, number))
 
@@ -146,4 +146,4 @@ async def test_who_has_no_place_gets_one(places: int) -> None:
             assert ours == sorted(ours)  # first come, first served
         async with AsyncExitStack() as every:
             for district_id in range(places):
-                await every.enter_async_context(patient.place(district_id))
+                await every.enter_async_context(patient.slot(district_id))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from gql_server.errors import Busy, PluginError, error_location_in_plugin
-from gql_server.hooks.threads import PluginThread, Raised, hold_unstuck
-from gql_server.hooks.types import Population, PreferenceChanges, Request, RunSummary, Scope
+from gql_server.hooks.threads import PluginRaised, PluginThread, require_responsive
+from gql_server.hooks.types import BatchScope, Population, PreferenceChanges, RuleRequest, RunSummary
 
 if TYPE_CHECKING:
     from gql_server.hooks.host import OwnedRule, PluginHost
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 HOOK_SECONDS = 10.0
 """How long the hooks that a request asks may take, and each call of a listener."""
-MOST_AT_ONCE = 32
+MAX_CONCURRENT_CALLS = 32
 """How many requests may be in one hook at the same time; others wait for one of them to come back."""
-MOST_WAITING = 1_000
+MAX_QUEUED_NOTIFICATIONS = 1_000
 """How many calls may wait for one plug-in's listeners."""
-_KEPT = 4
+_MAX_IDLE_THREADS = 4
 _TOO_BUSY = "Too many requests wait for the answer of a plug-in. Try again."
 _log = structlog.get_logger(__name__)
 
@@ -33,19 +33,19 @@ async def _holding(held: AsyncExitStack, call: Callable[[], Awaitable[T]]) -> T:
         return await call()
 
 
-class Turn:
+class CurrentPlugin:
     """Which plug-in is being asked, of those that one call asks: the one to blame where it does not come back."""
 
     def __init__(self) -> None:
         self.plugin = ""
 
     def of(self, plugin: str) -> None:
-        """Note whose turn it is. Raises PluginError where too many of its calls are stuck."""
+        """Note whose current it is. Raises PluginError where too many of its calls are stuck."""
         self.plugin = plugin
-        hold_unstuck(plugin)
+        require_responsive(plugin)
 
 
-class Aside:
+class HookCalls:
     """Calls the hooks of a host, for the server's event loop.
 
     Listeners are told in the background: those of one plug-in one after another, in the order in which this process
@@ -61,34 +61,34 @@ class Aside:
         self._tellers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[Any]] = set()
 
-    async def rules(self, requests: Sequence[Request]) -> "list[list[OwnedRule]]":
+    async def rules(self, requests: Sequence[RuleRequest]) -> "list[list[OwnedRule]]":
         """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
         host = self._host
         return await self._ask(
-            "eligibility_rules", lambda turn: [host.rules(each, turn) for each in requests]
+            "eligibility_rules", lambda current: [host.rules(each, current) for each in requests]
         )
 
-    async def population(self, mode: str, scope: Scope) -> Population:
+    async def population(self, mode: str, scope: BatchScope) -> Population:
         """Return the people of a mode, as `PluginHost.population` does. Raises PluginError, and Busy."""
         host = self._host
-        return await self._ask("select_population", lambda turn: host.population(mode, scope, turn))
+        return await self._ask("select_population", lambda current: host.population(mode, scope, current))
 
-    def tell_run_finished(self, run: RunSummary) -> None:
+    def notify_run_finished(self, run: RunSummary) -> None:
         """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
         self._tell("run_finished", run=run)
 
-    def tell_preferences_changed(self, changes: PreferenceChanges) -> None:
+    def notify_preferences_changed(self, changes: PreferenceChanges) -> None:
         """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
         self._tell("preferences_changed", changes=changes)
 
-    async def settle(self, seconds: float) -> None:
+    async def finish(self, seconds: float) -> None:
         """Wait until the plug-ins have heard all, but no longer than so many seconds; then tell them no more."""
         tellers = list(self._tellers.values())
         if tellers:
             await asyncio.wait(tellers, timeout=seconds)
         for plugin, untold in self._untold.items():
             if untold:
-                _log.error("plugin_not_told", plugin=plugin, calls=len(untold), why="The server stops.")
+                _log.error("plugin_not_notified", plugin=plugin, calls=len(untold), why="The server stops.")
                 untold.clear()
         ending = [*tellers, *self._asked]
         for task in ending:
@@ -97,33 +97,33 @@ class Aside:
         while self._idle:
             self._idle.pop().end()
 
-    async def _ask(self, hook: str, call: Callable[[Turn], T]) -> T:
-        async def ask(turn: Turn) -> T:
-            return call(turn)
+    async def _ask(self, hook: str, call: Callable[[CurrentPlugin], T]) -> T:
+        async def ask(current: CurrentPlugin) -> T:
+            return call(current)
 
         return await self._aside(hook, hook, ask)
 
-    async def _aside(self, room: str, hook: str, call: Callable[[Turn], Awaitable[T]]) -> T:
+    async def _aside(self, room: str, hook: str, call: Callable[[CurrentPlugin], Awaitable[T]]) -> T:
         """Await a call in a thread. Raises PluginError where it fails or takes too long, and Busy."""
-        turn = Turn()
+        current = CurrentPlugin()
 
         async def in_thread() -> T:
             async with self._thread() as thread:
                 try:
                     async with asyncio.timeout(self.seconds):
-                        return await thread.run(lambda: call(turn), lambda: turn.plugin)
+                        return await thread.run(lambda: call(current), lambda: current.plugin)
                 except TimeoutError as timeout:
-                    if not turn.plugin:  # the thread never had its turn: no plug-in is to blame
+                    if not current.plugin:  # the thread never had its current: no plug-in is to blame
                         raise Busy(_TOO_BUSY) from timeout
                     raise PluginError(
-                        turn.plugin, f"{hook} took longer than {self.seconds:g} s."
+                        current.plugin, f"{hook} took longer than {self.seconds:g} s."
                     ) from timeout
-                except Raised as raised:
+                except PluginRaised as raised:
                     raise raised.error from raised.error.__cause__
 
-        return await self.in_room(room, self.seconds, in_thread)
+        return await self.run_limited(room, self.seconds, in_thread)
 
-    async def in_room(self, what: str, seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run_limited(self, what: str, seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Wait for room for one more to ask what is named, for so many seconds; then await the call. Raises Busy.
 
         The call is made to its end, or its own time limit, also where nobody waits for it any more: who leaves early
@@ -143,7 +143,7 @@ class Aside:
 
     @asynccontextmanager
     async def _room(self, what: str, seconds: float) -> AsyncIterator[None]:
-        semaphore = self._rooms.setdefault(what, asyncio.Semaphore(MOST_AT_ONCE))
+        semaphore = self._rooms.setdefault(what, asyncio.Semaphore(MAX_CONCURRENT_CALLS))
         try:
             async with asyncio.timeout(seconds):
                 await semaphore.acquire()
@@ -163,16 +163,16 @@ class Aside:
         try:
             yield thread
         finally:
-            if thread.usable and len(self._idle) < _KEPT:
+            if thread.usable and len(self._idle) < _MAX_IDLE_THREADS:
                 self._idle.append(thread)
             else:
                 thread.end()
 
     def _tell(self, hook: str, **args: object) -> None:
-        for plugin in self._host.that_implement(hook):
+        for plugin in self._host.plugins_with(hook):
             untold = self._untold.setdefault(plugin, deque())
-            if len(untold) >= MOST_WAITING:
-                _log.error("plugin_not_told", plugin=plugin, hook=hook, why="Too many calls wait for it.")
+            if len(untold) >= MAX_QUEUED_NOTIFICATIONS:
+                _log.error("plugin_not_notified", plugin=plugin, hook=hook, why="Too many calls wait for it.")
                 continue
             untold.append((hook, args))
             if plugin not in self._tellers:
@@ -192,7 +192,7 @@ class Aside:
             del self._tellers[plugin]  # at once: whoever tells next begins anew
 
     async def _tell_one(self, plugin: str, hook: str, args: dict[str, object]) -> None:
-        async def tell(turn: Turn) -> None:
-            await self._host.tell(plugin, hook, turn, **args)
+        async def tell(current: CurrentPlugin) -> None:
+            await self._host.tell(plugin, hook, current, **args)
 
         await self._aside(f"{hook} of {plugin}", hook, tell)

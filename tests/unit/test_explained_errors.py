@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from gql_server.db.problems import explained
+from gql_server.db.database_errors import explain_error
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from gql_server.db.problems import explained
 )
 def test_known_errors_are_told_in_their_words(error: Exception, words: str) -> None:
     """Grants, locks, full disks and lost connections are said as PostgreSQL or the system says them, on one line."""
-    assert words in explained(error)
-    assert "\n" not in explained(error)
+    assert words in explain_error(error)
+    assert "\n" not in explain_error(error)
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_known_errors_are_told_in_their_words(error: Exception, words: str) -> N
 )
 def test_values_are_not_repeated(error: Exception) -> None:
     """Words that may hold somebody's data are left out; the kind of the error is told."""
-    assert type(error).__name__ in explained(error)
-    assert "sam" not in explained(error)
+    assert type(error).__name__ in explain_error(error)
+    assert "sam" not in explain_error(error)
