@@ -42,16 +42,16 @@ class GraphQLClient:
             async with self._session.post(
                 self._url, json={"query": document, "variables": variables or {}}
             ) as response:
-                answer = await response.json(content_type=None)
+                body = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(
                 f"The server at {self._url} does not answer: {_cause(error)}. Is it the right address?"
             ) from error
-        if not isinstance(answer, dict) or not (answer.get("errors") or isinstance(answer.get("data"), dict)):
-            raise Unavailable(f"What answers at {self._url} is no GraphQL server ({response.status}).")
-        if errors := answer.get("errors"):
+        if not isinstance(body, dict) or not (body.get("errors") or isinstance(body.get("data"), dict)):
+            raise Unavailable(f"What answers at {self._url} is not a GraphQL server ({response.status}).")
+        if errors := body.get("errors"):
             raise _exception(errors)
-        data: Json = answer["data"]
+        data: Json = body["data"]
         return data
 
 

@@ -117,7 +117,7 @@ class ConnectionCounter:
         self._total += 1
         return True
 
-    def leave(self, address: str) -> None:
+    def release(self, address: str) -> None:
         self._total -= 1
         self._open[address] -= 1
         if not self._open[address]:
@@ -165,7 +165,7 @@ class _ClientConnection(RequestHandler):
         self._stop_write_timer()
         if self._address is None:
             return
-        self._counter.leave(self._address)
+        self._counter.release(self._address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

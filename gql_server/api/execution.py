@@ -153,7 +153,7 @@ class RequestExecutor:
     async def _query(self, prepared: PreparedRequest, read_context: ReadContext) -> bytes:
         """Return the response to a query. Raises an error that makes the whole `data` null."""
         introspects = prepared.operation.introspects
-        introspection = await self._introspector.answer(prepared) if introspects else {}
+        introspection = await self._introspector.resolve(prepared) if introspects else {}
         result = await self._reads.query(
             prepared.document, prepared.operation, prepared.variables, read_context
         )

@@ -1,4 +1,4 @@
-"""Answers to introspection: what a query asks of the schema itself.
+"""Introspection: resolves what a query asks of the schema itself.
 
 The types of a schema refer to each other, so a small document can ask for millions of values. The values are counted
 before graphql-core collects them, and the count stops at the limit. No database is needed, so the count is exact.
@@ -40,24 +40,24 @@ _CACHE_BYTES = 8 * 1024 * 1024
 
 
 class Introspector:
-    """Answers introspection, and caches the answers."""
+    """Resolves the introspection fields of queries, and caches the results."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
-        # One thread: however many requests ask for the schema, one answer is computed at a time.
+        # One thread: however many requests ask for the schema, one result is computed at a time.
         self._thread = ThreadPoolExecutor(1, "introspection")
         self._cache: ByteBoundedCache[object, dict[str, bytes]] = ByteBoundedCache(_CACHE_BYTES)
 
-    async def answer(self, prepared: PreparedRequest) -> dict[str, bytes]:
+    async def resolve(self, prepared: PreparedRequest) -> dict[str, bytes]:
         """Return the JSON of a query's introspection fields, by response key. Raises TooExpensive, GraphQLError."""
         key = (prepared.document.text, prepared.operation.name, orjson.dumps(prepared.request.variables))
-        answer = self._cache.get(key)
-        if answer is None:
+        resolved = self._cache.get(key)
+        if resolved is None:
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._thread, self._compute, prepared)
-            size = 1_000 + 4 * len(key[0]) + len(key[2]) + sum(map(len, answer.values()))
-            self._cache.put(key, answer, size)
-        return answer
+            resolved = await loop.run_in_executor(self._thread, self._compute, prepared)
+            size = 1_000 + 4 * len(key[0]) + len(key[2]) + sum(map(len, resolved.values()))
+            self._cache.put(key, resolved, size)
+        return resolved
 
     def root_fields(self, prepared: PreparedRequest) -> dict[str, list[FieldNode]]:
         """Return all root fields of a query by response key, in the order of the response."""
@@ -68,7 +68,7 @@ class Introspector:
         )
 
     def _compute(self, prepared: PreparedRequest) -> dict[str, bytes]:
-        """Return what graphql-core answers to the introspection fields. Raises TooExpensive, GraphQLError."""
+        """Return the introspection fields as graphql-core resolves them. Raises TooExpensive, GraphQLError."""
         document, node = prepared.document, prepared.operation.node
         validate_introspection(self._schema, node.selection_set, document.fragments, prepared.variables)
         fields = [

@@ -120,17 +120,17 @@ class Compiler:
         self._lists: list[LimitedList] = []
 
     def compile_query(self, fields: Iterable[SelectedField]) -> CompiledStatement:
-        """Return the statement for a whole query, whose answer is `{"data": {...}}`."""
+        """Return the statement for a whole query, whose JSON is `{"data": {...}}`."""
         return self._statement(f"json_build_object('data', {self.object(fields, None)})")
 
     def compile_field(self, selected: SelectedField) -> CompiledStatement:
-        """Return the statement for a single field, whose answer is the value of the field."""
+        """Return the statement for a single field, whose JSON is the value of the field."""
         return self._statement(f"to_json({self._field(selected, None)})")
 
     def _statement(self, expression: str) -> CompiledStatement:
         digest = blake2b(f"{self._role.value} {expression}".encode(), digest_size=8).hexdigest()
         size = "pg_column_size(result.answer)"
-        # `offset 0` prevents PostgreSQL from computing the answer once for each of its uses.
+        # `offset 0` prevents PostgreSQL from computing the JSON once for each of its uses.
         text = (
             f"{body('read/viewer')}\n"
             f"select case when {size} <= :answer_bytes::bigint then result.answer end as answer, {size} as bytes,\n"

@@ -21,7 +21,7 @@ _MAX_NODES = 50_000
 
 @dataclass(frozen=True, slots=True)
 class RowCount:
-    """The largest number of rows that a field can have in the whole answer.
+    """The largest number of rows that a field can have in the whole response.
 
     count: that number for the current request.
     fixed: the part of it that does not depend on variables.
