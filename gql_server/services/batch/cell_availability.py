@@ -15,7 +15,7 @@ async def disabled_cells(conn: Connection, district_id: int, cells: Sequence[Cel
     """Return a message for each cell that the district has switched off."""
     rows = await fetch(
         conn,
-        "batch/disabled",
+        "batch/request/disabled_cells",
         district_id=district_id,
         contact_points=[cell.contact_point for cell in cells],
         reasons=[cell.reason for cell in cells],

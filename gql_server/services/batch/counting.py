@@ -31,7 +31,7 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts:
                 counts[index] += mask_count.rows if mask & bit else 0
     await execute(
         conn,
-        statement("batch/count").fill(**counts_slot(run)),
+        statement("batch/count/cells").fill(**counts_slot(run)),
         **run.key,
         contact_points=[contact_point for contact_point, _ in cells],
         reasons=[reason for _, reason in cells],
@@ -57,5 +57,5 @@ async def count_people(
 
     `changed`: household_id and the changed bits. `revision`: the revision of the changes, None for a forecast.
     """
-    counted = statement("batch/count_people").fill(changed=changed, **counts_slot(run))
+    counted = statement("batch/count/people").fill(changed=changed, **counts_slot(run))
     await execute(conn, counted, **run.key, today=today, revision=revision)

@@ -70,7 +70,7 @@ async def redacted(db: Database, district_id: int, text: str) -> str:
     lines = text[:_MAX_INPUT_CHARACTERS].encode("utf-8", "replace").decode().strip().splitlines()
     line = "".join(filter(str.isprintable, lines[0] if lines else ""))
     async with db.acquire(district_id) as conn:
-        rows = await fetch(conn, "batch/values_in", district_id=district_id, text=line)
+        rows = await fetch(conn, "district/values_in", district_id=district_id, text=line)
     for value in sorted((row["value"] for row in rows), key=len, reverse=True):
         escaped = re.escape(value)
         pattern = escaped if len(value) > _MAX_SHORT_VALUE else rf"(?<!\w){escaped}(?!\w)"

@@ -154,7 +154,9 @@ async def _schools(
     if scope.school_ids is None:
         return None
     numbers = [parse_id(IdKind.SCHOOL, text) for text in scope.school_ids]
-    rows = await fetch(conn, "batch/schools", district_id=district.district_id, school_ids=numbers)
+    rows = await fetch(
+        conn, "batch/request/known_schools", district_id=district.district_id, school_ids=numbers
+    )
     known = {row["school_id"] for row in rows}
     for index, number in enumerate(numbers):
         if number not in known:
@@ -169,7 +171,7 @@ async def _unknown_grades(conn: Connection, district: District, grades: tuple[st
     storable_indexes = [index for index, grade in enumerate(grades) if storable(grade)]
     rows = await fetch(
         conn,
-        statement("batch/unknown_grades").fill(key=Sql(grade_key("g.grade"))),
+        statement("batch/request/unknown_grades").fill(key=Sql(grade_key("g.grade"))),
         district_id=district.district_id,
         grades=[grades[index] for index in storable_indexes],
     )
@@ -201,7 +203,7 @@ async def _filter(
             raise rejected("FILTER_REQUIRED", message, *path)
         return None, None
     number = parse_id(IdKind.SAVED_FILTER, filter_id)
-    row = await fetchrow(conn, "batch/filter", district_id=district.district_id, saved_filter_id=number)
+    row = await fetchrow(conn, "filter/find", district_id=district.district_id, saved_filter_id=number)
     if row is None:
         message = f"There is no filter {filter_id[:40]!r}. Use an id that `savedFilters` lists."
         raise rejected("UNKNOWN_FILTER", message, *path)

@@ -22,11 +22,11 @@ from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import with_reason
-from gql_server.services.batch.rules import CHECK_SECONDS, RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import notify_preferences_changed
+from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run failed because of an error in the server. The server's log says which."
@@ -164,7 +164,7 @@ class BatchWorker:
         try:
             async with self._db.transaction() as conn:
                 row = await fetchrow(
-                    conn, "batch/claim", lease_owner=owner, lease_seconds=self._lease_seconds
+                    conn, "batch/run/claim", lease_owner=owner, lease_seconds=self._lease_seconds
                 )
                 if row is not None:
                     await notify_moved(conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"])
@@ -205,7 +205,7 @@ class BatchWorker:
     async def _delete_plan(self, run: Run) -> None:
         """Delete the plan of a run that has ended."""
         async with self._db.transaction(run.district.district_id) as conn:
-            await execute(conn, "batch/forget_plan", **run.key)
+            await execute(conn, "batch/housekeeping/remove_plan", **run.key)
 
     async def _plan(self, run: Run, progress: PlanProgress) -> None:
         await plan_run(
@@ -221,9 +221,9 @@ class BatchWorker:
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
         async with self._db.transaction(run.district.district_id) as conn:
-            population = await fetchval(conn, "batch/fail", **run.lease_key, errors=errors)
+            population = await fetchval(conn, "batch/run/fail", **run.lease_key, errors=errors)
             if population is not None:
-                await execute(conn, "batch/forget_plan", **run.key)
+                await execute(conn, "batch/housekeeping/remove_plan", **run.key)
                 await restore_status(conn, run.key, run.reverts)
                 await notify_moved(conn, **run.key)
         if population is not None:
@@ -266,14 +266,15 @@ class BatchWorker:
         async with self._db.acquire() as conn:
             lease = {"lease_seconds": self._lease_seconds, "channel": CHANNEL}
             return (
-                await fetchval(conn, "batch/note_planning", **run.lease_key, **lease, **progress) is not None
+                await fetchval(conn, "batch/run/record_planning", **run.lease_key, **lease, **progress)
+                is not None
             )
 
     async def _release(self, run: Run) -> None:
         """Give up the lease, so that another worker can claim the run at once. Errors and delays are ignored."""
         with suppress(Exception):
             async with asyncio.timeout(_RELEASE_SECONDS), self._db.transaction() as conn:
-                await execute(conn, "batch/release", **run.lease_key)
+                await execute(conn, "batch/run/release", **run.lease_key)
                 await notify_moved(conn, **run.key)
 
     async def _clean_up_periodically(self) -> None:
@@ -288,6 +289,8 @@ class BatchWorker:
         """Delete leftovers of ended runs and killed workers, plans that nobody applied, and old idempotency keys."""
         message = f"The plan was not applied within {_PLAN_DAYS} days. Make a new one."
         async with self._db.transaction() as conn:
-            await execute(conn, "batch/sweep_plans", kept_seconds=_PLAN_DAYS * 86400.0, error=message)
-            await execute(conn, "batch/sweep")
-            await execute(conn, "batch/sweep_keys", valid_seconds=VALID_SECONDS)
+            await execute(
+                conn, "batch/housekeeping/cancel_old_plans", kept_seconds=_PLAN_DAYS * 86400.0, error=message
+            )
+            await execute(conn, "batch/housekeeping/remove_plans")
+            await execute(conn, "batch/housekeeping/remove_old_keys", valid_seconds=VALID_SECONDS)

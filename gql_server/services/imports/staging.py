@@ -23,7 +23,7 @@ TABLES = MappingProxyType(
         "import_assignment": ("staff", "organization", "title", "start_date", "end_date", "file", "line"),
     }
 )  # fmt: skip
-"""The staging tables and their columns. `sql/import/stage.sql` explains them."""
+"""The staging tables and their columns. `sql/import/staging.sql` explains them."""
 
 _ROWS_PER_COPY = 4_000
 
@@ -39,7 +39,7 @@ class StagingTables:
     @classmethod
     async def create(cls, conn: Connection) -> "StagingTables":
         """Create the tables. They are dropped at the end of the connection's transaction."""
-        await execute(conn, "import/stage")
+        await execute(conn, "import/staging/create_tables")
         return cls(conn)
 
     def add(self, table: str, *row: object) -> None:
@@ -58,7 +58,7 @@ class StagingTables:
         """Copy all buffered rows and analyze the tables."""
         for table in TABLES:
             await self._copy(table)
-        await execute(self._conn, "import/analyze")
+        await execute(self._conn, "import/staging/analyze")
 
     async def _copy(self, table: str) -> None:
         rows, self._waiting[table] = self._waiting[table], []
