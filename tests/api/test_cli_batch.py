@@ -22,6 +22,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 CELL = ("--set", "CELL_PHONE:EMERGENCY=ON")
 STUDENTS = ("--mode", "STUDENTS", *CELL)
 

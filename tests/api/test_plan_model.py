@@ -194,6 +194,7 @@ def compare_applied(run: Any, plan: Any, expected: Applied) -> None:
     compare_exclusions(run, expected.exclusions)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(_EXAMPLES or 25),
     derandomize=_EXAMPLES is None,

@@ -303,6 +303,7 @@ def eligibility_rules(request):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["0.3", "60"])
 async def test_a_server_whose_check_never_comes_back_ends(
     dsn: str, district: DistrictBuilder, tmp_path: Path, limit: str
