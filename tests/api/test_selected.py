@@ -89,7 +89,8 @@ async def test_a_person_selected_through_two_students_counts_once(
         row = await batches.row(run)
         assert (row["status"], row["population"]) == ("PLANNED", 2)
         rules = await district.conn.fetch(
-            "select r.rule, x.subject_id from batch_exclusion x join batch_rule r using (district_id, batch_run_id, rule_no)"
+            "select r.rule, x.subject_id from batch_exclusion x"
+            " join batch_rule r using (district_id, batch_run_id, rule_no)"
             " order by 2"
         )
         assert [tuple(each.values()) for each in rules] == (

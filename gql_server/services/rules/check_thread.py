@@ -18,7 +18,7 @@ from gql_server.hooks.threads import PluginThread, require_responsive, result_or
 from gql_server.hooks.types import Check
 from gql_server.hooks.validation import reader_sql_problem
 
-_CLOSED = "The check has answered, or has run out of time: its reader is closed."
+_CLOSED = "The check has answered, or has run out of time: its reader reads no more."
 
 
 def where_in_sql(error: BaseException) -> str:
@@ -38,7 +38,7 @@ def _locate(error: Exception, sql: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DistrictData:
-    """Reads one district's data for checks: read-only, in a session that is restored; no connection is held in between."""
+    """Reads one district's data for checks: read-only, in a restored session. No connection is held in between."""
 
     db: Database
     district_id: int
