@@ -24,7 +24,7 @@ PAGES = sorted(
     ]
 )
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
-INVENTED = {"work_phones.py", "gql_server.activity", "gql_server.plugins"}
+INVENTED = {"work_phones.py", "my_plugins/no_work_phones.py", "gql_server.activity", "gql_server.plugins"}
 """Names in pages that look like paths or modules and are none: an example, a logger, a group of entry points."""
 
 _SUFFIX = re.compile(r"\.(graphql|md|py|sql|toml|txt|ya?ml)$")
