@@ -34,6 +34,9 @@ class Channel(NamedTuple):
     contact_point: ContactPointKind
     method: Method
 
+    def __str__(self) -> str:
+        return f"{self.contact_point} by {self.method}"
+
 
 def methods(kind: ContactPointKind) -> tuple[Method, ...]:
     """Return the methods a contact point can be reached by: phones by VOICE and TEXT, emails by EMAIL (D2)."""

@@ -5,6 +5,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from gql_server.errors import Forbidden
+
 
 class Role(StrEnum):
     ADMIN = "ADMIN"
@@ -37,3 +39,9 @@ class Viewer:
     def actor(self) -> str:
         """Who a change is logged as (D28): the role, and the person where the token names one."""
         return f"{self.role}:{self.person_source_id}" if self.person_source_id else str(self.role)
+
+
+def require_admin(viewer: Viewer, action: str) -> None:
+    """Raise Forbidden to all but administrators. `action` completes the sentence "Only an administrator may ..."."""
+    if viewer.role is not Role.ADMIN:
+        raise Forbidden(f"Only an administrator may {action}.")

@@ -9,8 +9,8 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
-from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
+from gql_server.domain.viewer import District, Viewer, require_admin
+from gql_server.errors import Rejected, TimedOut, Unavailable, UserError
 from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
@@ -67,7 +67,7 @@ class BatchService:
         INVALID_IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_REUSED; then NOBODY_SELECTED (D32), or else CELL_NOT_ENABLED (D15).
         A key that stands for a run answers that run, whether or not the request would still be taken.
         """
-        _hold_admin(viewer)
+        require_admin(viewer, "set preferences for many people")
         limits = _wait_errors(wait_seconds) + key_errors(request.idempotency_key)
         batch_run_id = None
         async with logging_failures(self._db, viewer.district):
@@ -123,7 +123,7 @@ class BatchService:
 
     @asynccontextmanager
     async def _changing(self, viewer: Viewer, wait_seconds: int = 0) -> AsyncIterator[Connection]:
-        _hold_admin(viewer)
+        require_admin(viewer, "set preferences for many people")
         if errors := _wait_errors(wait_seconds):
             raise Rejected(errors)
         async with self._db.transaction(viewer.district.district_id) as conn:
@@ -220,11 +220,6 @@ class BatchService:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/run/ended", **key):
                         return
-
-
-def _hold_admin(viewer: Viewer) -> None:
-    if viewer.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator may set preferences for many people.")
 
 
 def _wait_errors(seconds: int) -> list[UserError]:
