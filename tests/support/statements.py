@@ -20,32 +20,35 @@ TEXTS = {
 }
 """The text of every statement by its name."""
 
+DENY = "select household, subject_id, contact_point, method, -1::bigint as reasons from candidate"
 DENIALS = (
-    "select household, subject_id, contact_point, method, -1::bigint as reasons, null::text as because"
-    " from candidate c"
+    "select 1::smallint as rule_no, household, subject_id, contact_point, method, on_mask as on_reasons,"
+    " off_mask as off_reasons from candidate c"
 )
 TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
-WEIGHED = f"select false as household, t.* from ({TARGET}) t"
-DECIDED = f"select w.*, 0::bigint as flipped, 0::bigint as kept from ({WEIGHED}) w"
-HELD = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
+ALLOWED = f"select false as household, t.* from ({TARGET}) t"
+PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
+CURRENT = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
+POPULATION = "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id"
 FRAGMENTS = {
-    "barred_by": "null::smallint",
-    "because": "null::text",
+    "allowed": ALLOWED,
     "counts": "batch_cell",
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
-    "decided": DECIDED,
-    "denies": DENIALS,
-    "held": HELD,
+    "current": CURRENT,
+    "denials": DENIALS,
+    "denied_by": "null::smallint",
+    "deny_select": DENY,
+    "first_denials": TEXTS["rules/first_denials"],
     "key": "g.grade",
-    "population": "select p.person_id from person p where p.district_id = :district_id",
+    "population": POPULATION,
+    "predicted": PREDICTED,
     "subject": "person_id",
     "table": "preference",
     "target": TARGET,
     "parent": "parent",
-    "weighed": WEIGHED,
 }
 """What stands in for each slot; a new slot needs a line here."""
 

@@ -110,13 +110,17 @@ class BatchExclusion:
     contact_point: ContactPointKind = column("The contact point.")
     reason: ReasonCode = column("The reason.")
     rule: str = column("The rule: its plug-in and name.")
-    because: str = column("The rule's words.")
+    code: str = column("Why, for programs: a stable code of the plug-in, such as `NO_CONTACT`.")
+    because: str = column("Why, in the rule's words.")
+    remedy: str | None = column("What would help, in the rule's words; null if it names nothing.")
 
 
 @strawberry.type(description="How much a rule kept out of a run, summed over its cells.")
 class BatchExcludedByRule:
     rule: str = column("The rule: its plug-in and name.")
-    because: str = column("The rule's words; `exclusions` may have others for single people.")
+    code: str = column("Why, for programs; `exclusions` may have other codes for single people.")
+    because: str = column("Why, in the rule's words; `exclusions` may have other words for single people.")
+    remedy: str | None = column("What would help, in the rule's words; null if it names nothing.")
     excluded: int = column("Preferences that it kept out, counted as `excluded` of the cells.")
 
 

@@ -22,11 +22,11 @@ from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import in_words
-from gql_server.services.batch.rules import CHECK_SECONDS, RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import tell_changed
+from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run stopped because of an error in the server. Its log, at this time, says which."

@@ -1,8 +1,14 @@
-insert into selected (person_id)
-select distinct people.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) people;
+with pair as materialized (
+  select distinct people.person_id, people.student_id from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
+),
+remembered as (
+  insert into selected (person_id, student_id) select person_id, student_id from pair
+)
+insert into population (person_id)
+select distinct person_id from pair;
 
-insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
-select c.*, (case when (c.address is null) then 3 end)::smallint
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
+select c.*, (case when (c.address is null) then 4 end)::smallint
 from (
   select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
@@ -11,52 +17,87 @@ from (
     and h.household_id in (
       select m.household_id
       from household_member m
-      join selected s on s.person_id = m.person_id
+      join population s on s.person_id = m.person_id
       where m.district_id = :district_id
-        and (m.start_date is null or m.start_date <= :today) and (m.end_date is null or m.end_date >= :today))
+        and active_on(m.start_date, m.end_date, :today))
 ) c;
 
-insert into gathered (household, subject_id, contact_point, method, address, on_mask, off_mask, barred_by)
-select c.*, (case when (c.address is null) then 3 end)::smallint
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
+select c.*, (case when (c.address is null) then 4 end)::smallint
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from selected s
+  from population s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
 
-with said as (
-  select d.household, d.subject_id, d.contact_point,
-    bit_or(coalesce(d.reasons, -1) & m.mask) as reasons, min(null::text) as because
-  from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
-  join unnest(:contact_points::contact_point_kind[], :masks::bigint[]) as m (contact_point, mask)
-    on m.contact_point = d.contact_point
-  group by d.household, d.subject_id, d.contact_point
-),
-earlier as (
-  select household, subject_id, contact_point, bit_or(reasons) as reasons
-  from denied group by household, subject_id, contact_point
-)
-insert into denied (rule_no, household, subject_id, contact_point, reasons, because)
-select :rule_no, household, subject_id, contact_point, said.reasons & ~coalesce(earlier.reasons, 0), said.because
-from said
-left join earlier using (household, subject_id, contact_point)
-where said.reasons & ~coalesce(earlier.reasons, 0) <> 0;
+insert into denial (rule_no, household, subject_id, contact_point, method, on_reasons, off_reasons)
+select :denials__rule_5__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_5__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_5__off_bits::bigint as off_reasons
+from (
+with left_out as materialized (
+select s.person_id
+from selected s
+join relationship r on r.contact_id = s.person_id and r.student_id = s.student_id
+where r.district_id = :district_id and r.messenger and active_on(r.start_date, r.end_date, :today)
+  and s.person_id in (
+    select marked.contact_id from relationship marked
+    where marked.district_id = :district_id and marked.messenger and marked.no_contact and active_on(marked.start_date, marked.end_date, :today))
+group by s.person_id
+having bool_and(r.no_contact))
+select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
+from candidate c
+where exists (select from selected where student_id is not null)
+  and (not c.household and c.subject_id in (select person_id from left_out)
+    or c.household and c.subject_id in (
+select m.household_id
+from household_member m
+join left_out using (person_id)
+where m.district_id = :district_id and active_on(m.start_date, m.end_date, :today)
+  and not exists (
+    select from household_member other
+    join selected s on s.person_id = other.person_id
+    where other.district_id = :district_id and other.household_id = m.household_id and active_on(other.start_date, other.end_date, :today)
+      and other.person_id not in (select person_id from left_out))))) d
+group by d.household, d.subject_id, d.contact_point, d.method
+union all
+select :denials__rule_6__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_6__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_6__off_bits::bigint as off_reasons
+from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+group by d.household, d.subject_id, d.contact_point, d.method;
 
 with block as (
   insert into batch_exclusion_block
-    (district_id, batch_run_id, rule_no, household, contact_point, reasons, because, subject_ids)
-  select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, because, array_agg(subject_id)
+    (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids)
+  select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
+    array_agg(subject_id)
   from (
-    select barred_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons, null as because
-    from gathered where barred_by is not null
+    select denied_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons,
+      null as code, null as because, null as remedy
+    from all_channels where denied_by is not null
     union all
-    select d.rule_no, household, subject_id, contact_point, d.reasons & (g.on_mask | g.off_mask), d.because
-    from denied d join gathered g using (household, subject_id, contact_point)
-  ) kept_out
+    select rule_no, household, subject_id, contact_point, reasons, code, because, remedy
+    from (-- Lists who denies which reasons of the candidates: each reason by the first rule that denies it, in the order of the
+select rule_no, household, subject_id, contact_point, method, reasons & ~coalesce(earlier, 0) as reasons, code,
+  because, remedy
+from (
+  select d.*, bit_or(d.reasons) over (
+    partition by d.household, d.subject_id, d.contact_point, d.method
+    order by d.rule_no rows between unbounded preceding and 1 preceding) as earlier
+  from (
+    select d.rule_no, household, subject_id, contact_point, method,
+      (d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask) as reasons, d.code, d.because, d.remedy
+    from denial d
+    join candidate c using (household, subject_id, contact_point, method)
+  ) d
+) d
+where reasons & ~coalesce(earlier, 0) <> 0) first
+  ) excluded
   where reasons <> 0
-  group by rule_no, household, contact_point, reasons, because, subject_id / 10000
+  group by rule_no, household, contact_point, reasons, code, because, remedy, subject_id / 10000
   returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (
@@ -72,37 +113,41 @@ from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
-with placed as (
-  select w.*, dense_rank() over (partition by household order by subject_id) - 1 as place
-  from (-- The candidates, and what the rules leave of the bits to turn on and off. A null mask: a rule denied what is no candidate.
-select c.household, c.subject_id, c.contact_point, c.method,
-  c.on_mask & ~coalesce(d.reasons, 0) as on_mask, c.off_mask & ~coalesce(d.reasons, 0) as off_mask,
-  coalesce(c.skip_if_chosen & ~coalesce(d.reasons, 0), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
-from candidate c
-full join (
-  select household, subject_id, contact_point, bit_or(reasons) as reasons
-  from denied group by household, subject_id, contact_point
-) d using (household, subject_id, contact_point)) w
-  where on_mask | off_mask <> 0 or on_mask is null -- null: a stray
+with numbered as (
+  select a.*, dense_rank() over (partition by household order by subject_id) - 1 as position
+  from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
+select household, subject_id, contact_point, method, on_mask, off_mask,
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
+from (
+  select household, subject_id, contact_point, method, c.skip_if_chosen,
+    c.on_mask & ~coalesce(d.on_reasons, 0) as on_mask, c.off_mask & ~coalesce(d.off_reasons, 0) as off_mask
+  from (select * from all_channels where denied_by is null) c
+  full join (
+    select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
+      bit_or(off_reasons) as off_reasons
+    from denial group by household, subject_id, contact_point, method
+  ) d using (household, subject_id, contact_point, method)
+) left_over) a
+  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
 ),
 grouped as materialized (
-  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(place) % :size::integer + 1 as last_place, array_agg(subject_id) as subject_ids, count(*) as rows
-  from placed
-  group by household, place / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+  select household, position / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+    max(position) % :size::integer + 1 as last_position, array_agg(subject_id) as subject_ids, count(*) as rows
+  from numbered
+  group by household, position / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 ),
-aimed as (
+target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
     on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
     household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(last_place) over (partition by household, part), subject_ids
+    max(last_position) over (partition by household, part), subject_ids
   from grouped
   where on_mask is not null
   returning chunk, subjects
 )
-select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from aimed) chunks)::bigint as total,
-  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as strays;
+select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as unknown;
 
 with target as materialized (
 select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen

@@ -1,29 +1,29 @@
-with placed as (
-  select w.*, dense_rank() over (partition by household order by subject_id) - 1 as place
+with numbered as (
+  select a.*, dense_rank() over (partition by household order by subject_id) - 1 as position
   from (-- Returns what a revert is to write: every bit that the run changed gets its old value, unless it was changed
 select household, subject_id, contact_point, method, turned_off & ~touched as on_mask, turned_on & ~touched as off_mask,
   (turned_on | turned_off) & ~touched as skip_if_chosen, unchosen & ~touched as mark_as_chosen
-from undone) w
-  where on_mask | off_mask <> 0 or on_mask is null -- null: a stray
+from undone) a
+  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
 ),
 grouped as materialized (
-  select household, place / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(place) % :size::integer + 1 as last_place, array_agg(subject_id) as subject_ids, count(*) as rows
-  from placed
-  group by household, place / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+  select household, position / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+    max(position) % :size::integer + 1 as last_position, array_agg(subject_id) as subject_ids, count(*) as rows
+  from numbered
+  group by household, position / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 ),
-aimed as (
+target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
     on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
     household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(last_place) over (partition by household, part), subject_ids
+    max(last_position) over (partition by household, part), subject_ids
   from grouped
   where on_mask is not null
   returning chunk, subjects
 )
-select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from aimed) chunks)::bigint as total,
-  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as strays;
+select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as unknown;
 
 with target as materialized (
 select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen

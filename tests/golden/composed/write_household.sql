@@ -1,13 +1,30 @@
-with candidate as (
-  select :household::boolean as household, :subject_id::bigint as subject_id, c.*
-  from unnest(:contact_points::contact_point_kind[], :methods::method[], :addresses::text[],
-    :on_masks::bigint[], :off_masks::bigint[])
-    as c (contact_point, method, address, on_mask, off_mask)
-)
-select d.contact_point, coalesce(bit_or(coalesce(d.reasons, -1)), -1) as reasons
+with all_channels as materialized (
+  select c.*, null::smallint as denied_by
+  from unnest(:households::boolean[], :subject_ids::bigint[], :contact_points::contact_point_kind[],
+    :methods::method[], :addresses::text[], :on_masks::bigint[], :off_masks::bigint[])
+    as c (household, subject_id, contact_point, method, address, on_mask, off_mask)
+),
+candidate as (
+  select household, subject_id, contact_point, method, address, on_mask, off_mask
+  from all_channels where denied_by is null
+),
+selected as (
+  select null::bigint as person_id, null::bigint as student_id where false
+),
+denial as (
+select :denials__rule_1__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__off_bits::bigint as off_reasons
 from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
-where :today::date is not null
-group by d.contact_point;
+group by d.household, d.subject_id, d.contact_point, d.method
+)
+select d.rule_no, false as whole, d.household, d.subject_id, d.contact_point, d.method,
+  (d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask) as reasons
+from denial d
+left join candidate c using (household, subject_id, contact_point, method)
+union all
+select denied_by, true, household, subject_id, contact_point, method, on_mask | off_mask
+from all_channels where denied_by is not null;
 
 with target as materialized (
 select :target__subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
