@@ -27,7 +27,7 @@ from gql_server.services.changes import (
 )
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
-from gql_server.services.rules.page import Asked, PageRules
+from gql_server.services.rules.page import PageCandidate, PageRules
 
 __all__ = ["PreferenceCell", "PreferenceService"]
 
@@ -118,7 +118,7 @@ class PreferenceService:
         return subject_id
 
     async def _require_allowed(
-        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[Asked]
+        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[PageCandidate]
     ) -> None:
         """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
         district = viewer.district
@@ -159,11 +159,11 @@ class PreferenceService:
 
 def _page(
     subject: _Subject, addresses: Mapping[str, str | None], masks: Mapping[Channel, ChannelMasks]
-) -> list[Asked]:
+) -> list[PageCandidate]:
     """Return the channels that a write names, as candidates."""
     person_id, household_id = (None, subject.number) if subject.household else (subject.number, None)
     return [
-        Asked(
+        PageCandidate(
             Candidate(person_id, household_id, *channel, addresses.get(channel.contact_point)),
             each.on_mask,
             each.off_mask,
@@ -210,7 +210,7 @@ async def _require_revision(
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 
-    Asked after the write, under the district's row lock: what has an earlier revision is committed and seen.
+    PageCandidate after the write, under the district's row lock: what has an earlier revision is committed and seen.
     """
     if if_revision is None:
         return

@@ -270,6 +270,20 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
         ("[Rule('loud', 'Why.', deny_select=Sql('select :today', {'today': 1}))]", "sets :today"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
+        (
+            "[Rule('loud', 'Why.\\nHow.', deny_select=Sql('select 1'))]",
+            "`because` must be one line of at most 300",
+        ),
+        (
+            "[Rule('loud', 'W' * 301, deny_select=Sql('select 1'))]",
+            "`because` must be one line of at most 300",
+        ),
+        (
+            "[Rule('loud', 'Why.', code='so', deny_select=Sql('select 1'))]",
+            "`code` must be upper-case letters",
+        ),
+        ("[Rule('loud', 'Why.', remedy='', deny_select=Sql('select 1'))]", "`remedy` is not a text"),
+        ("[Rule('loud', 'Why.', remedy='Do\\x00.', check=print)]", "`remedy` must be one line"),
         ("[None]", "Rule values, not NoneType"),
         ("1 / 0", "eligibility_rules failed: ZeroDivisionError"),
     ],

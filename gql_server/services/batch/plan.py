@@ -164,14 +164,14 @@ async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
     progress, candidates = plan.progress, plan.progress.candidates
     progress.begin(PlanningStep.ASKING_RULES, (len(rules.selects) + len(rules.checks)) * candidates)
     relation = RelationRules(
-        plan.db,
-        plan.conn,
-        Context.BATCH,
-        plan.run.district.district_id,
-        plan.today,
-        plan.bits,
-        plan.limits,
-        progress.advance,
+        db=plan.db,
+        conn=plan.conn,
+        context=Context.BATCH,
+        district_id=plan.run.district.district_id,
+        today=plan.today,
+        bits=plan.bits,
+        limits=plan.limits,
+        advance=progress.advance,
     )
     await relation.ask_selects(rules.selects)
     progress.advance(len(rules.selects) * candidates)
