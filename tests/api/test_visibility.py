@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from gql_server.api.limits import validation_rules
+from gql_server.api.document_limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.pool import Pool
 from gql_server.domain.viewer import Role
@@ -137,7 +137,7 @@ async def marked(db: Pool, host: PluginHost) -> Marked:
 def client(db: Pool, host: PluginHost) -> GraphClient:
     """A client that admits documents of any size."""
     client = GraphClient(db, host)
-    client.limits = ReadLimits(price=10**9, characters=10**7)
+    client.limits = ReadLimits(max_price=10**9, max_characters=10**7)
     client.documents = DocumentCache(
         client.schema.graphql,
         validation_rules(99, 9999, 999_999),
