@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gql_server.domain.cells import reason_errors, too_many_cells
 from gql_server.domain.channels import ContactPointKind
-from gql_server.domain.limits import MAX_CELLS, count_error
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
@@ -57,25 +57,14 @@ def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], li
 
     Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS, TOO_MANY_CELLS.
     """
-    if message := count_error("cells", cells, MAX_CELLS):
-        return [], [UserError("TOO_MANY_CELLS", message, ("cells",))]
-    errors: list[UserError] = []
-    settings: dict[tuple[ContactPointKind, str], Setting] = {}
-    for index, cell in enumerate(cells):
-        path = ("cells", str(index))
-        key = (cell.contact_point, cell.reason)
-        if cell.reason not in bits:
-            errors.append(bits.unknown(cell.reason, (*path, "reason")))
-        elif settings.setdefault(key, cell.set) is not cell.set:
-            errors.append(
-                UserError(
-                    "CONFLICTING_CELLS",
-                    f"The cell {cell.contact_point} × {cell.reason} is named twice with different settings. "
-                    "Name it once.",
-                    path,
-                )
-            )
-    named = [Cell(*key, setting) for key, setting in settings.items() if setting is not Setting.NO_CHANGE]
+    if errors := too_many_cells(cells):
+        return [], errors
+    errors = reason_errors(((cell.contact_point, cell.reason, cell.set) for cell in cells), bits)
+    distinct: dict[tuple[ContactPointKind, str], Cell] = {}
+    for cell in cells:
+        if cell.reason in bits:
+            distinct.setdefault((cell.contact_point, cell.reason), cell)
+    named = [cell for cell in distinct.values() if cell.set is not Setting.NO_CHANGE]
     if not errors and not named:
         errors.append(UserError("NO_CELLS", "No cell is set to ON or OFF. Name at least one.", ("cells",)))
     return named, errors

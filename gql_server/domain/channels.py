@@ -38,6 +38,9 @@ class Channel(NamedTuple):
     contact_point: ContactPointKind
     method: Method
 
+    def __str__(self) -> str:
+        return f"{self.contact_point} by {self.method}"
+
 
 def methods(kind: ContactPointKind) -> tuple[Method, ...]:
     """Return the methods of a contact point: VOICE and TEXT for a phone, EMAIL for an email address (D2)."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gql_server.domain.batch import ChannelMasks
+from gql_server.domain.cells import reason_errors, too_many_cells
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, Channel, ContactPointKind, Method
-from gql_server.domain.limits import MAX_CELLS, count_error
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
@@ -34,33 +34,27 @@ def validate_cells(cells: Sequence[PreferenceCell], bits: ReasonBits, *, househo
     """
     if not cells:
         return [UserError("NO_CELLS", "No preference is named. Name at least one.", ("cells",))]
-    if message := count_error("cells", cells, MAX_CELLS):
-        return [UserError("TOO_MANY_CELLS", message, ("cells",))]
+    if errors := too_many_cells(cells):
+        return errors
     channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
-    errors: list[UserError] = []
-    seen: dict[tuple[Channel, str], bool] = {}
-    for index, cell in enumerate(cells):
-        path = ("cells", str(index))
-        if cell.channel not in channels:
-            errors.append(UserError("INVALID_CHANNEL", _invalid_channel(cell.channel, household), path))
-        if cell.reason not in bits:
-            errors.append(bits.unknown(cell.reason, (*path, "reason")))
-        if seen.setdefault((cell.channel, cell.reason), cell.on) is not cell.on:
-            name = f"{cell.contact_point} by {cell.method} × {cell.reason}"
-            message = f"{name} is named both on and off. Name it once."
-            errors.append(UserError("CONFLICTING_CELLS", message, path))
-    return errors
+    misplaced = [
+        UserError("INVALID_CHANNEL", _invalid_channel(cell.channel, household), ("cells", str(index)))
+        for index, cell in enumerate(cells)
+        if cell.channel not in channels
+    ]
+    others = reason_errors(((str(cell.channel), cell.reason, cell.on) for cell in cells), bits)
+    return sorted([*misplaced, *others], key=lambda error: int((error.path or ("cells", "0"))[1]))
 
 
 def _invalid_channel(channel: Channel, household: bool) -> str:
     """Return a message that says why a channel cannot be set, and which ones can."""
-    name = f"{channel.contact_point} by {channel.method}"
+    name = str(channel)
     if household and channel in PERSON_CHANNELS:
         return f"{name} is a person's own. Set it with `setPreferences`."
     if not household and channel in HOUSEHOLD_CHANNELS:
         return f"{name} belongs to a household. Set it with `setHouseholdPreferences`."
     channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
-    names = ", ".join(f"{kind} by {method}" for kind, method in channels)
+    names = ", ".join(map(str, channels))
     return f"{name} is not a channel. Use one of {names}."
 
 

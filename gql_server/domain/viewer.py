@@ -5,6 +5,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from gql_server.errors import Forbidden
+
 
 class Role(StrEnum):
     """What kind of user a viewer is. It decides what they may read and write."""
@@ -41,3 +43,9 @@ class Viewer:
     def actor(self) -> str:
         """The actor that changes are logged with (D28): the role, and the person if the token names one."""
         return f"{self.role}:{self.person_source_id}" if self.person_source_id else str(self.role)
+
+
+def require_admin(viewer: Viewer, action: str) -> None:
+    """Raise Forbidden to all but administrators. `action` completes the sentence "Only an administrator may ..."."""
+    if viewer.role is not Role.ADMIN:
+        raise Forbidden(f"Only an administrator may {action}.")

@@ -12,8 +12,8 @@ from gql_server.domain.channels import Channel
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.preferences import PreferenceCell, cell_masks, validate_cells
 from gql_server.domain.reasons import ReasonBits
-from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.domain.viewer import Viewer, require_admin
+from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import Candidate, Cell, Context, RuleRequest
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.redact import log_plugin_failures
@@ -94,8 +94,7 @@ class PreferenceService:
         cells: Sequence[PreferenceCell],
         if_revision: int | None,
     ) -> int:
-        if viewer.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator may set these preferences.")
+        require_admin(viewer, "set these preferences")
         subject = _Subject(viewer.district.district_id, household, number)
         async with log_plugin_failures(self._db, viewer.district):
             for _ in range(_RETRIES):

@@ -17,6 +17,10 @@ from gql_server.reads.links import ConnectionLink, ExpressionLink, RowsLink, Sor
 
 _MATRIX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
+_HAS_FORECAST = (
+    "exists (select from batch_forecast f"
+    " where f.district_id = :district_id and f.batch_run_id = {parent}.batch_run_id)"
+)
 
 
 @strawberry.type(
@@ -229,6 +233,7 @@ class BatchRun(Node):
             "batch_cell_result",
             _OF_RUN,
             "{child}.contact_point, {child}.bit",
+            tables={"counts": "batch_cell"},
             max_rows=_MATRIX_CELLS,
             naturally_bounded=True,
         ),
@@ -237,9 +242,10 @@ class BatchRun(Node):
     )
     forecast: list[BatchCellResult] | None = linked(
         RowsLink(
-            "batch_cell_forecast",
-            _OF_RUN,
+            "batch_cell_result",
+            f"{_OF_RUN} and {_HAS_FORECAST}",
             "{child}.contact_point, {child}.bit",
+            tables={"counts": "batch_forecast"},
             null_when_empty=True,
             max_rows=_MATRIX_CELLS,
             naturally_bounded=True,

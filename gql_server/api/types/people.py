@@ -187,7 +187,7 @@ class Household(Node):
 
 
 # D27: a portal user must not learn which addresses of other people are opted out.
-_BY_ADDRESS = """(:viewer_role in ('ADMIN', 'VENDOR') or {parent}.person_id = :viewer_person_id)
+_BY_ADDRESS = """(:viewer_sees_all or {parent}.person_id = :viewer_person_id)
   and {child}.address in (
     select c.value from contact_point c where c.district_id = :district_id and c.person_id = {parent}.person_id
     union all

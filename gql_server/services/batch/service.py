@@ -9,8 +9,8 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
-from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.errors import Forbidden, Rejected, TimedOut, Unavailable, UserError
+from gql_server.domain.viewer import District, Viewer, require_admin
+from gql_server.errors import Rejected, TimedOut, Unavailable, UserError
 from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
@@ -68,7 +68,7 @@ class BatchService:
         If a run was recorded with the same idempotency key, that run is returned, even if the request would be
         rejected now.
         """
-        _require_admin(viewer)
+        require_admin(viewer, "set preferences for many people")
         errors = _validate_wait(wait_seconds) + validate_key(request.idempotency_key)
         batch_run_id = None
         async with log_plugin_failures(self._db, viewer.district):
@@ -124,7 +124,7 @@ class BatchService:
 
     @asynccontextmanager
     async def _admin_transaction(self, viewer: Viewer, wait_seconds: int = 0) -> AsyncIterator[Connection]:
-        _require_admin(viewer)
+        require_admin(viewer, "set preferences for many people")
         if errors := _validate_wait(wait_seconds):
             raise Rejected(errors)
         async with self._db.transaction(viewer.district.district_id) as conn:
@@ -227,11 +227,6 @@ class BatchService:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
                     if await fetchval(conn, "batch/run/ended", **key):
                         return
-
-
-def _require_admin(viewer: Viewer) -> None:
-    if viewer.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator may set preferences for many people.")
 
 
 def _validate_wait(seconds: int) -> list[UserError]:

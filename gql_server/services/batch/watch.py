@@ -7,8 +7,8 @@ from gql_server.db.database_errors import is_transient
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetchrow
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, rejected
+from gql_server.domain.viewer import Viewer, require_admin
+from gql_server.errors import rejected
 from gql_server.services.batch.signals import RunSignals, wait_for_signal
 
 POLL_SECONDS = 0.5
@@ -49,8 +49,7 @@ async def watch_run(
     Raises Forbidden unless the viewer is an administrator, Unavailable if the first read fails, and Rejected with
     UNKNOWN_RUN if the viewer's district has no run of that id.
     """
-    if viewer.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator may watch a batch run.")
+    require_admin(viewer, "watch a batch run")
     district_id, batch_run_id = viewer.district.district_id, parse_id(IdKind.BATCH_RUN, run_id)
     last = None if batch_run_id is None else await _read_state(db, district_id, batch_run_id)
     if batch_run_id is None or last is None:

@@ -7,8 +7,8 @@ from gql_server.db.statements import execute, fetchval
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.limits import FILTER_NAME
-from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.domain.viewer import Viewer, require_admin
+from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.filters.criteria import compile_criteria
 
@@ -28,7 +28,7 @@ class FilterService:
         Raises Forbidden unless the viewer is an administrator, and Rejected: INVALID_NAME, INVALID_CRITERIA,
         UNKNOWN_FILTER, WRONG_FILTER_KIND (a filter's kind cannot change), NAME_TAKEN (names are unique within a kind).
         """
-        _require_admin(viewer)
+        require_admin(viewer, "manage saved filters")
         name = name.strip()
         self._validate(name, criteria, kind)
         district_id = viewer.district.district_id
@@ -50,7 +50,7 @@ class FilterService:
 
         Raises Forbidden unless the viewer is an administrator, and Rejected: UNKNOWN_FILTER.
         """
-        _require_admin(viewer)
+        require_admin(viewer, "manage saved filters")
         key = {
             "district_id": viewer.district.district_id,
             "saved_filter_id": parse_id(IdKind.SAVED_FILTER, filter_id),
@@ -88,8 +88,3 @@ async def _existing(conn: Connection, district_id: int, filter_id: str, kind: Fi
 
 def _unknown(*path: str) -> Rejected:
     return rejected("UNKNOWN_FILTER", "There is no such saved filter. List them with `savedFilters`.", *path)
-
-
-def _require_admin(viewer: Viewer) -> None:
-    if viewer.role is not Role.ADMIN:
-        raise Forbidden("Only administrators manage saved filters.")
