@@ -1,12 +1,12 @@
 """Types for batches: contact reasons, modes, options, runs and their results; also saved filters and plug-ins."""
 
 import datetime
-from typing import Optional
+from typing import Annotated, Optional, TypeAlias
 
 import strawberry
 
 from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, PlanningStep, Setting
-from gql_server.api.fields import LINK, After, First, OptionalFirst, column, linked, linked_with_arguments
+from gql_server.api.fields import LINK, After, First, column, linked, linked_with_arguments
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
@@ -80,7 +80,7 @@ class BatchPlanning:
 
 
 @strawberry.type(
-    description="The progress of a run, in people; those whose household phone is set count as households."
+    description="The progress of a run, counted in people and, for the household phone, in households."
 )
 class BatchProgress:
     done: int = column("The number of people and households that are done.")
@@ -199,6 +199,14 @@ MAX_EXCLUSIONS = 10_000
 """The maximum of `first` for exclusions. Every page sorts all exclusions of its run, so few long pages are better."""
 
 
+_ExclusionsFirst: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of rows to return, from 1 to {MAX_EXCLUSIONS:,}. Null means the default of 50."
+    ),
+]
+
+
 @strawberry.type(description="One run of a batch: what was requested, its progress, and its results.")
 class BatchRun(Node):
     mode: ModeCode = column("The mode that selects the people.")
@@ -282,10 +290,10 @@ class BatchRun(Node):
     )
     def exclusions(
         self,
-        first: OptionalFirst = None,
+        first: _ExclusionsFirst = None,
         after: After = None,
     ) -> Connection[BatchExclusion]:
-        """The people and households that rules excluded, with the cell and the rule. `first` may be up to 10,000."""
+        """The people and households that rules excluded, with the cell and the rule."""
 
     excluded_by_rule: list[BatchExcludedByRule] = linked(
         RowsLink("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", max_rows=200),
