@@ -19,7 +19,7 @@ async def matches_slots(args: Args, context: ReadContext) -> Mapping[str, Sql]:
     between the two statements has no branch, and its `matches` is 0 until the next read.
     """
     async with context.db.acquire(context.viewer.district.district_id) as conn:
-        rows = await fetch(conn, "filter/criteria", district_id=context.viewer.district.district_id)
+        rows = await fetch(conn, "filter/list", district_id=context.viewer.district.district_id)
     branches: list[str] = []
     values: dict[str, object] = {}
     for row in rows:

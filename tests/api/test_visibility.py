@@ -80,11 +80,11 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
         ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
         "peopleAffected",
     },
-    "BatchExcludedByRule": {ADMIN: "rule because excluded"},
+    "BatchExcludedByRule": {ADMIN: "rule code because remedy excluded"},
     "BatchDifference": {ADMIN: "leftPopulation choseSince excludedSince outdated"},
     "BatchSample": {ADMIN: "person household cells"},
     "BatchSampleCell": {ADMIN: "contactPoint reason set"},
-    "BatchExclusion": {ADMIN: "person household contactPoint reason rule because"},
+    "BatchExclusion": {ADMIN: "person household contactPoint reason rule code because remedy"},
     "SavedFilter": {ADMIN: "id name kind criteria matches"},
     "Plugin": {ADMIN: "name version distribution enabled hooks"},
 }

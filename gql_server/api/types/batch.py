@@ -130,14 +130,26 @@ class BatchExclusion:
     contact_point: ContactPointKind = column("The contact point.")
     reason: ReasonCode = column("The contact reason.")
     rule: str = column("The rule: the names of its plug-in and of the rule.")
+    code: str = column(
+        "Why the rule excluded them, for programs: a stable code of the rule, such as `NO_CONTACT`."
+    )
     because: str = column("Why the rule excluded them, in the rule's words.")
+    remedy: str | None = column(
+        "What could be done about it, in the rule's words; null if the rule does not say."
+    )
 
 
 @strawberry.type(description="How much one rule excluded from a run, over all cells.")
 class BatchExcludedByRule:
     rule: str = column("The rule: the names of its plug-in and of the rule.")
+    code: str = column(
+        "Why the rule excludes, for programs. The codes in `exclusions` may differ from person to person."
+    )
     because: str = column(
         "Why the rule excludes, in the rule's words. The words in `exclusions` may differ from person to person."
+    )
+    remedy: str | None = column(
+        "What could be done about it, in the rule's words; null if the rule does not say."
     )
     excluded: int = column("The number of preferences that the rule excluded.")
 
