@@ -52,8 +52,8 @@ def _of_person(table: str, order: str, max_rows: int, row_cost: int = 1) -> Rows
 
 def _dated(table: str, key: str, order: str, max_rows: int, max_rows_portal: int) -> RowsLink:
     """Return the link to a list of rows that share a key with their parent, and that may be active or not (D6)."""
-    on = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
-    return RowsLink(table, on, order, _active_only, max_rows=max_rows, max_rows_portal=max_rows_portal)
+    condition = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
+    return RowsLink(table, condition, order, _active_only, max_rows=max_rows, max_rows_portal=max_rows_portal)
 
 
 PERSON_ROW_COST, PREFERENCE_ROW_COST = 2, 10  # a preference has two lists of reasons
