@@ -48,7 +48,7 @@ def links(page: Path) -> Iterator[Path]:
 
 def path_spans(page: Path) -> Iterator[str]:
     """Yield what a page names as paths: text in backticks that ends like a file or begins with a folder of ours."""
-    beginnings = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    beginnings = {path.name for base in (ROOT, page.parent) for path in base.iterdir() if path.is_dir()}
     for span in _SPAN.findall(prose(page)):
         if re.fullmatch(r"[\w./*-]+", span) and not span.startswith("/") and span not in INVENTED:
             begins = "/" in span and span.partition("/")[0] in beginnings
