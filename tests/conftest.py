@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,20 +13,15 @@ from gql_server.db.pool import Pool, connect, open_pool
 from gql_server.db.statements import resource_folder
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
+from tests.support.folders import database_folder
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
-    """A PostgreSQL for the session, as a DSN with {database} to fill in.
-
-    Not below pytest's own temporary folder, of which it keeps the last three: a fourth session would delete this one's.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="gql-server-tests-") as folder,
-        embedded_postgres(Path(folder), delete=True) as dsn,
-    ):
+    """A PostgreSQL for the session, as a DSN with {database} to fill in."""
+    with database_folder() as folder, embedded_postgres(folder, delete=True) as dsn:
         yield dsn.replace("/postgres?", "/{database}?")
 
 
@@ -36,9 +30,15 @@ async def template(server_dsn: str) -> str:
     """The name of a migrated, empty database that nobody is connected to."""
     name = "template_migrated"
     async with connect(server_dsn.format(database="postgres")) as conn:
-        # No test outlives its server: what is lost with the machine need not be waited for.
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            await conn.execute(f"alter system set {setting} = off")
+        # No test outlives its server: what is lost with the machine need not be waited for. The log is kept short,
+        # for it may lie in memory.
+        for setting in (
+            "fsync = off",
+            "synchronous_commit = off",
+            "full_page_writes = off",
+            "max_wal_size = '128MB'",
+        ):
+            await conn.execute(f"alter system set {setting}")
         await conn.execute("select pg_reload_conf()")
         await conn.execute(f'create database "{name}"')
     async with connect(server_dsn.format(database=name)) as conn:
@@ -81,6 +81,11 @@ async def district(db: Pool, host: PluginHost) -> AsyncIterator[DistrictBuilder]
     """An empty district in a fresh database, with methods that add people to it."""
     async with db.acquire() as conn:
         yield await DistrictBuilder.create(conn, host)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are processors: tests that wait leave theirs to others."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,9 @@ from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
 from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
+from tests.support.folders import database_folder
+
+pytestmark = pytest.mark.slow
 
 KEY = "a key for tests only, long enough to be one"
 PLUGIN = """
@@ -45,9 +47,9 @@ async def empty_dsn(server_dsn: str) -> str:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A folder for an embedded PostgreSQL, which may not run as root: pytest's own folders close to other users."""
-    with tempfile.TemporaryDirectory(prefix="gql-server-tests-") as folder:
-        yield Path(folder) / "data"
+    """A folder for an embedded PostgreSQL."""
+    with database_folder() as folder:
+        yield folder / "data"
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -22,6 +22,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 CELL = ("--set", "CELL_PHONE:EMERGENCY=ON")
 STUDENTS = ("--mode", "STUDENTS", *CELL)
 
@@ -107,6 +109,7 @@ async def test_every_exclusion_is_written(
     assert {row["person_source_id"] for row in rows} == {f"S{n}" for n in range(120)}
     assert {(row["contact_point"], row["reason"]) for row in rows} == {("CELL_PHONE", "EMERGENCY")}
     assert all(row["rule"] and row["because"] for row in rows)
+    assert {row["code"] for row in rows} == {"OPT_OUT"}
     assert os.listdir(tmp_path) == ["out.csv"]
 
 

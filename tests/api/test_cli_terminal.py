@@ -15,6 +15,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 from tests.support.terminal import COLUMNS, Shown, on_terminal
 
+pytestmark = pytest.mark.slow
+
 BATCH = (
     "batch", "--mode", "STUDENTS", "--set", "CELL_PHONE:EMERGENCY=ON", "--set", "HOUSEHOLD_PHONE:EMERGENCY=ON",
     "--set", "CELL_PHONE:STAFF=ON",

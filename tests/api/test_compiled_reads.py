@@ -63,6 +63,7 @@ async def world(db: Pool, host: PluginHost) -> World:
     return await load_world(db, host)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(_EXAMPLES or 300),
     derandomize=_EXAMPLES is None,

@@ -6,9 +6,9 @@ import shlex
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,30 +16,51 @@ import pytest
 
 from gql_server.cli.batch_report import matrix
 from tests.support.command import COMMAND, environment, gql_server, refusal
+from tests.support.folders import database_folder
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--students", "60", "--seed", "5")
+
+
+@contextmanager
+def nothing_left() -> Iterator[dict[str, str]]:
+    """Give settings for a demo with a folder of its own for temporary files, which must be empty at the end."""
+    with database_folder() as folder:
+        yield {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        left = [path.name for path in folder.iterdir() if path.name != "python_PostgresServer"]
+        assert left == []  # but for the folder of the lock that all embedded servers of a user share
 
 
 @pytest.fixture
 def temporary() -> Iterator[dict[str, str]]:
-    """Settings for a demo with a folder of its own for temporary files, which must be empty at the end.
-
-    The folder's name is short: a Unix socket's path may have a hundred characters.
-    """
-    with tempfile.TemporaryDirectory(prefix="t") as folder:
-        yield {"TMPDIR": folder, "XDG_RUNTIME_DIR": folder}
-        left = [path.name for path in Path(folder).iterdir() if path.name != "python_PostgresServer"]
-        assert left == []  # but for the folder of the lock that all embedded servers of a user share
+    """Settings for one demo."""
+    with nothing_left() as settings:
+        yield settings
 
 
-def test_once_prints_the_result_of_a_batch(temporary: dict[str, str], tmp_path: Path) -> None:
-    """`demo --once` runs a batch through HTTP, prints the matrix (D20) and who shares the household phones (D17),
-    ends well, and leaves nothing behind."""
+def once(settings: Mapping[str, str], folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run `demo --once` in a folder, to a good end."""
     result = subprocess.run(
-        [str(COMMAND), "demo", "--once", "--students", "60"],
-        env={**environment(), **temporary}, cwd=tmp_path, timeout=120,
+        [str(COMMAND), "demo", "--once", *options],
+        env={**environment(), **settings}, cwd=folder, timeout=120,
         text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    return result
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `demo --once` prints."""
+    with nothing_left() as settings:
+        return once(settings, tmp_path_factory.mktemp("demo"), *SMALL).stdout
+
+
+def test_once_prints_the_result_of_a_batch(shown: str) -> None:
+    """`demo --once` runs a batch through HTTP, prints the matrix (D20) and who shares the household phones (D17),
+    ends well, and leaves nothing behind."""
+    lines = shown.splitlines()
     [header] = [line for line in lines if line.startswith(". No Change")]
     rows = lines[lines.index(header) + 1 :]
     for name, row in zip(("EMERGENCY", "ATTENDANCE", "BEHAVIOR"), rows[:3], strict=True):
@@ -49,13 +70,12 @@ def test_once_prints_the_result_of_a_batch(temporary: dict[str, str], tmp_path: 
     for name, row in zip(("STAFF", "GENERAL", "FOOD SERVICE", "PRIORITY", "TEACHER"), rows[3:8], strict=True):
         assert re.fullmatch(rf"{name}( +\.){{6}} *", row)
     assert lines[-1].startswith("Next: `gql-server demo`")
-    assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.", result.stdout)
+    assert re.search(r"EMERGENCY \d+, ATTENDANCE \d+, BEHAVIOR \d+\.", shown)
 
 
-def test_once_is_the_same_every_time() -> None:
+def test_once_is_the_same_every_time(shown: str, temporary: dict[str, str], tmp_path: Path) -> None:
     """Two runs with one seed print the same."""
-    first, second = (gql_server("demo", "--once", "--students", "30", "--seed", "5").stdout for _ in range(2))
-    assert first == second != ""
+    assert once(temporary, tmp_path, *SMALL).stdout == shown != ""
 
 
 TALKS = """
@@ -76,12 +96,7 @@ def test_the_demo_is_as_quiet_as_it_is_told(
     (tmp_path / "plugs").mkdir()
     (tmp_path / "plugs" / "talks.py").write_text(TALKS, encoding="utf-8")
     settings = {"PLUGINS_DIR": str(tmp_path / "plugs"), **({"LOG_LEVEL": level} if level else {})}
-    result = subprocess.run(
-        [str(COMMAND), "demo", "--once", "--students", "20"],
-        env={**environment(settings), **temporary}, cwd=tmp_path, timeout=120,
-        text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    result = once({**environment(settings), **temporary}, tmp_path, "--students", "20")
     assert ("heard of a run" in result.stdout + result.stderr) is (level == "INFO")
 
 

@@ -39,6 +39,7 @@ async def people_of(db: Pool, district: District, criteria: Sql) -> set[int]:
     return {row["person_id"] for row in rows}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck])
 @given(world=worlds())
 async def test_criteria_select_whom_the_model_selects(db: Pool, host: PluginHost, world: Any) -> None:

@@ -94,6 +94,7 @@ async def _try(conn: Connection, host: PluginHost, folder: EdfiFolder) -> Import
     return failed
 
 
+@pytest.mark.slow
 async def test_no_text_breaks_an_import(conn: Connection, host: PluginHost, folder: EdfiFolder) -> None:
     """A text in a place of the files: a clean import, or an error with file and line, and no row (D30).
 

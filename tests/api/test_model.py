@@ -290,6 +290,7 @@ async def work(db: Pool, batches: BatchService, loaded: Loaded, world: World, re
     return expected.world
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(_EXAMPLES or 150),
     derandomize=_EXAMPLES is None,

@@ -115,6 +115,7 @@ async def test_a_subscriber_is_told_how_far_a_plan_is(slow_server: TestServer) -
     assert_moving(seen)
 
 
+@pytest.mark.slow
 async def test_the_command_shows_how_far_a_plan_is(slow_server: TestServer) -> None:
     """On a terminal `gql-server batch` names the step of the plan and counts it."""
     screen, terminal = pty.openpty()

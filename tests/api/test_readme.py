@@ -43,6 +43,7 @@ def test_every_command_is_run_by_a_test() -> None:
     assert batch.startswith("gql-server batch")
 
 
+@pytest.mark.slow
 def test_its_commands_work(dsn: str, tmp_path: Path) -> None:
     """The commands for one's own PostgreSQL lead to a server that answers the commands that call it."""
     edfi = EdfiFolder(tmp_path / "edfi-files")
@@ -112,6 +113,7 @@ def _wait_for(url: str) -> None:
     raise AssertionError(f"{url} does not answer")
 
 
+@pytest.mark.slow
 def test_its_picture_is_what_is_shown(tmp_path: Path) -> None:
     """The result in the README is the one that its first command prints, in a terminal of 80 columns."""
     command = [str(Path(sys.executable).parent / "gql-server"), "demo", "--once"]
@@ -150,7 +152,7 @@ async def test_its_plugin_and_its_mutation_work(
         }
         assert done == {("EMERGENCY", 1, 0), ("GENERAL", 0, 1)}
         exclusions = await server.run(
-            "query ($id: ID!) { batchRun(id: $id) { exclusions { edges { node { rule because } } } } }",
+            "query ($id: ID!) { batchRun(id: $id) { exclusions { edges { node { rule because remedy } } } } }",
             {"id": run["id"]},
         )
     assert exclusions["batchRun"]["exclusions"]["edges"] == [
@@ -158,6 +160,7 @@ async def test_its_plugin_and_its_mutation_work(
             "node": {
                 "rule": "work_phones.what_cannot_wait",
                 "because": "Work phones are for emergencies and absences alone.",
+                "remedy": "Use another phone.",
             }
         }
     ]

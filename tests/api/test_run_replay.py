@@ -176,6 +176,7 @@ def modelled(
     return {key: value for key, value in masks.items() if any(value)}
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(_EXAMPLES or 60),
     derandomize=_EXAMPLES is None,

@@ -153,6 +153,7 @@ async def test_who_is_no_person_of_the_district_is_nobody(
     assert asked["data"]["batchOptions"]["population"] == 0
 
 
+@pytest.mark.slow
 async def test_the_command_line_says_the_same(server: TestServer) -> None:
     """`gql-server batch` takes `7` for `07`, and prints what is wrong with a scope (D32)."""
     settings = {"URL": server.url, "TOKEN": server.token()}

@@ -12,6 +12,8 @@ import pytest
 from gql_server.db.statements import resource_folder
 from tests.support.command import environment
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

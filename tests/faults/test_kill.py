@@ -16,6 +16,8 @@ from tests.faults.machines import ENDED, Calm, Machines, Step, Storm, assert_twi
 from tests.support.batch import actual, replayed
 from tests.support.faults import PostgresProcess
 
+pytestmark = pytest.mark.slow
+
 KILLS = 30
 
 

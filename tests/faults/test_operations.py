@@ -57,6 +57,7 @@ async def frozen(pool: Pool, size: int) -> AsyncIterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 async def test_a_database_that_stands_still_is_told(
     dsn: str, host: PluginHost, district: DistrictBuilder
 ) -> None:
@@ -180,6 +181,7 @@ def test_an_address_of_others_is_told(server_dsn: str, template: str, address: s
     assert "GQL_SERVER_PORT" not in told
 
 
+@pytest.mark.slow
 async def test_a_host_that_says_nothing_is_told() -> None:
     """`serve` gives up on what accepts its connection and stays silent, and says where to look."""
 

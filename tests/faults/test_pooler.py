@@ -22,6 +22,8 @@ from tests.support.pooler import pgbouncer, pooler
 from tests.support.random_district import load_random_district
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = int(os.environ.get("POOLER_REQUESTS", "400"))
 QUERIES = (
     "{ viewer { role } people(first: 9) { edges { node { id firstName lastName } } } }",
