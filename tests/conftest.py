@@ -10,6 +10,7 @@ import pytest
 from gql_server.db.embedded import embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.pool import Pool, connect, open_pool
+from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
@@ -46,15 +47,20 @@ async def template(server_dsn: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+async def maintenance(server_dsn: str) -> AsyncIterator[Connection]:
+    """A connection that makes and drops databases."""
+    async with connect(server_dsn.format(database="postgres")) as conn:
+        yield conn
+
+
 @pytest.fixture
-async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
+async def dsn(server_dsn: str, template: str, maintenance: Connection) -> AsyncIterator[str]:
     """The DSN of a fresh, migrated database."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
+    await maintenance.execute(f'create database "{name}" template "{template}" strategy file_copy')
     yield server_dsn.format(database=name)
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'drop database "{name}" with (force)')
+    await maintenance.execute(f'drop database "{name}" with (force)')
 
 
 @pytest.fixture
