@@ -15,12 +15,12 @@ import structlog
 from aiohttp import web
 
 from gql_server.api.auth import Tokens
-from gql_server.api.connection_limits import ConnectionLimits, Runner, make_room
+from gql_server.api.connection_limits import ConnectionLimits, LimitedRunner, raise_open_file_limit
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
+from gql_server.api.document_limits import validation_rules
 from gql_server.api.execution import RoleLimits
 from gql_server.api.http import GraphQLHandler, add_routes
-from gql_server.api.limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.migrations import pending, require_writable
 from gql_server.db.pool import connect, open_pool
@@ -113,19 +113,19 @@ def role_limits(settings: Settings) -> RoleLimits:
     """Return what one read of each role may ask for."""
     admin = ReadLimits(
         max_first=settings.max_page_size,
-        price=settings.max_price,
-        characters=settings.max_statement_characters,
-        answer_bytes=settings.max_answer_bytes,
+        max_price=settings.max_price,
+        max_characters=settings.max_statement_characters,
+        max_answer_bytes=settings.max_answer_bytes,
     )
     return RoleLimits(
         vendor=replace(admin, max_first=settings.max_vendor_page_size),
         admin=admin,
         portal=replace(
             admin,
-            price=settings.max_portal_price,
-            characters=settings.max_portal_statement_characters,
-            answer_bytes=settings.max_portal_answer_bytes,
-            seconds=settings.portal_statement_timeout,
+            max_price=settings.max_portal_price,
+            max_characters=settings.max_portal_statement_characters,
+            max_answer_bytes=settings.max_portal_answer_bytes,
+            timeout_seconds=settings.portal_statement_timeout,
         ),
     )
 
@@ -205,11 +205,11 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
     limits = ConnectionLimits(
         total=settings.max_connections,
         per_address=settings.max_connections_per_address,
-        head=settings.header_timeout,
-        idle=settings.keepalive_timeout,
-        write=settings.write_timeout,
+        header_seconds=settings.header_timeout,
+        idle_seconds=settings.keepalive_timeout,
+        write_seconds=settings.write_timeout,
     )
-    return Runner(app, limits, answer_seconds=settings.stop_timeout * _ANSWERS_SHARE)
+    return LimitedRunner(app, limits, answer_seconds=settings.stop_timeout * _ANSWERS_SHARE)
 
 
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
@@ -271,7 +271,9 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
             "districts_lack_reasons", districts=lacking.districts, reasons=list(lacking.codes),
             words="Nothing can be set for these reasons there. Run `gql-server migrate`.",
         )  # fmt: skip
-    settings = settings.model_copy(update={"max_connections": make_room(settings.max_connections)})
+    settings = settings.model_copy(
+        update={"max_connections": raise_open_file_limit(settings.max_connections)}
+    )
     db = await open_pool(
         dsn,
         min_size=settings.pool_min_size,

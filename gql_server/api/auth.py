@@ -1,4 +1,4 @@
-"""Tokens: signed statements of which district and role a request speaks for."""
+"""Tokens: JSON web tokens that state the district, the role and the person that a request acts for."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,23 +15,23 @@ from gql_server.settings import Settings
 
 ISSUER = "gql-server"
 _ALGORITHM = "HS256"
-_LEAST_KEY_BYTES = 32
-_MOST_TOKEN_CHARACTERS = 4096
-_MOST_REMEMBERED = 10_000
-_CLOCKS_DIFFER = timedelta(seconds=60)
-_LIFETIME = timedelta(days=366)
+_MIN_KEY_BYTES = 32
+_MAX_TOKEN_CHARACTERS = 4096
+_MAX_CACHED = 10_000
+_CLOCK_TOLERANCE = timedelta(seconds=60)
+_MAX_LIFETIME = timedelta(days=366)
 _MAKE_A_KEY = (
     'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
     " and set it as GQL_SERVER_SIGNING_KEY."
 )
 
 NEED_A_PERSON = frozenset({Role.STAFF, Role.GUARDIAN, Role.STUDENT})
-"""The roles that stand for one person (D23, D25, D27)."""
+"""The roles that act for one person (D23, D25, D27)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. `person` is a source id: the district's own id of the person."""
+    """The claims of a token. `person` is a source id: the district's own id of the person."""
 
     district: str
     role: Role
@@ -40,20 +40,20 @@ class Claims:
 
 
 class Tokens:
-    """Issues and verifies tokens under one key: JSON web tokens, HS256 and nothing else."""
+    """Issues and verifies tokens with one key. The only algorithm is HS256."""
 
     def __init__(
-        self, signing_key: str, *, audience: str | None = None, max_lifetime: timedelta = _LIFETIME
+        self, signing_key: str, *, audience: str | None = None, max_lifetime: timedelta = _MAX_LIFETIME
     ) -> None:
-        """Take the key, whom tokens are for, if they say so, and the longest time that one may hold.
+        """`audience` is the claim `aud` that tokens must have; None for tokens without one.
 
-        Raises ConfigurationError for no key, or one of fewer than 32 bytes.
+        Raises ConfigurationError if the key is missing or shorter than 32 bytes.
         """
         if not signing_key:
             raise ConfigurationError(f"There is no signing key. {_MAKE_A_KEY}")
-        if len(signing_key.encode()) < _LEAST_KEY_BYTES:
+        if len(signing_key.encode()) < _MIN_KEY_BYTES:
             raise ConfigurationError(
-                f"The signing key must have at least {_LEAST_KEY_BYTES} bytes. {_MAKE_A_KEY}"
+                f"The signing key must have at least {_MIN_KEY_BYTES} bytes. {_MAKE_A_KEY}"
             )
         self._key = OctKey.import_key(signing_key)
         self._audience, self._max_lifetime = audience, max_lifetime
@@ -61,7 +61,7 @@ class Tokens:
 
     @classmethod
     def of(cls, settings: Settings) -> "Tokens":
-        """Return what the settings say. Raises ConfigurationError."""
+        """Return the tokens that the settings configure. Raises ConfigurationError."""
         return cls(
             settings.signing_key.get_secret_value() if settings.signing_key else "",
             audience=settings.token_audience,
@@ -69,10 +69,10 @@ class Tokens:
         )
 
     def issue(self, district: str, role: Role, person: str | None, expires: timedelta) -> str:
-        """Return a token that holds from now for `expires`.
+        """Return a token that is valid from now for `expires`.
 
-        Raises ConfigurationError where the role needs a person and none is given, for a district or person that no
-        token can name, and for a time that is longer than the setting allows.
+        Raises ConfigurationError if the role needs a person and none is given, if the name of the district or person
+        is not valid in a token, or if the lifetime is longer than the setting allows.
         """
         for name, value in (("district", district), ("person", person)):
             if value and not _is_name(value):
@@ -81,7 +81,7 @@ class Tokens:
                 )
         if expires > self._max_lifetime:
             raise ConfigurationError(
-                f"A token may hold for {self._max_lifetime.total_seconds():,.0f} s at most."
+                f"A token may be valid for {self._max_lifetime.total_seconds():,.0f} s at most."
                 " Ask for less, or change GQL_SERVER_TOKEN_MAX_LIFETIME."
             )
         if role in NEED_A_PERSON and not person:
@@ -96,15 +96,15 @@ class Tokens:
         return jwt.encode({"alg": _ALGORITHM}, claims, self._key)
 
     def verify(self, token: str) -> Claims:
-        """Return what a token says. Raises Unauthenticated where it does not hold.
+        """Return the claims of a token. Raises Unauthenticated if it is not valid.
 
-        Tokens that held are remembered, the oldest forgotten first: checking a signature costs more than
-        the rest of a small request's way in.
+        Valid tokens are cached, because verifying a signature costs more than all else that happens before a small
+        request is executed. The oldest entry is dropped first.
         """
         claims = self._verified.get(token)
         if claims is None:
             claims = self._decode(token)
-            if len(self._verified) >= _MOST_REMEMBERED:
+            if len(self._verified) >= _MAX_CACHED:
                 del self._verified[next(iter(self._verified))]
             self._verified[token] = claims
         if claims.expires <= datetime.now(UTC):
@@ -117,8 +117,8 @@ class Tokens:
             raise Unauthenticated(
                 "The request carries no token. Send one as `Authorization: Bearer <token>`."
             )
-        if len(token) > _MOST_TOKEN_CHARACTERS:
-            raise Unauthenticated("The token is too long to be one of ours. Get a new one.")
+        if len(token) > _MAX_TOKEN_CHARACTERS:
+            raise Unauthenticated("The token is too long to be one of this server. Get a new one.")
         try:
             decoded = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
         except BadSignatureError:
@@ -126,33 +126,33 @@ class Tokens:
         except (JoseError, ValueError, TypeError, KeyError, RecursionError):
             raise Unauthenticated("The token cannot be read. Send it whole, or get a new one.") from None
         claims = _claims(decoded.claims)
-        self._check(decoded.claims, claims.expires)
+        self._validate(decoded.claims, claims.expires)
         return claims
 
-    def _check(self, payload: dict[str, Any], expires: datetime) -> None:
-        """Honour `aud`, `nbf`, `iat` and the longest lifetime. Raises Unauthenticated."""
+    def _validate(self, payload: dict[str, Any], expires: datetime) -> None:
+        """Validate `aud`, `nbf`, `iat` and the lifetime. Raises Unauthenticated."""
         audience = payload.get("aud")
-        named = audience if isinstance(audience, list) else [] if audience is None else [audience]
-        for_others = self._audience not in named if self._audience else bool(named)
-        if for_others:
+        audiences = audience if isinstance(audience, list) else [] if audience is None else [audience]
+        is_for_another = self._audience not in audiences if self._audience else bool(audiences)
+        if is_for_another:
             raise Unauthenticated("The token is for another audience than this server. Get one for it.")
         now = datetime.now(UTC)
-        issued, begins = _moment(payload.get("iat")), _moment(payload.get("nbf"))
-        if max(issued or now, begins or now) > now + _CLOCKS_DIFFER:
-            raise Unauthenticated("The token does not hold yet. Wait, or check the clock of who issued it.")
+        issued, not_before = _moment(payload.get("iat")), _moment(payload.get("nbf"))
+        if max(issued or now, not_before or now) > now + _CLOCK_TOLERANCE:
+            raise Unauthenticated("The token is not valid yet. Wait, or check the clock of who issued it.")
         if expires - (issued or now) > self._max_lifetime:
             raise Unauthenticated(
-                "The token holds for longer than this server allows. Get one for less time."
+                "The token is valid for longer than this server allows. Get one for less time."
             )
 
 
 def _is_name(value: object) -> bool:
-    """Tell whether this is a text that can be a code or a source id."""
+    """Tell whether a value can be the code of a district or the source id of a person."""
     return isinstance(value, str) and value != "" and TOKEN_NAME.problem(value) is None
 
 
 def _moment(seconds: object) -> datetime | None:
-    """Return the time of a claim, if there is one. Raises Unauthenticated for what is no time."""
+    """Return the time in a claim, or None without one. Raises Unauthenticated if it is not a time."""
     if seconds is None:
         return None
     try:
@@ -160,28 +160,28 @@ def _moment(seconds: object) -> datetime | None:
             raise TypeError
         return datetime.fromtimestamp(seconds, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise Unauthenticated("The token has a time that is none. Get a new one.") from None
+        raise Unauthenticated("The token has a time that cannot be read. Get a new one.") from None
 
 
 def _claims(payload: object) -> Claims:
-    """Return the claims of a signed payload. Raises Unauthenticated where they are not as `issue` writes."""
-    unfit = Unauthenticated("The token does not say what this server needs to know. Get a new one.")
+    """Return the claims in a verified payload. Raises Unauthenticated if they are not as `issue` writes them."""
+    incomplete = Unauthenticated("The token does not say what this server needs to know. Get a new one.")
     if not isinstance(payload, dict) or payload.get("iss") != ISSUER:
-        raise unfit
+        raise incomplete
     district, person, expires = payload.get("district"), payload.get("person"), payload.get("exp")
     if not _is_name(district) or not (person is None or _is_name(person)):
         raise Unauthenticated(
-            "The token names a district or a person by what is no name: text of at most"
+            "The token's district or person is not a valid name: text of at most"
             f" {TOKEN_NAME.longest} characters on one line. Get a new one."
         )
     if type(expires) is not int:
-        raise unfit
+        raise incomplete
     try:
         role = Role(str(payload.get("role")))
         moment = datetime.fromtimestamp(expires, UTC)
     except (ValueError, OverflowError, OSError):
-        raise unfit from None
+        raise incomplete from None
     if role in NEED_A_PERSON and person is None:
-        raise unfit
+        raise incomplete
     assert isinstance(district, str)
     return Claims(district, role, person, moment)

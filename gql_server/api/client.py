@@ -1,4 +1,4 @@
-"""A small GraphQL client over HTTP, for what the commands ask of a server."""
+"""A small GraphQL client over HTTP, for the commands that call a running server."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -10,14 +10,14 @@ from gql_server.errors import Busy, Rejected, TimedOut, Unavailable, UserError
 
 Json = dict[str, Any]
 
-_PASSING = frozenset({Unavailable.code, Busy.code, TimedOut.code, "INTERNAL"})
+_TRANSIENT_CODES = frozenset({Unavailable.code, Busy.code, TimedOut.code, "INTERNAL"})
 
 
 class GraphQLClient:
     """Sends operations to one server with one token. Use it as an asynchronous context manager."""
 
     def __init__(self, url: str, token: str, timeout: float = 120) -> None:
-        """Take the URL of the GraphQL endpoint; `timeout` is in seconds, a request."""
+        """`url` is the GraphQL endpoint; `timeout` is in seconds for each request."""
         self._url = url
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}", "Accept": "application/graphql-response+json"},
@@ -33,30 +33,30 @@ class GraphQLClient:
         await self._session.close()
 
     async def execute(self, document: str, variables: Mapping[str, object] | None = None) -> Json:
-        """Return the data of an answer.
+        """Return the `data` of the response.
 
-        Raises Rejected with what the server found wrong with the request, and Unavailable where there is no
-        answer, or one that may be another the next time.
+        Raises Rejected with the errors in the request, and Unavailable if there is no response or the errors are
+        transient.
         """
         try:
             async with self._session.post(
                 self._url, json={"query": document, "variables": variables or {}}
             ) as response:
-                answer = await response.json(content_type=None)
+                body = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unavailable(
-                f"The server at {self._url} does not answer: {_why(error)}. Is it the right address?"
+                f"The server at {self._url} does not answer: {_cause(error)}. Is it the right address?"
             ) from error
-        if not isinstance(answer, dict) or not (answer.get("errors") or isinstance(answer.get("data"), dict)):
-            raise Unavailable(f"What answers at {self._url} is no GraphQL server ({response.status}).")
-        if errors := answer.get("errors"):
-            raise _refusal(errors)
-        data: Json = answer["data"]
+        if not isinstance(body, dict) or not (body.get("errors") or isinstance(body.get("data"), dict)):
+            raise Unavailable(f"What answers at {self._url} is not a GraphQL server ({response.status}).")
+        if errors := body.get("errors"):
+            raise _exception(errors)
+        data: Json = body["data"]
         return data
 
 
-def _why(error: Exception) -> str:
-    """Return in words why there is no answer."""
+def _cause(error: Exception) -> str:
+    """Return why there is no response, as part of a sentence."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no host has that name"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -69,11 +69,11 @@ def _why(error: Exception) -> str:
     return "what is there speaks no GraphQL over HTTP"
 
 
-def _refusal(errors: list[Json]) -> Rejected | Unavailable:
-    told = [
+def _exception(errors: list[Json]) -> Rejected | Unavailable:
+    user_errors = [
         UserError(str((error.get("extensions") or {}).get("code", "ERROR")), str(error.get("message")))
         for error in errors
     ]
-    if any(error.code in _PASSING for error in told):
-        return Unavailable(f"The server cannot answer now: {told[0].message}")
-    return Rejected(told)
+    if any(error.code in _TRANSIENT_CODES for error in user_errors):
+        return Unavailable(f"The server cannot answer now: {user_errors[0].message}")
+    return Rejected(user_errors)

@@ -1,4 +1,4 @@
-"""What a request's resolvers find in `info.context`."""
+"""What resolvers find in `info.context`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import TypeAlias
 from strawberry import Info
 
 from gql_server.domain.viewer import Viewer
+from gql_server.reads.executor import CompiledOperation, ReadExecutor
 from gql_server.reads.links import ReadContext
-from gql_server.reads.reader import Plan, Reader
 from gql_server.services.batch.service import BatchService
 from gql_server.services.filters import FilterService
 from gql_server.services.preferences import PreferenceService
@@ -16,7 +16,7 @@ from gql_server.services.preferences import PreferenceService
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the mutations call. One for the server's life."""
+    """The services that mutations and subscriptions call. A server has one of each."""
 
     batch: BatchService
     preferences: PreferenceService
@@ -25,17 +25,18 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One mutation or subscription: who asks, what answers, and what was planned of the answer.
+    """The context of one mutation or subscription.
 
-    events: held while an event is read; it is that of the viewer's district.
+    compiled: the compiled reads of its payloads or events.
+    event_slots: a semaphore shared by all subscriptions of the district; one event is read while it is held.
     """
 
     viewer: Viewer
     services: Services
-    reader: Reader
-    read: ReadContext
-    plan: Plan
-    events: asyncio.Semaphore
+    reads: ReadExecutor
+    read_context: ReadContext
+    compiled: CompiledOperation
+    event_slots: asyncio.Semaphore
 
 
 RequestInfo: TypeAlias = Info[RequestContext, None]

@@ -1,4 +1,4 @@
-"""How a type says where a field comes from: a column of its row, or a link to other rows."""
+"""Declares where the value of a field comes from: a column of its row, or a link."""
 
 import inspect
 from collections.abc import Callable
@@ -9,26 +9,29 @@ import strawberry
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.limits import GLOBAL_ID
 from gql_server.domain.viewer import Role
-from gql_server.reads.links import AnyLink, Args, Params, ReadContext
+from gql_server.reads.links import Args, Link, ParamsFunction, ReadContext
 
 LINK = "link"
-"""The key of a field's link in its metadata."""
+"""The key of the link in the metadata of a field."""
 
 ADMIN = frozenset({Role.ADMIN})
 
 
 def column(description: str) -> Any:
-    """A field that is the column of its name."""
+    """Declare a field whose value is the column of its name."""
     return strawberry.field(description=description)
 
 
-def joined(link: AnyLink, description: str) -> Any:
-    """A field without arguments that is made of linked rows."""
+def linked(link: Link, description: str) -> Any:
+    """Declare a field without arguments whose value comes from a link."""
     return strawberry.field(description=description, metadata={LINK: link})
 
 
-def linked(link: AnyLink) -> Callable[[Callable[..., Any]], Any]:
-    """Make a field of a function's signature and docstring; the function is never called, the link answers."""
+def linked_with_arguments(link: Link) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a field with arguments whose value comes from a link.
+
+    The decorated function supplies the arguments, the type and, as its docstring, the description. It is never called.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
         return strawberry.field(
@@ -39,14 +42,15 @@ def linked(link: AnyLink) -> Callable[[Callable[..., Any]], Any]:
 
 
 def mutation(function: Callable[..., Any]) -> Any:
-    """Make a mutation of a resolver; its docstring describes it."""
+    """Declare a mutation. The decorated function resolves it, and its docstring is the description."""
     return strawberry.field(resolver=function, description=inspect.getdoc(function))
 
 
-def id_param(kind: IdKind, argument: str = "id") -> Params:
-    """Return the params of a link that finds rows by a global id: `:id` is null for an id that finds nothing.
+def id_param(kind: IdKind, argument: str = "id") -> ParamsFunction:
+    """Return the params function of a link that finds a row by its global id.
 
-    They raise InvalidArgument for one that is too long to be an id.
+    The parameter `:id` is null if the argument is not an id of this kind. The function raises InvalidArgument if the
+    argument is too long to be an id.
     """
 
     def params(args: Args, context: ReadContext) -> dict[str, object]:
@@ -55,10 +59,17 @@ def id_param(kind: IdKind, argument: str = "id") -> Params:
     return params
 
 
+_FIRST = (
+    "The maximum number of rows to return, from 1 to the limit of the role."
+    " Unless set otherwise that is 100, and 1,000 for vendors."
+)
+
 Id: TypeAlias = Annotated[strawberry.ID, strawberry.argument(description="The global id.")]
-First: TypeAlias = Annotated[int, strawberry.argument(description="How many to give at most.")]
-OptionalFirst: TypeAlias = Annotated[int | None, strawberry.argument(description="How many to give at most.")]
+First: TypeAlias = Annotated[int, strawberry.argument(description=_FIRST)]
+OptionalFirst: TypeAlias = Annotated[
+    int | None, strawberry.argument(description=f"{_FIRST} Null means the default of 50.")
+]
 After: TypeAlias = Annotated[
     str | None,
-    strawberry.argument(description="The `endCursor` of the page before; without it the first page."),
+    strawberry.argument(description="The `endCursor` of the previous page. Null means the first page."),
 ]

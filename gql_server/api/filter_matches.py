@@ -1,4 +1,4 @@
-"""How many people match each saved filter: SQL made of the filters' criteria."""
+"""The number of people who match each saved filter: SQL that is compiled from the filters' criteria."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ from gql_server.services.filters import compile_criteria
 
 
 async def matches_slots(args: Args, context: ReadContext) -> Mapping[str, Sql]:
-    """Return the expression for `matches`: a branch a filter.
+    """Return the expression for `matches`: a CASE with a branch for each saved filter.
 
-    The criteria are read beforehand, by a statement of its own, since they are what the expression is made of; a
-    filter that was saved in between has no branch, and matches nobody until the next read.
+    The expression depends on the criteria, so they are read first, by a statement of their own. A filter that is saved
+    between the two statements has no branch, and its `matches` is 0 until the next read.
     """
     async with context.db.acquire(context.viewer.district.district_id) as conn:
-        rows = await fetch(conn, "filter/criteria", district_id=context.viewer.district.district_id)
+        rows = await fetch(conn, "filter/list", district_id=context.viewer.district.district_id)
     branches: list[str] = []
     values: dict[str, object] = {}
     for row in rows:
@@ -35,7 +35,7 @@ async def matches_slots(args: Args, context: ReadContext) -> Mapping[str, Sql]:
 def _count(criteria: object, kind: FilterKind, context: ReadContext) -> Sql:
     try:
         predicate = compile_criteria(criteria, kind, context.host)
-    except Rejected:  # a field of a plug-in that is gone: such a filter selects nobody, and no run takes it
+    except Rejected:  # a field of a plug-in that was removed; no run accepts such a filter either
         return Sql("0")
     counted = Sql("(select count(*) from person p where p.district_id = :district_id and ({predicate}))")
     return counted.fill(predicate=predicate)

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: POST /graphql with JSON, answered with JSON or as events; WebSockets; /healthz and /readyz."""
+"""GraphQL over HTTP: POST /graphql, answered as JSON or server-sent events; WebSockets; /healthz and /readyz."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -10,10 +10,11 @@ from strawberry.http.ides import get_graphql_ide_html
 
 from gql_server.api import sse, websocket
 from gql_server.api.auth import Tokens
-from gql_server.api.bodies import JSON, BadBody, read_request
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
-from gql_server.api.execution import BAD_REQUEST, Executor, Prepared, Refused, RoleLimits
+from gql_server.api.execution import RequestExecutor, RoleLimits
+from gql_server.api.graphql_request import BAD_REQUEST, GraphQLRequest, RequestError
+from gql_server.api.request_body import JSON, BadBody, read_request
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
@@ -26,7 +27,7 @@ _CLOSE_SECONDS = 3.0
 
 
 class GraphQLHandler:
-    """Answers /graphql."""
+    """Handles the HTTP requests to /graphql."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class GraphQLHandler:
         body_seconds: float,
     ) -> None:
         self._sessions = Sessions(tokens, districts)
-        self._executor = Executor(
+        self._executor = RequestExecutor(
             schema=schema, documents=documents, db=db, host=host, services=services, limits=limits
         )
         self._graphiql = get_graphql_ide_html("graphiql") if graphiql else None
@@ -52,84 +53,97 @@ class GraphQLHandler:
         self._closing = asyncio.Event()
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Open WebSockets, and show GraphiQL to browsers; queries are sent by POST."""
+        """Open a WebSocket, or show GraphiQL to a browser. Operations are not executed by GET."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._websocket(request)
         if self._graphiql is not None and "text/html" in request.headers.get("Accept", ""):
             return web.Response(text=self._graphiql, content_type="text/html")
-        return _refuse(405, "METHOD_NOT_ALLOWED", "Send GraphQL requests by POST.", {"Allow": "POST"})
+        return _error_response(405, "METHOD_NOT_ALLOWED", "Send GraphQL requests by POST.", {"Allow": "POST"})
 
     async def post(self, request: web.Request) -> web.StreamResponse:
-        """Answer one GraphQL request."""
+        """Execute one GraphQL request. The token comes first: the body of a stranger is not read."""
         try:
             session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
-            return _refuse(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
+            return _error_response(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
         except (TimedOut, Unavailable) as error:
-            return _refuse(503, error.code, str(error), {"Retry-After": "1"})
+            return _error_response(503, error.code, str(error), {"Retry-After": "1"})
         try:
-            parsed = await read_request(request, self._body_seconds)
+            graphql_request = await read_request(request, self._body_seconds)
         except BadBody as bad:
-            return _refuse(bad.status, bad.code, str(bad), bad.headers)
-        accept = request.headers.get("Accept")
-        media_type = _media_type(accept)
-        takes_events = sse.MEDIA_TYPE in _accepted(accept)
-        if media_type is None and not takes_events:
-            answers = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
-            return _refuse(406, "NOT_ACCEPTABLE", f"Answers are {answers}.", {})
-        try:
-            prepared = self._executor.prepare(parsed)
-        except Refused as refusal:
-            if media_type is None:
-                return await self._events(request, session, refusal)
-            return _failed(refusal, media_type)
-        # Who takes both gets events only where there are many.
-        if takes_events and (media_type is None or prepared.streams):
-            return await self._events(request, session, prepared)
-        assert media_type is not None
-        if prepared.streams:
-            words = f"Subscriptions are answered over a WebSocket, or by POST with Accept: {sse.MEDIA_TYPE}."
-            return _failed(Refused([{"message": words, "extensions": {"code": BAD_REQUEST}}]), media_type)
-        answer = await self._executor.answer(prepared, session.viewer)
-        return web.Response(body=answer, content_type=media_type, charset="utf-8")
+            return _error_response(bad.status, bad.code, str(bad), bad.headers)
+        return await self._respond(request, session, graphql_request)
 
     async def close(self, app: web.Application) -> None:
-        """End all streams, so that the server can stop; clients that are told so connect elsewhere."""
+        """End all streams, so that the server can stop. Their clients then connect to another server."""
         self._closing.set()
         closing = (
             socket.close(code=WSCloseCode.GOING_AWAY, message=b"The server stops.")
             for socket in set(self._sockets)
         )
-        with suppress(TimeoutError):  # a client that reads nothing does not hold up the others
+        with suppress(TimeoutError):  # a client that reads nothing must not delay the others
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await asyncio.gather(*closing, return_exceptions=True)
 
-    async def _events(
-        self, request: web.Request, session: Session, what: Prepared | Refused
+    async def _respond(
+        self, request: web.Request, session: Session, graphql_request: GraphQLRequest
     ) -> web.StreamResponse:
-        answers = (
-            _refusing(what) if isinstance(what, Refused) else self._executor.answers(what, session.viewer)
+        """Execute a request, and respond in a media type that the client accepts."""
+        accept = request.headers.get("Accept")
+        media_type = _media_type(accept)
+        accepts_events = sse.MEDIA_TYPE in _accepted(accept)
+        if media_type is None and not accepts_events:
+            media_types = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
+            return _error_response(406, "NOT_ACCEPTABLE", f"Responses are {media_types}.", {})
+        try:
+            prepared = self._executor.prepare(graphql_request)
+        except RequestError as error:
+            if media_type is None:
+                return await self._stream(request, session, _single_response(error))
+            return _request_error_response(error, media_type)
+        # A client that accepts both gets events only for a subscription.
+        if accepts_events and (media_type is None or prepared.is_subscription):
+            responses = self._executor.stream(prepared, session.viewer)
+            return await self._stream(request, session, responses)
+        assert media_type is not None
+        if prepared.is_subscription:
+            return _request_error_response(_subscription_error(), media_type)
+        body = await self._executor.execute(prepared, session.viewer)
+        return web.Response(body=body, content_type=media_type, charset="utf-8")
+
+    async def _stream(
+        self, request: web.Request, session: Session, responses: AsyncIterator[bytes]
+    ) -> web.StreamResponse:
+        """Send GraphQL responses as events until they end, the token expires, or the server closes."""
+        return await sse.stream_events(
+            request, responses, seconds=session.seconds_left, closing=self._closing
         )
-        return await sse.stream_events(request, answers, seconds=session.seconds_left, closing=self._closing)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if not websocket.offers_protocol(request):
-            words = f"WebSockets speak {websocket.SUBPROTOCOL} here. Ask for it in Sec-WebSocket-Protocol."
-            return _refuse(400, BAD_REQUEST, words, {})
+            message = (
+                f"WebSockets use the protocol {websocket.SUBPROTOCOL}. Ask for it in Sec-WebSocket-Protocol."
+            )
+            return _error_response(400, BAD_REQUEST, message, {})
         socket = websocket.new_socket(request.client_max_size)
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
             authorization = request.headers.get("Authorization", "")
-            await websocket.Connection(socket, self._executor, self._sessions, authorization).serve()
+            await websocket.ClientConnection(socket, self._executor, self._sessions, authorization).serve()
         finally:
             self._sockets.discard(socket)
         return socket
 
 
-async def _refusing(refusal: Refused) -> AsyncIterator[bytes]:
-    """Give a refusal as the stream that it is in place of."""
-    yield refusal.answer
+async def _single_response(error: RequestError) -> AsyncIterator[bytes]:
+    """Yield the response that reports an error, in place of a stream."""
+    yield error.response
+
+
+def _subscription_error() -> RequestError:
+    message = f"Subscriptions need a WebSocket, or a POST with Accept: {sse.MEDIA_TYPE}."
+    return RequestError([{"message": message, "extensions": {"code": BAD_REQUEST}}])
 
 
 def _accepted(accept: str | None) -> set[str]:
@@ -137,7 +151,7 @@ def _accepted(accept: str | None) -> set[str]:
 
 
 def _media_type(accept: str | None) -> str | None:
-    """Return the media type of JSON to answer in, or None where the client takes none of ours."""
+    """Return the media type of a JSON response; None if the client accepts none."""
     if not accept:
         return JSON
     accepted = _accepted(accept)
@@ -146,13 +160,16 @@ def _media_type(accept: str | None) -> str | None:
     return JSON if accepted & {JSON, "application/*", "*/*"} else None
 
 
-def _failed(refusal: Refused, media_type: str) -> web.Response:
-    """Answer a request that could not be executed: 400, but 200 for clients of the older media type."""
+def _request_error_response(error: RequestError, media_type: str) -> web.Response:
+    """Return the response to a request that cannot be executed.
+
+    GraphQL over HTTP requires status 400, but 200 for the older media type application/json.
+    """
     status = 400 if media_type == _GRAPHQL_JSON else 200
-    return web.Response(body=refusal.answer, status=status, content_type=media_type, charset="utf-8")
+    return web.Response(body=error.response, status=status, content_type=media_type, charset="utf-8")
 
 
-def _refuse(status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
+def _error_response(status: int, code: str, message: str, headers: Mapping[str, str]) -> web.Response:
     body = orjson.dumps({"errors": [{"message": message, "extensions": {"code": code}}]})
     response = web.Response(body=body, status=status, content_type=JSON, charset="utf-8")
     response.headers.update(headers)
@@ -160,11 +177,11 @@ def _refuse(status: int, code: str, message: str, headers: Mapping[str, str]) ->
 
 
 def add_routes(
-    app: web.Application, handler: GraphQLHandler, check_ready: Callable[[], Awaitable[Mapping[str, object]]]
+    app: web.Application, handler: GraphQLHandler, readiness: Callable[[], Awaitable[Mapping[str, object]]]
 ) -> None:
-    """Add /graphql, /healthz (the process answers) and /readyz (so does the database, migrated).
+    """Add /graphql; /healthz, which tells that the process runs; and /readyz, which tells that it can do its work.
 
-    `check_ready` returns what /readyz says beside that it is ready.
+    `readiness` returns more entries for the response of /readyz, or raises the error that says why it is not ready.
     """
 
     async def healthz(request: web.Request) -> web.Response:
@@ -172,7 +189,7 @@ def add_routes(
 
     async def readyz(request: web.Request) -> web.Response:
         try:
-            more = await check_ready()
+            more = await readiness()
         except (ConfigurationError, TimedOut, Unavailable) as error:
             return web.json_response({"status": "not ready", "because": str(error)}, status=503)
         except GqlServerError:

@@ -1,4 +1,4 @@
-"""Input types, and how they become the services' values."""
+"""Input types, and their conversion to the values that services take."""
 
 import strawberry
 
@@ -19,31 +19,35 @@ from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, Ba
 from gql_server.services.preferences import PreferenceCell
 
 WAIT_WORDS = (
-    "How long, in seconds, to wait for the run to finish before answering with it still running;"
-    f" 0 to {MAX_WAIT_SECONDS}."
+    "How many seconds the response may wait for the run to finish. If it takes longer, the response shows the run"
+    f" in progress. From 0 to {MAX_WAIT_SECONDS}."
 )
 
 
-@strawberry.input(description="What narrows the people that a mode selects.")
+@strawberry.input(description="Narrows the people that a mode selects. All fields that are given must match.")
 class BatchScope:
     school_ids: list[strawberry.ID] | None = strawberry.field(
-        description=f"Only these schools, {MAX_SCHOOLS:,} at most; without them all schools.", default=None
+        description="For the student modes, only enrollments in these schools; for CENSUS_STAFF, only assignments to "
+        f"them. At most {MAX_SCHOOLS:,} ids. Null means all schools.",
+        default=None,
     )
     school_year: int | None = strawberry.field(
-        description="The year it ends in, for the student modes; without it the newest one with an enrollment active "
-        "today.",
+        description="For the student modes only: the school year, as the year that it ends in (2027 is 2026-2027). "
+        "Null means the newest school year with an enrollment that is active today.",
         default=None,
     )
     grades: list[str] | None = strawberry.field(
-        description=f"Only these grades, {MAX_GRADES} at most, for the student modes; `7` and `07` are one grade.",
+        description=f"For the student modes only: the grades, {MAX_GRADES} at most. `7` and `07` are the same grade. "
+        "Null means all grades.",
         default=None,
     )
     filter_id: strawberry.ID | None = strawberry.field(
-        description="A saved filter of the mode's kind. A run keeps the criteria that it has now.",
+        description="The id of a saved filter of the kind that the mode takes. The run uses the criteria that the "
+        "filter has now, even if it is changed later.",
         default=None,
     )
 
-    def value(self) -> ScopeInput:
+    def to_scope(self) -> ScopeInput:
         return ScopeInput(
             school_ids=None if self.school_ids is None else tuple(map(str, self.school_ids)),
             school_year=self.school_year,
@@ -52,25 +56,31 @@ class BatchScope:
         )
 
 
-@strawberry.input(description="A cell of the matrix, and what to do with it.")
+@strawberry.input(
+    description="A cell of the matrix (a contact point and a contact reason), and what to do with it. A batch sets "
+    "phones by VOICE and emails by EMAIL; it never changes TEXT."
+)
 class BatchCellInput:
     contact_point: ContactPointKind = strawberry.field(description="The contact point.")
-    reason: ReasonCode = strawberry.field(description="The reason.")
-    set: Setting = strawberry.field(description="What to do.")
+    reason: ReasonCode = strawberry.field(description="The contact reason.")
+    set: Setting = strawberry.field(description="Whether to turn the cell on, turn it off, or not change it.")
 
 
-@strawberry.input(description="What to set, for whom.")
+@strawberry.input(description="The preferences to set in a batch, and the people to set them for.")
 class BatchSetPreferencesInput:
-    mode: ModeCode = strawberry.field(description="The mode that selects people.")
+    mode: ModeCode = strawberry.field(description="The mode that selects the people.")
     cells: list[BatchCellInput] = strawberry.field(
-        description=f"The cells to set, {MAX_CELLS:,} at most; cells not named are NO_CHANGE."
+        description=f"The cells to set, {MAX_CELLS:,} at most. Cells that are not named are NO_CHANGE."
     )
-    scope: BatchScope = strawberry.field(description="What narrows the mode.", default_factory=BatchScope)
+    scope: BatchScope = strawberry.field(
+        description="Narrows the people that the mode selects.", default_factory=BatchScope
+    )
     keep_chosen: bool = strawberry.field(
-        description="Leave alone what people chose for themselves.", default=False
+        description="Whether to leave those cells unchanged that people have set for themselves.",
+        default=False,
     )
     dry_run: bool = strawberry.field(
-        description="Plan only: everything is counted, nothing is set; `applyBatch` then applies exactly that plan.",
+        description="Whether to plan only: everything is counted and nothing is set. `applyBatch` can apply the plan.",
         default=False,
     )
     wait_seconds: int = strawberry.field(
@@ -78,46 +88,54 @@ class BatchSetPreferencesInput:
         default=WAIT_SECONDS,
     )
     idempotency_key: str | None = strawberry.field(
-        description="The same key with the same input answers the same run for 24 hours, however often it is sent."
-        f" Up to {IDEMPOTENCY_KEY.longest} printable characters.",
+        description="A key that makes it safe to send the mutation again. For 24 hours the same key with the same "
+        "input returns the same run, and starts no other. Up to "
+        f"{IDEMPOTENCY_KEY.longest} printable characters.",
         default=None,
     )
 
-    def value(self) -> BatchRequest:
+    def to_request(self) -> BatchRequest:
         cells = tuple(Cell(cell.contact_point, cell.reason, cell.set) for cell in self.cells)
         return BatchRequest(
-            self.mode, self.scope.value(), cells, self.keep_chosen, self.dry_run, self.idempotency_key
+            self.mode, self.scope.to_scope(), cells, self.keep_chosen, self.dry_run, self.idempotency_key
         )
 
 
-@strawberry.input(description="One preference to set: a channel and a reason.")
+@strawberry.input(
+    description="One preference to set: a contact point and a method (together a channel), and a contact reason."
+)
 class PreferenceCellInput:
     contact_point: ContactPointKind = strawberry.field(description="The contact point.")
-    method: Method = strawberry.field(description="The method.")
-    reason: ReasonCode = strawberry.field(description="The reason.")
-    on: bool = strawberry.field(description="Whether it shall be on.")
+    method: Method = strawberry.field(
+        description="The method: VOICE or TEXT for a phone, EMAIL for an email."
+    )
+    reason: ReasonCode = strawberry.field(description="The contact reason.")
+    on: bool = strawberry.field(description="Whether the preference is to be on (true) or off (false).")
 
-    def value(self) -> PreferenceCell:
+    def to_cell(self) -> PreferenceCell:
         return PreferenceCell(self.contact_point, self.method, self.reason, self.on)
 
 
-IF_REVISION = "Refuse if the preferences were changed after this revision, which an earlier answer showed."
+IF_REVISION = (
+    "Reject the input with STALE_REVISION if the preferences were changed after this revision. Null means that they "
+    "are set in any case. `headRevision`, read together with the preferences, is such a revision."
+)
 
 
-@strawberry.input(description="Preferences of one person to set.")
+@strawberry.input(description="The preferences to set for one person.")
 class SetPreferencesInput:
-    person_id: strawberry.ID = strawberry.field(description="The person.")
+    person_id: strawberry.ID = strawberry.field(description="The id of the person.")
     cells: list[PreferenceCellInput] = strawberry.field(
-        description=f"What to set, {MAX_CELLS:,} cells at most; what is not named stays."
+        description=f"The preferences to set, {MAX_CELLS:,} at most. All others stay as they are."
     )
     if_revision: Revision | None = strawberry.field(description=IF_REVISION, default=None)
 
 
-@strawberry.input(description="Household phone preferences of one household to set.")
+@strawberry.input(description="The preferences to set for the phone of one household.")
 class SetHouseholdPreferencesInput:
-    household_id: strawberry.ID = strawberry.field(description="The household.")
+    household_id: strawberry.ID = strawberry.field(description="The id of the household.")
     cells: list[PreferenceCellInput] = strawberry.field(
-        description=f"What to set, {MAX_CELLS:,} cells at most; what is not named stays."
+        description=f"The preferences to set, {MAX_CELLS:,} at most. All others stay as they are."
     )
     if_revision: Revision | None = strawberry.field(description=IF_REVISION, default=None)
 
@@ -125,42 +143,46 @@ class SetHouseholdPreferencesInput:
 @strawberry.input(description="A filter to save under a name.")
 class SaveFilterInput:
     name: str = strawberry.field(
-        description=f"Its name, unique for its kind: one line of up to {FILTER_NAME.longest} characters."
+        description="The name, which must be unique for the kind: one line of up to "
+        f"{FILTER_NAME.longest} characters."
     )
-    kind: FilterKind = strawberry.field(description="What it selects from.")
+    kind: FilterKind = strawberry.field(description="The people that the filter selects from.")
     criteria: JSON = strawberry.field(
-        description='What people must fit: {"all": [...]}, {"any": [...]}, {"not": {...}} over fields such as '
-        '{"field": "grade", "in": ["09", "10"]}.'
+        description='The conditions that people must meet: {"all": [...]}, {"any": [...]} and {"not": {...}} over '
+        'conditions on fields such as {"field": "grade", "in": ["09", "10"]}.'
     )
     id: strawberry.ID | None = strawberry.field(
-        description="The filter to change; without it a new one is made.", default=None
+        description="The id of the saved filter to change. Null means that a new one is created.",
+        default=None,
     )
 
 
-@strawberry.input(description="Which people to list. All that is given must fit.")
+@strawberry.input(description="Selects people. All fields that are given must match.")
 class PersonFilter:
     search: str | None = strawberry.field(
-        description="Beginnings of first and last names; every word must fit one of them."
+        description="Words, each of which must be the beginning of the first or the last name."
         f" Up to {MAX_SEARCH_WORDS} words and {SEARCH.longest} characters.",
         default=None,
     )
     source_id: str | None = strawberry.field(
-        description="The person with this id in the district's own system.", default=None
+        description="The person's id in the district's own system.", default=None
     )
     school_id: strawberry.ID | None = strawberry.field(
-        description="Enrolled or assigned there today.", default=None
+        description="The id of a school where the people are enrolled or assigned today.", default=None
     )
     grade: str | None = strawberry.field(
-        description="Enrolled in this grade today; `7` and `07` are one grade.", default=None
+        description="A grade in which the people are enrolled today. `7` and `07` are the same grade.",
+        default=None,
     )
     audience: Audience | None = strawberry.field(
-        description="Whom messages for this audience are for. For administrators and vendors.", default=None
+        description="The people that messages for this audience are meant for. For administrators and vendors only.",
+        default=None,
     )
     without_messenger_contact: bool | None = strawberry.field(
-        description="true: students enrolled today without anyone whom messages about them reach; false: those with. "
-        "For administrators and vendors.",
+        description="true selects the students enrolled today who have no contact that receives messages about them; "
+        "false selects those who have one. For administrators and vendors only.",
         default=None,
     )
     ids: list[strawberry.ID] | None = strawberry.field(
-        description=f"Only these, {MAX_IDS:,} at most.", default=None
+        description=f"The ids of the people, {MAX_IDS:,} at most. Unknown ids are ignored.", default=None
     )

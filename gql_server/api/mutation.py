@@ -1,4 +1,4 @@
-"""The mutation type: a resolver parses, calls one service, maps."""
+"""The mutation type. A resolver converts its input, calls one service, and wraps the result in a payload."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from gql_server.api.payloads import (
 from gql_server.errors import Rejected
 from gql_server.services.batch.request import WAIT_SECONDS
 
-_INPUT = strawberry.argument(description="What to do.")
+_INPUT = strawberry.argument(description="The input of the mutation.")
 _WAIT = strawberry.argument(description=WAIT_WORDS)
 
 
@@ -34,41 +34,43 @@ def _revision(text: str | None) -> int | None:
 
 
 @strawberry.type(
-    description="What can be changed. Preferences that are committed together are one change set of the district's "
-    "history; a batch commits its people chunk by chunk."
+    description="Changes to a district's data. Preferences that are committed together form one change set of the "
+    "district's history; a batch commits its people in chunks, each of which is one change set."
 )
 class Mutation:
     @mutation
     async def batch_set_preferences(
         self, info: RequestInfo, input: Annotated[BatchSetPreferencesInput, _INPUT]
     ) -> BatchSetPreferencesPayload:
-        """Set contact preferences for a whole population. For administrators.
+        """Set contact preferences for a whole population, in a batch run. For administrators only.
 
-        The mode and the scope select people; plug-ins' rules keep some out of some cells, and the run says whom.
-        It overwrites what people have chosen for themselves, unless `keepChosen` is set; the run says how often.
-        The household phone belongs to a household: setting it sets it for everyone who lives there, whether or not
-        the mode and the scope select them. With `dryRun` the run only plans, and tells both before anything is set.
+        The mode and the scope select the people. Rules of plug-ins may exclude some of them from some cells; the run
+        lists these exclusions. The run overwrites preferences that people have chosen for themselves, unless
+        `keepChosen` is true, and counts them. The preferences of a household phone belong to the household: setting
+        them affects every active member, even those whom the mode and the scope do not select. With `dryRun` the run
+        only makes a plan, which shows all of this before anything is set.
         """
         context = info.context
-        work = context.services.batch.submit(context.viewer, input.value(), input.wait_seconds)
+        work = context.services.batch.submit(context.viewer, input.to_request(), input.wait_seconds)
         return await BatchSetPreferencesPayload.of(work)
 
     @mutation
     async def apply_batch(
         self, info: RequestInfo, id: Id, wait_seconds: Annotated[int, _WAIT] = WAIT_SECONDS
     ) -> BatchRunPayload:
-        """Apply a plan, exactly as it was shown; what has ceased to fit is left out and counted. For administrators.
+        """Apply the plan of a run that was requested with `dryRun`. For administrators only.
 
-        It waits its turn like any run.
+        Exactly the planned preferences are set, except those that no longer qualify; `difference` counts them. Like
+        any run, it waits until no other run works in the district.
         """
         context = info.context
         return await BatchRunPayload.of(context.services.batch.apply(context.viewer, id, wait_seconds))
 
     @mutation
     async def cancel_batch(self, info: RequestInfo, id: Id) -> BatchRunPayload:
-        """Cancel a run. For administrators.
+        """Cancel a run. For administrators only.
 
-        One that has not begun to set preferences ends at once; one that has stops, and is undone by a run of its own.
+        A run that has not set any preferences ends at once. A run that has stops, and a new run undoes it.
         """
         context = info.context
         return await BatchRunPayload.of(context.services.batch.cancel(context.viewer, id))
@@ -77,10 +79,11 @@ class Mutation:
     async def revert_batch(
         self, info: RequestInfo, id: Id, wait_seconds: Annotated[int, _WAIT] = WAIT_SECONDS
     ) -> BatchRunPayload:
-        """Undo what a run did, by a run of its own, which is the answer's `run`. For administrators.
+        """Undo a run by a new run, which is the payload's `run`. For administrators only.
 
-        Cells that still are as the run left them return to what they were, choices among them; cells that were
-        changed since stay. A revert is not undone: submit the batch again.
+        Cells that are still as the run set them return to what they were before, including whether the person had
+        chosen them. Cells that were changed since then stay as they are. A revert cannot be reverted: submit the batch
+        again instead.
         """
         context = info.context
         return await BatchRunPayload.of(context.services.batch.revert(context.viewer, id, wait_seconds))
@@ -89,10 +92,13 @@ class Mutation:
     async def set_preferences(
         self, info: RequestInfo, input: Annotated[SetPreferencesInput, _INPUT]
     ) -> SetPreferencesPayload:
-        """Set preferences of one person, TEXT too. For administrators."""
+        """Set preferences of one person, by any method, including TEXT. For administrators only."""
         context = info.context
         work = context.services.preferences.set_person(
-            context.viewer, input.person_id, [c.value() for c in input.cells], _revision(input.if_revision)
+            context.viewer,
+            input.person_id,
+            [cell.to_cell() for cell in input.cells],
+            _revision(input.if_revision),
         )
         return await SetPreferencesPayload.of(work)
 
@@ -100,10 +106,16 @@ class Mutation:
     async def set_household_preferences(
         self, info: RequestInfo, input: Annotated[SetHouseholdPreferencesInput, _INPUT]
     ) -> SetHouseholdPreferencesPayload:
-        """Set household phone preferences of one household, TEXT too. For administrators."""
+        """Set the preferences of one household's phone, by VOICE or TEXT. For administrators only.
+
+        They apply to every active member of the household.
+        """
         context = info.context
         work = context.services.preferences.set_household(
-            context.viewer, input.household_id, [c.value() for c in input.cells], _revision(input.if_revision)
+            context.viewer,
+            input.household_id,
+            [cell.to_cell() for cell in input.cells],
+            _revision(input.if_revision),
         )
         return await SetHouseholdPreferencesPayload.of(work)
 
@@ -111,9 +123,9 @@ class Mutation:
     async def save_filter(
         self, info: RequestInfo, input: Annotated[SaveFilterInput, _INPUT]
     ) -> SavedFilterPayload:
-        """Save a filter under a name, a new one or another version. For administrators.
+        """Create a saved filter, or change one. For administrators only.
 
-        Runs that were asked for before keep the criteria that they were asked with.
+        Existing runs keep the criteria that they were requested with.
         """
         context = info.context
         work = context.services.filters.save(
@@ -123,9 +135,12 @@ class Mutation:
 
     @mutation
     async def delete_filter(self, info: RequestInfo, id: Id) -> DeletedPayload:
-        """Delete a saved filter. For administrators. Runs keep the criteria that they were asked with."""
+        """Delete a saved filter. For administrators only.
+
+        Existing runs keep the criteria that they were requested with.
+        """
         try:
             await info.context.services.filters.delete(info.context.viewer, id)
-        except Rejected as refusal:
-            return DeletedPayload(deleted_id=None, user_errors=user_errors(refusal))
+        except Rejected as rejected:
+            return DeletedPayload(deleted_id=None, user_errors=user_errors(rejected))
         return DeletedPayload(deleted_id=id, user_errors=[])

@@ -1,7 +1,7 @@
-"""The conditions of `people(filter:)`: one piece of SQL for each part of the filter that is given.
+"""The conditions of `people(filter:)`: one SQL condition for each field of the filter.
 
-What a part tests is read through the files of `sql/graph`, as fields are: nobody learns by a filter what they may not
-read (D27).
+The conditions read the files of `sql/graph`, as fields do. So nobody can find out by filtering what they may not read
+(D27).
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from gql_server.domain.viewer import Role
 from gql_server.errors import Forbidden, InvalidArgument
 from gql_server.hooks.people import in_grades, reaches
 from gql_server.reads.compiler import graph_rows
-from gql_server.reads.links import PORTAL, Args, ReadContext
+from gql_server.reads.links import PORTAL_ROLES, Args, ReadContext
 
 
 def _exists(table: str, condition: str) -> str:
-    """Return the condition that the viewer may see such a row `r` of a graph file."""
+    """Return the condition that a graph file has a row `r` that meets a condition and that the viewer may see."""
     return f"exists (select from (\n{graph_rows(table)}\n) as r where {condition})"
 
 
@@ -30,48 +30,49 @@ def _assigned(more: str = "") -> str:
     return _exists("district_assignment", f"r.person_id = {{child}}.person_id and r.active{more}")
 
 
-_TO_THEM = _exists("relationship", f"r.student_id = {{child}}.person_id and {reaches('r')}")
-_OF_ENROLLED = _exists("enrollment", "r.person_id = tie.student_id and r.active")
-_THROUGH_THEM = (
-    f"exists (select from (\n{graph_rows('relationship')}\n) as tie"
-    f" where tie.contact_id = {{child}}.person_id and {reaches('tie')} and {_OF_ENROLLED})"
+_HAS_MESSENGER_CONTACT = _exists("relationship", f"r.student_id = {{child}}.person_id and {reaches('r')}")
+_STUDENT_IS_ENROLLED = _exists("enrollment", "r.person_id = rel.student_id and r.active")
+_IS_MESSENGER_CONTACT = (
+    f"exists (select from (\n{graph_rows('relationship')}\n) as rel"
+    f" where rel.contact_id = {{child}}.person_id and {reaches('rel')} and {_STUDENT_IS_ENROLLED})"
 )
 _CONDITIONS: Mapping[str, str] = {
-    # Every word must be the beginning of the first or the last name.
+    # The first or the last name must start with every word.
     "search": "not exists (select from unnest(:search::text[]) as word where not ("
     "starts_with(lower({child}.first_name), word) or starts_with(lower({child}.last_name), word)))",
     "sourceId": "{child}.source_id = :source_id",
     "schoolId": f"({_enrolled(' and r.school_id = :school_id')} or {_assigned(' and r.school_id = :school_id')})",
     "grade": _enrolled(f" and {in_grades('r', 'array[:grade::text]')}"),
-    # D7, D8, D9. All three are in the text: which of them is asked for is a value.
+    # D7, D8, D9. The text contains all three, because the audience is a value, and values are never in the text.
     "audience": f"case :audience when 'STUDENTS' then {_enrolled()}"
-    f" when 'STUDENT_CONTACTS' then {_THROUGH_THEM} else {_assigned()} end",
-    "withoutMessengerContact": f"({_enrolled()} and :without_messenger_contact::boolean = not {_TO_THEM})",
+    f" when 'STUDENT_CONTACTS' then {_IS_MESSENGER_CONTACT} else {_assigned()} end",
+    "withoutMessengerContact": f"({_enrolled()}"
+    f" and :without_messenger_contact::boolean = not {_HAS_MESSENGER_CONTACT})",
     "ids": "{child}.person_id = any(:ids::bigint[])",
 }
-_OF_OTHERS = ("audience", "withoutMessengerContact")
-"""Parts that ask about contacts whom portal users do not see."""
+_NOT_FOR_PORTAL = ("audience", "withoutMessengerContact")
+"""Fields that depend on contacts whom portal users do not see."""
 
 
 def people_condition(args: Args) -> str:
-    """Return the SQL for the parts of the filter that are given."""
+    """Return the SQL condition for the fields of the filter that are given."""
     given = [_CONDITIONS[name] for name, value in _filter(args).items() if value is not None]
     return " and ".join(given) or "true"
 
 
-def people_named(args: Args) -> bool:
-    """Return whether the filter names people by their ids alone, which reads no others."""
+def selects_people_by_id(args: Args) -> bool:
+    """Tell whether the filter has the field `ids` and no other, so that only those people are read."""
     return [name for name, value in _filter(args).items() if value is not None] == ["ids"]
 
 
 def people_params(args: Args, context: ReadContext) -> dict[str, object]:
-    """Return the values of the parameters of `people_condition`. Ids that are none find nobody.
+    """Return the parameters of `people_condition`. Texts that are not ids of people find nobody.
 
-    Raises InvalidArgument for what is too long, and Forbidden where the viewer may not ask for a part (D27).
+    Raises InvalidArgument if a value is too long, and Forbidden if the viewer's role may not use a field (D27).
     """
     given = _filter(args)
-    _hold_allowed(given, context.viewer.role)
-    _hold_lengths(given)
+    _require_role(given, context.viewer.role)
+    _require_short(given)
     audience = given.get("audience")
     ids = [parse_id(IdKind.PERSON, str(id_)) for id_ in given.get("ids") or ()]
     return {
@@ -89,7 +90,7 @@ def _filter(args: Args) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], args.get("filter") or {})
 
 
-def _hold_lengths(given: Mapping[str, Any]) -> None:
+def _require_short(given: Mapping[str, Any]) -> None:
     for name, limit in (("sourceId", SOURCE_ID), ("schoolId", GLOBAL_ID), ("grade", LABEL)):
         limit.sought(str(given.get(name) or ""), name)
     if excess := list_excess("ids", given.get("ids") or (), MAX_IDS):
@@ -97,12 +98,12 @@ def _hold_lengths(given: Mapping[str, Any]) -> None:
 
 
 def _text(value: Any) -> Any:
-    """Return a text that PostgreSQL can hold; no name or id on record contains a NUL."""
+    """Replace NUL characters, which PostgreSQL cannot hold. Nothing on record contains the replacement."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-def _hold_allowed(given: Mapping[str, Any], role: Role) -> None:
-    asked = [name for name in _OF_OTHERS if given.get(name) is not None]
-    if asked and role in PORTAL:
-        names = " and ".join(f"`{name}`" for name in asked)
+def _require_role(given: Mapping[str, Any], role: Role) -> None:
+    refused = [name for name in _NOT_FOR_PORTAL if given.get(name) is not None]
+    if refused and role in PORTAL_ROLES:
+        names = " and ".join(f"`{name}`" for name in refused)
         raise Forbidden(f"The filter's {names} needs a token with the role ADMIN or VENDOR. Leave it out.")

@@ -1,4 +1,4 @@
-"""The query type: every field is a link; a whole query is one statement."""
+"""The query type. Every field is a link, so that a whole query becomes one SQL statement."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -8,31 +8,39 @@ import strawberry
 from strawberry import argument
 
 from gql_server.api.enums import FilterKind, Role
-from gql_server.api.fields import ADMIN, After, First, Id, id_param, joined, linked
+from gql_server.api.fields import ADMIN, After, First, Id, id_param, linked, linked_with_arguments
 from gql_server.api.inputs import BatchScope, PersonFilter
-from gql_server.api.people_filter import people_condition, people_named, people_params
+from gql_server.api.people_filter import people_condition, people_params, selects_people_by_id
 from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
 from gql_server.api.types.common import Connection, Node
-from gql_server.api.types.people import PERSON_EACH, Household, Person, School, Viewer
+from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind
 from gql_server.domain.limits import MAX_IDS
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
-from gql_server.reads.links import Args, ConnectionLink, Expression, Key, Link, NodeLink, ReadContext
+from gql_server.reads.links import (
+    Args,
+    ConnectionLink,
+    ExpressionLink,
+    NodeLink,
+    ReadContext,
+    RowsLink,
+    SortKey,
+)
 from gql_server.services.batch.request import ScopeInput
 from gql_server.services.batch.scope import resolve_scope
 
 
-def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Link:
+def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
     on = f"{{child}}.{table}_id = :id::bigint"
-    return Link(table, on, params=id_param(kind), roles=roles, each=2)
+    return RowsLink(table, on, params=id_param(kind), roles=roles, row_cost=2)
 
 
-def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Link:
-    """A branch of `node`: it finds a row only for an id of its own kind."""
+def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
+    """Return the link of one object type for `node`. It finds a row only for an id of its own kind."""
     on = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
-    return Link(
+    return RowsLink(
         table,
         on,
         params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]},
@@ -89,107 +97,129 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
 
 
 @strawberry.type(
-    description="What can be asked. The data of a query is read by one statement, so all of it is of one moment; what "
-    "saved filters and scopes mean is looked up just before, and beside introspection each field at the top is read "
-    "by itself. Two queries, such as those for two pages, are of two moments."
+    description="Reads of a district's data. All data of one query is read by one SQL statement, and is therefore a "
+    "consistent snapshot; only the criteria of saved filters and scopes are read just before it. Two queries, such as "
+    "those for two pages of a connection, are two snapshots."
 )
 class Query:
-    viewer: Viewer = joined(Link("viewer"), "Who asks.")
-    schools: list[School] | None = joined(
-        Link("school", order="{child}.name, {child}.school_id", most=10_000, most_portal=2_500),
-        "The schools of the district.",
+    viewer: Viewer = linked(RowsLink("viewer"), "The viewer: the role and person of the token.")
+    schools: list[School] | None = linked(
+        RowsLink("school", order="{child}.name, {child}.school_id", max_rows=10_000, max_rows_portal=2_500),
+        "The schools of the district, by name. Null with an error if there are more than the response may list.",
     )
-    contact_reasons: list[ContactReason] = joined(
-        Link("contact_reason", order="{child}.bit", most=MAX_REASONS, fixed=True),
-        "The contact reasons of the district, in the matrix's order.",
+    contact_reasons: list[ContactReason] = linked(
+        RowsLink("contact_reason", order="{child}.bit", max_rows=MAX_REASONS, naturally_bounded=True),
+        "The contact reasons of the district, in the order of the matrix's columns.",
     )
-    batch_modes: list[BatchMode] | None = joined(
-        Link("batch_mode", order="{child}.position", params=_modes, roles=ADMIN, most=100, fixed=True),
-        "The modes a batch may use. For administrators.",
+    batch_modes: list[BatchMode] | None = linked(
+        RowsLink(
+            "batch_mode",
+            order="{child}.position",
+            params=_modes,
+            roles=ADMIN,
+            max_rows=100,
+            naturally_bounded=True,
+        ),
+        "The modes that a batch can use. For administrators only.",
     )
-    plugins: list[Plugin] | None = joined(
-        Link("plugin", order="{child}.position", params=_plugins, roles=ADMIN, most=100, fixed=True),
-        "The plug-ins of the server. For administrators.",
+    plugins: list[Plugin] | None = linked(
+        RowsLink(
+            "plugin",
+            order="{child}.position",
+            params=_plugins,
+            roles=ADMIN,
+            max_rows=100,
+            naturally_bounded=True,
+        ),
+        "The plug-ins that are installed on the server. For administrators only.",
     )
-    head_revision: Revision = joined(
-        Expression("(select revision::text from district where district_id = :district_id)"),
-        "The revision of the newest change set of the district. It tells whether anything was changed since it was "
-        "read last, not what.",
+    head_revision: Revision = linked(
+        ExpressionLink("(select revision::text from district where district_id = :district_id)"),
+        "The revision of the newest change set of the district. If it has not changed since it was last read, no "
+        "preference has changed either. 0 means that there is no change set yet.",
     )
 
-    @linked(_NODES)
+    @linked_with_arguments(_NODES)
     def node(self, id: Id) -> Node | None:
-        """Anything by its id; null for what does not exist or the viewer may not see."""
+        """The object with an id; null if it does not exist or the viewer may not see it."""
 
-    @linked(_by_id("person", IdKind.PERSON))
+    @linked_with_arguments(_by_id("person", IdKind.PERSON))
     def person(self, id: Id) -> Person | None:
-        """A person by id."""
+        """The person with an id; null if they do not exist or the viewer may not see them."""
 
-    @linked(
+    @linked_with_arguments(
         ConnectionLink(
             "person",
-            (Key("last_name", "text"), Key("first_name", "text"), Key("person_id", "bigint")),
+            (SortKey("last_name", "text"), SortKey("first_name", "text"), SortKey("person_id", "bigint")),
             people_condition,
             params=people_params,
-            each=PERSON_EACH,
-            scan=80_000,
-            scan_portal=1_000,  # whom they see are looked up by their ids
-            look_up=people_named,
-            scan_look_up=MAX_IDS,
+            row_cost=PERSON_ROW_COST,
+            scan_cost=80_000,
+            scan_cost_portal=1_000,  # portal users see few people, who are found by their ids
+            selects_by_id=selects_people_by_id,
+            scan_cost_by_id=MAX_IDS,
         )
     )
     def people(
         self,
         filter: Annotated[
-            PersonFilter | None, argument(description="Which people; without it everyone.")
+            PersonFilter | None,
+            argument(description="Selects the people. Null means everyone whom the viewer may see."),
         ] = None,
         first: First = 50,
         after: After = None,
     ) -> Connection[Person] | None:
-        """People by last and first name."""
+        """The people of the district whom the viewer may see, by last and first name."""
 
-    @linked(_by_id("household", IdKind.HOUSEHOLD))
+    @linked_with_arguments(_by_id("household", IdKind.HOUSEHOLD))
     def household(self, id: Id) -> Household | None:
-        """A household by id."""
+        """The household with an id; null if it does not exist or the viewer may not see it."""
 
-    @linked(
+    @linked_with_arguments(
         ConnectionLink(
             "household",
-            (Key("name", "text"), Key("household_id", "bigint")),
-            scan=20_000,
-            scan_portal=1_000,
+            (SortKey("name", "text"), SortKey("household_id", "bigint")),
+            scan_cost=20_000,
+            scan_cost_portal=1_000,
         )
     )
     def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
-        """Households by name."""
+        """The households of the district that the viewer may see, by name."""
 
-    @linked(Link("batch_options", slots=_population, roles=ADMIN, scan=50_000))
+    @linked_with_arguments(RowsLink("batch_options", slots=_population, roles=ADMIN, scan_cost=50_000))
     def batch_options(
         self,
-        mode: Annotated[ModeCode, argument(description="The mode.")],
-        scope: Annotated[BatchScope, argument(description="What narrows it.")] = BatchScope(),  # noqa: B008
+        mode: Annotated[ModeCode, argument(description="The mode that selects the people.")],
+        scope: Annotated[
+            BatchScope, argument(description="Narrows the people that the mode selects.")
+        ] = BatchScope(),  # noqa: B008
     ) -> BatchOptions | None:
-        """What the wizard may offer for a mode and scope. For administrators."""
+        """The people that a mode and scope select, and the cells that a batch may set. For administrators only."""
 
-    @linked(_by_id("batch_run", IdKind.BATCH_RUN, ADMIN))
+    @linked_with_arguments(_by_id("batch_run", IdKind.BATCH_RUN, ADMIN))
     def batch_run(self, id: Id) -> BatchRun | None:
-        """A run by id."""
+        """The batch run with an id; null if it does not exist. For administrators only."""
 
-    @linked(ConnectionLink("batch_run", (Key("batch_run_id", "bigint"),), descending=True, roles=ADMIN))
+    @linked_with_arguments(
+        ConnectionLink("batch_run", (SortKey("batch_run_id", "bigint"),), descending=True, roles=ADMIN)
+    )
     def batch_runs(self, first: First = 20, after: After = None) -> Connection[BatchRun] | None:
-        """The runs of the district, newest first. For administrators."""
+        """The batch runs of the district, newest first. For administrators only."""
 
-    @linked(
-        Link(
+    @linked_with_arguments(
+        RowsLink(
             "saved_filter",
             lambda args: "true" if args.get("kind") is None else "{child}.kind = :kind::filter_kind",
             "{child}.kind, {child}.name",
             lambda args, context: {"kind": args.get("kind")},
             roles=ADMIN,
-            most=200,
+            max_rows=200,
         )
     )
     def saved_filters(
-        self, kind: Annotated[FilterKind | None, argument(description="Only of this kind.")] = None
+        self,
+        kind: Annotated[
+            FilterKind | None, argument(description="Selects filters of this kind. Null means all kinds.")
+        ] = None,
     ) -> list[SavedFilter] | None:
-        """The saved filters of the district. For administrators."""
+        """The saved filters of the district, by kind and name. For administrators only."""

@@ -1,4 +1,4 @@
-"""The custom scalars. Compiled reads give finished JSON, so nothing is serialised here."""
+"""The custom scalars. Only their parsing matters: compiled reads return finished JSON, so nothing is serialised."""
 
 import datetime
 from collections.abc import Callable, Mapping
@@ -16,17 +16,17 @@ Revision = NewType("Revision", str)
 JSON = NewType("JSON", object)
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
-def _code(value: Any) -> str:
+def _parse_code(value: Any) -> str:
     if not isinstance(value, str) or not value or CODE.problem(value):
         raise GraphQLError(f"A code is one line of 1 to {CODE.longest} characters, such as EMERGENCY.")
     return value
 
 
-def _day(value: Any) -> datetime.date:
+def _parse_date(value: Any) -> datetime.date:
     if not isinstance(value, str):
         raise GraphQLError("A day is a text such as 2026-09-01.")
     try:
@@ -35,7 +35,7 @@ def _day(value: Any) -> datetime.date:
         raise GraphQLError(str(error)) from None
 
 
-def _moment(value: Any) -> datetime.datetime:
+def _parse_date_time(value: Any) -> datetime.datetime:
     try:
         moment = datetime.datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -47,7 +47,7 @@ def _moment(value: Any) -> datetime.datetime:
     return moment
 
 
-def _revision(value: Any) -> str:
+def _parse_revision(value: Any) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise GraphQLError('A revision is a whole number from an earlier answer, such as "7".')
@@ -55,7 +55,7 @@ def _revision(value: Any) -> str:
 
 
 def _literal(parse: Callable[[Any], object]) -> Callable[..., object]:
-    """Return how a literal is parsed: as a value is, but that an error knows its place in the document."""
+    """Return the parser of literals: it parses as `parse` does, and adds the location to an error."""
 
     def parse_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
         try:
@@ -69,41 +69,43 @@ def _literal(parse: Callable[[Any], object]) -> Callable[..., object]:
 SCALARS: Mapping[object, Any] = {
     ReasonCode: strawberry.scalar(
         name="ReasonCode",
-        description="Code of a contact reason, such as EMERGENCY. `contactReasons` lists the codes of this district, "
-        "plug-ins' own among them.",
-        serialize=_same,
-        parse_value=_code,
-        parse_literal=_literal(_code),
+        description="The code of a contact reason, such as EMERGENCY. `contactReasons` lists the codes of the "
+        "district, including those that plug-ins add.",
+        serialize=_unchanged,
+        parse_value=_parse_code,
+        parse_literal=_literal(_parse_code),
     ),
     ModeCode: strawberry.scalar(
         name="ModeCode",
-        description="Code of a batch mode, such as STUDENT_CONTACTS. `batchModes` lists them, "
-        "plug-ins' own among them.",
-        serialize=_same,
-        parse_value=_code,
-        parse_literal=_literal(_code),
+        description="The code of a batch mode, such as STUDENT_CONTACTS. `batchModes` lists the codes, "
+        "including those that plug-ins add.",
+        serialize=_unchanged,
+        parse_value=_parse_code,
+        parse_literal=_literal(_parse_code),
     ),
     Revision: strawberry.scalar(
         name="Revision",
-        description="Position in the district's history of changes; grows by one with every committed change set. "
-        "Opaque to clients.",
-        serialize=_same,
-        parse_value=_revision,
-        parse_literal=_literal(_revision),
+        description="A position in the district's history of changes: a whole number, as a text. It grows by one with "
+        "every committed change set.",
+        serialize=_unchanged,
+        parse_value=_parse_revision,
+        parse_literal=_literal(_parse_revision),
     ),
-    JSON: strawberry.scalar(name="JSON", description="Any JSON value.", serialize=_same, parse_value=_same),
+    JSON: strawberry.scalar(
+        name="JSON", description="Any JSON value.", serialize=_unchanged, parse_value=_unchanged
+    ),
     datetime.date: strawberry.scalar(
         name="Date",
-        description="A day, as 2026-09-01.",
-        serialize=_same,
-        parse_value=_day,
-        parse_literal=_literal(_day),
+        description="A day in ISO 8601, such as 2026-09-01.",
+        serialize=_unchanged,
+        parse_value=_parse_date,
+        parse_literal=_literal(_parse_date),
     ),
     datetime.datetime: strawberry.scalar(
         name="DateTime",
-        description="A moment in ISO 8601, as 2026-09-01T08:30:00+00:00.",
-        serialize=_same,
-        parse_value=_moment,
-        parse_literal=_literal(_moment),
+        description="A moment in ISO 8601 with its offset from UTC, such as 2026-09-01T08:30:00+00:00.",
+        serialize=_unchanged,
+        parse_value=_parse_date_time,
+        parse_literal=_literal(_parse_date_time),
     ),
 }

@@ -1,4 +1,4 @@
-"""The schema: Strawberry's types, the links they declare, and the resolvers that read compiled answers."""
+"""The schema: Strawberry's types, the links that they declare, and the resolvers that run compiled reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ from gql_server.api.query import Query
 from gql_server.api.scalars import SCALARS
 from gql_server.api.subscription import Subscription
 from gql_server.api.types.people import OptOut
-from gql_server.reads.links import AnyLink, Args, Links
+from gql_server.reads.links import Args, Link, Links
 
 _STRAWBERRY_FIELD = "strawberry-definition"
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema and the links of its fields."""
+    """The GraphQL schema, and the links of its fields."""
 
     graphql: GraphQLSchema
     links: Links
 
 
 def build_schema() -> Schema:
-    """Build the schema anew."""
+    """Build a new schema."""
     built = strawberry.Schema(
         query=Query,
         mutation=Mutation,
@@ -50,7 +50,7 @@ def build_schema() -> Schema:
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
     schema = built._schema
-    _mend_is_one_of(schema)
+    _fix_is_one_of(schema)
     for name, values in VALUE_DESCRIPTIONS.items():
         enum = schema.type_map[name]
         assert is_enum_type(enum)
@@ -62,12 +62,12 @@ def build_schema() -> Schema:
 
 
 def print_sdl() -> str:
-    """Return the schema in the schema definition language, as `schema.graphql` holds it."""
+    """Return the schema in the schema definition language, which is the content of `schema.graphql`."""
     return print_schema(build_schema().graphql) + "\n"
 
 
-def _mend_is_one_of(schema: GraphQLSchema) -> None:
-    """Let `isOneOf` answer as graphql-core does: Strawberry's own resolver fails for lists and non-null types."""
+def _fix_is_one_of(schema: GraphQLSchema) -> None:
+    """Resolve `isOneOf` as graphql-core does. Strawberry's resolver fails for lists and non-null types."""
     of_types = schema.type_map["__Type"]
     assert is_object_type(of_types)
     of_types.fields["isOneOf"].resolve = lambda type_, info: (
@@ -84,7 +84,7 @@ def _fields(schema: GraphQLSchema) -> Iterator[tuple[GraphQLObjectType, str, Gra
 
 def _linked_fields(
     schema: GraphQLSchema,
-) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField, AnyLink]]:
+) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField, Link]]:
     for type_, name, field in _fields(schema):
         definition = field.extensions.get(_STRAWBERRY_FIELD)
         if definition is not None and LINK in definition.metadata:
@@ -92,31 +92,37 @@ def _linked_fields(
 
 
 def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
-    """Give every field its resolver for when graphql-core executes: mutations, subscriptions and introspection.
+    """Set the resolvers of the fields with links in payloads and events.
 
-    A link at the top of a payload or event is read by one compiled statement, whose JSON is the value of all that is
-    below it: see PartExecutor. Nothing below is executed by graphql-core, and nothing of queries.
+    Each such field is read by one compiled statement, whose JSON includes all fields below it, so graphql-core does
+    not execute those (see JsonFragmentExecutor). It does not execute queries either.
     """
     mutation, subscription = schema.mutation_type, schema.subscription_type
     payloads = {field.type.of_type.name for field in mutation.fields.values()} if mutation else set()
     for type_, name, field in _fields(schema):
         if type_ is subscription:
-            field.resolve = _event
+            field.resolve = _resolve_event_field
         elif type_.name in payloads and (type_.name, name) in links:
-            field.resolve = _payload
+            field.resolve = _resolve_payload_field
 
 
-async def _payload(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> orjson.Fragment | None:
+async def _resolve_payload_field(
+    source: Any, info: GraphQLResolveInfo[Any], **args: object
+) -> orjson.Fragment | None:
     return None if source.ref is None else await _read(info, {REF: source.ref})
 
 
-async def _event(source: Any, info: GraphQLResolveInfo[Any], **args: object) -> orjson.Fragment | None:
-    async with info.context.events:
+async def _resolve_event_field(
+    source: Any, info: GraphQLResolveInfo[Any], **args: object
+) -> orjson.Fragment | None:
+    async with info.context.event_slots:
         return await _read(info, {})
 
 
-async def _read(info: GraphQLResolveInfo[Any], extra: Args) -> orjson.Fragment | None:
+async def _read(info: GraphQLResolveInfo[Any], extra_args: Args) -> orjson.Fragment | None:
     context: RequestContext = info.context
     path = tuple(map(str, info.path.as_list()))
-    json = await context.reader.part(context.plan, path, info.variable_values, context.read, extra)
+    json = await context.reads.read_field(
+        context.compiled, path, info.variable_values, context.read_context, extra_args
+    )
     return None if json is None else orjson.Fragment(json)

@@ -1,4 +1,4 @@
-"""Who a token speaks for, and until when."""
+"""Sessions: the viewer that a token identifies, and until when."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from gql_server.errors import Unauthenticated
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A viewer, for as long as their token holds."""
+    """A viewer, until their token expires."""
 
     viewer: Viewer
     expires: datetime
@@ -28,7 +28,7 @@ class Sessions:
         self._tokens, self._districts = tokens, districts
 
     async def open(self, authorization: str) -> Session:
-        """Return the session of a bearer token. Raises Unauthenticated, Unavailable."""
+        """Return the session of a bearer token. Raises Unauthenticated, TimedOut, Unavailable."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(

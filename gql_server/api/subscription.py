@@ -1,4 +1,4 @@
-"""The subscription type: what can be watched. Each event is a read of the graph, by one compiled statement."""
+"""The subscription type. Each event is read by one compiled statement."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable
@@ -10,11 +10,11 @@ from gql_server.api.context import RequestInfo
 from gql_server.api.fields import ADMIN, LINK, Id, id_param
 from gql_server.api.types.batch import BatchRun
 from gql_server.domain.ids import IdKind
-from gql_server.reads.links import AnyLink, Link
+from gql_server.reads.links import Link, RowsLink
 
 
-def _watched(link: AnyLink) -> Callable[[Callable[..., Any]], Any]:
-    """Make a subscription of a generator: whenever it yields, the link is read anew, and that is what is sent."""
+def _subscription(link: Link) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a subscription. Whenever the decorated generator yields, the link is read and sent as an event."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         return strawberry.subscription(
@@ -24,10 +24,10 @@ def _watched(link: AnyLink) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-@strawberry.type(description="What can be watched, over WebSockets or server-sent events.")
+@strawberry.type(description="Subscriptions, over a WebSocket or server-sent events.")
 class Subscription:
-    @_watched(
-        Link(
+    @_subscription(
+        RowsLink(
             "batch_run",
             "{child}.batch_run_id = :id::bigint",
             params=id_param(IdKind.BATCH_RUN),
@@ -35,7 +35,10 @@ class Subscription:
         )
     )
     async def batch_run(self, info: RequestInfo, id: Id) -> AsyncIterator[BatchRun]:
-        """A run, at once and whenever its status or progress has changed, until it has ended. For administrators."""
+        """A batch run: its current state at once, and again whenever its status or progress changes.
+
+        The subscription completes when the run has ended. For administrators only.
+        """
         context = info.context
         async for state in context.services.batch.watch(context.viewer, str(id)):
             yield state  # type: ignore[misc]

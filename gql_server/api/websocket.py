@@ -1,4 +1,4 @@
-"""GraphQL over a WebSocket, by the protocol graphql-transport-ws: many operations at a time on one connection."""
+"""GraphQL over a WebSocket, by the protocol graphql-transport-ws: one connection carries many operations."""
 
 import asyncio
 from contextlib import suppress
@@ -6,7 +6,8 @@ from contextlib import suppress
 import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from gql_server.api.execution import Executor, Malformed, Refused, parse_request
+from gql_server.api.execution import RequestExecutor
+from gql_server.api.graphql_request import MalformedRequest, RequestError, parse_request
 from gql_server.api.sessions import Session, Sessions
 from gql_server.errors import TimedOut, Unauthenticated, Unavailable
 
@@ -16,8 +17,8 @@ _INIT_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _MAX_OPERATIONS = 20
 _MAX_MESSAGES = 200
-"""Messages of one connection in a second."""
-_MAX_REASON = 120  # bytes: a control frame holds no more
+"""Messages that one connection may send in a second."""
+_MAX_REASON_BYTES = 120  # a control frame holds no more
 
 _BAD_MESSAGE, _UNAUTHORIZED, _FORBIDDEN = 4400, 4401, 4403
 _INIT_TIMEOUT, _ID_IN_USE, _TOO_MANY = 4408, 4409, 4429
@@ -26,7 +27,7 @@ Json = dict[str, object]
 
 
 class _Closed(Exception):
-    """The connection is to be closed, with a code and a reason for the client's developer."""
+    """The connection must be closed, with a code and a reason for the client's developer."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -34,13 +35,13 @@ class _Closed(Exception):
 
 
 def offers_protocol(request: web.Request) -> bool:
-    """Tell whether a client asks for the one protocol that is spoken here."""
+    """Tell whether a client offers the protocol that this server supports."""
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     return SUBPROTOCOL in {name.strip() for name in offered.split(",")}
 
 
 def new_socket(max_message_bytes: int) -> web.WebSocketResponse:
-    """Return an unopened socket. A client that answers no ping for long enough is taken to have left."""
+    """Return an unopened socket. It closes if the client does not answer its pings."""
     return web.WebSocketResponse(
         protocols=(SUBPROTOCOL,),
         heartbeat=HEARTBEAT_SECONDS,
@@ -50,40 +51,40 @@ def new_socket(max_message_bytes: int) -> web.WebSocketResponse:
     )
 
 
-class Connection:
-    """One client's connection, from its opening to its end."""
+class ClientConnection:
+    """The connection of one client, from its opening to its end."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, executor: Executor, sessions: Sessions, authorization: str
+        self, socket: web.WebSocketResponse, executor: RequestExecutor, sessions: Sessions, authorization: str
     ) -> None:
-        """Take an open socket and the `Authorization` header of its request, which may be empty."""
+        """`socket` is open. `authorization` is the header of the request that opened it; it may be empty."""
         self._socket, self._executor, self._sessions = socket, executor, sessions
         self._authorization = authorization
         self._session: Session | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._second, self._messages = 0.0, 0  # when the second began, and the messages since
+        self._second, self._messages = 0.0, 0  # the start of the current second, and the messages since
 
     async def serve(self) -> None:
-        """Serve until one side closes; then nothing of it is left running but mutations that have begun."""
+        """Serve until one side closes. Then cancel all operations, except mutations, which run to their end."""
         try:
-            # One clock: first for the client to say who it is, then for how long its token holds.
-            async with asyncio.timeout(_INIT_SECONDS) as self._clock:
+            # The deadline is first that of connection_init, and later the expiry of the token.
+            async with asyncio.timeout(_INIT_SECONDS) as self._deadline:
                 async for message in self._socket:
                     await self._receive(message)
         except TimeoutError:
             if self._session is None:
                 await self._close(_INIT_TIMEOUT, "Connection initialisation timeout")
-            else:  # 4403 and not 4401: clients then connect again, with a new token
+            else:  # 4403 instead of 4401, because clients then connect again, with a new token
                 await self._close(_FORBIDDEN, "The token has expired. Connect again with a new one.")
         except _Closed as closed:
             await self._close(closed.code, closed.reason)
-        except ConnectionError:  # the client left while it was being sent something
+        except ConnectionError:  # the client disconnected while a message was being sent
             pass
         finally:
-            await self._end_operations()
+            await self._cancel_operations()
 
     async def _receive(self, message: WSMessage) -> None:
-        self._count()
+        self._limit_rate()
         body = _parse(message)
         match body.get("type"):
             case "connection_init":
@@ -101,15 +102,15 @@ class Connection:
             case _:
                 raise _Closed(_BAD_MESSAGE, "The message has no known type.")
 
-    def _count(self) -> None:
-        """Raise _Closed where a client sends more in a second than anybody has a use for."""
+    def _limit_rate(self) -> None:
+        """Count a message. Raises _Closed if the client sends too many in one second."""
         now = asyncio.get_running_loop().time()
         if now - self._second >= 1:
             self._second, self._messages = now, 0
         self._messages += 1
         if self._messages > _MAX_MESSAGES:
-            words = f"At most {_MAX_MESSAGES} messages are taken in a second. Send fewer, or use more connections."
-            raise _Closed(_TOO_MANY, words)
+            reason = f"At most {_MAX_MESSAGES} messages are allowed in a second. Send fewer, or use more connections."
+            raise _Closed(_TOO_MANY, reason)
 
     async def _open(self, payload: object) -> None:
         if self._session is not None:
@@ -124,7 +125,7 @@ class Connection:
             raise _Closed(_UNAUTHORIZED, str(error)) from None
         except (TimedOut, Unavailable) as error:
             raise _Closed(WSCloseCode.TRY_AGAIN_LATER, str(error)) from None
-        self._clock.reschedule(asyncio.get_running_loop().time() + self._session.seconds_left)
+        self._deadline.reschedule(asyncio.get_running_loop().time() + self._session.seconds_left)
         await self._send({"type": "connection_ack"})
 
     def _subscribe(self, body: Json) -> None:
@@ -133,47 +134,47 @@ class Connection:
         operation_id = _operation_id(body)
         if operation_id in self._operations:
             raise _Closed(_ID_IN_USE, "Subscriber for this id already exists")
-        work = self._answer(operation_id, body.get("payload"), self._session)
+        work = self._execute(operation_id, body.get("payload"), self._session)
         self._operations[operation_id] = asyncio.create_task(work)
 
-    async def _answer(self, operation_id: str, payload: object, session: Session) -> None:
-        """Send all that one operation answers, then `complete`, or `error` in its place."""
-        me = asyncio.current_task()
+    async def _execute(self, operation_id: str, payload: object, session: Session) -> None:
+        """Execute one operation: send its responses, then `complete`; or `error` if it is refused."""
+        this_task = asyncio.current_task()
         try:
-            await self._send_answers(operation_id, payload, session)
+            await self._send_responses(operation_id, payload, session)
             last: Json = {"type": "complete", "id": operation_id}
-        except Refused as refusal:
-            last = {"type": "error", "id": operation_id, "payload": refusal.errors}
-        except Malformed as problem:
+        except RequestError as error:
+            last = {"type": "error", "id": operation_id, "payload": error.errors}
+        except MalformedRequest as problem:
             await self._close(_BAD_MESSAGE, str(problem))
             return
-        except ConnectionError:  # the client has left
+        except ConnectionError:  # the client has disconnected
             return
-        finally:  # before the last message: a client that has it may use the id again at once
-            if self._operations.get(operation_id) is me:
+        finally:  # before the last message, because its receiver may use the id again at once
+            if self._operations.get(operation_id) is this_task:
                 del self._operations[operation_id]
         with suppress(ConnectionError):
             await self._send(last)
 
-    async def _send_answers(self, operation_id: str, payload: object, session: Session) -> None:
+    async def _send_responses(self, operation_id: str, payload: object, session: Session) -> None:
         if len(self._operations) > _MAX_OPERATIONS:
-            words = f"A connection may have {_MAX_OPERATIONS} operations at a time. Complete one first."
-            raise Refused([{"message": words, "extensions": {"code": "TOO_MANY_OPERATIONS"}}])
+            message = f"A connection may have {_MAX_OPERATIONS} operations at a time. Complete one first."
+            raise RequestError([{"message": message, "extensions": {"code": "TOO_MANY_OPERATIONS"}}])
         prepared = self._executor.prepare(parse_request(payload))
         prefix = b'{"type":"next","id":' + orjson.dumps(operation_id) + b',"payload":'
-        async for answer in self._executor.answers(prepared, session.viewer):
-            await self._socket.send_str((prefix + answer + b"}").decode())
+        async for response in self._executor.stream(prepared, session.viewer):
+            await self._socket.send_str((prefix + response + b"}").decode())
 
     async def _send(self, message: Json) -> None:
-        # Text, not bytes: clients take binary frames for a fault.
+        # Text, because clients reject binary frames.
         await self._socket.send_str(orjson.dumps(message).decode())
 
     async def _close(self, code: int, reason: str) -> None:
-        words = reason.encode()[:_MAX_REASON].decode(errors="ignore").encode()
+        message = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
         with suppress(ConnectionError):
-            await self._socket.close(code=code, message=words)
+            await self._socket.close(code=code, message=message)
 
-    async def _end_operations(self) -> None:
+    async def _cancel_operations(self) -> None:
         tasks = list(self._operations.values())
         for task in tasks:
             task.cancel()
@@ -181,7 +182,7 @@ class Connection:
 
 
 def _parse(message: WSMessage) -> Json:
-    """Return the object in a message. Raises _Closed for what is none."""
+    """Return the JSON object in a message. Raises _Closed if there is none."""
     body = None
     if message.type is WSMsgType.TEXT:
         with suppress(ValueError):

@@ -33,7 +33,7 @@ _EXCLUSIONS = """query exclusions($id: ID!, $after: String) {
       edges {
         node {
           person { id sourceId firstName lastName } household { id name }
-          contactPoint reason rule because
+          contactPoint reason rule code because remedy
         }
       }
     }
@@ -42,7 +42,7 @@ _EXCLUSIONS = """query exclusions($id: ID!, $after: String) {
 _FILTER = "saved filter"
 _COLUMNS = (
     "person_id", "person_source_id", "first_name", "last_name", "household_id", "household_name",
-    "contact_point", "reason", "rule", "because",
+    "contact_point", "reason", "rule", "code", "because", "remedy",
 )  # fmt: skip
 
 
@@ -341,5 +341,5 @@ def _row(exclusion: Json) -> list[str | None]:
     return [
         *(person.get(key) for key in ("id", "sourceId", "firstName", "lastName")),
         *(household.get(key) for key in ("id", "name")),
-        *(exclusion[key] for key in ("contactPoint", "reason", "rule", "because")),
+        *(exclusion[key] for key in ("contactPoint", "reason", "rule", "code", "because", "remedy")),
     ]

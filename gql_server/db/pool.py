@@ -29,7 +29,9 @@ _SETTINGS = {"jit": "off"}  # compiling a short statement costs more than it sav
 _GRACE_SECONDS = 5.0
 """How much longer than `statement_timeout` the driver waits, before it takes PostgreSQL for unreachable."""
 _ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
-_INVALID_URL = "GQL_SERVER_DATABASE_URL cannot be used. Check its host, port and the options after the question mark."
+_INVALID_URL = (
+    "GQL_SERVER_DATABASE_URL cannot be used. Check its host, port and the options after the question mark."
+)
 
 
 class Pool:

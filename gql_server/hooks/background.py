@@ -1,4 +1,4 @@
-"""Calls hooks in threads, each with a time limit, so that one that waits holds up those alone who ask it too."""
+"""Calls hooks in threads, each with a time limit: one that waits holds up only those who need its answer."""
 
 import asyncio
 from collections import deque
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOOK_SECONDS = 10.0
-"""How long the hooks that a request asks may take, and each call of a listener."""
+"""How many seconds the hooks that one request calls may take, and each call of a listener."""
 MAX_CONCURRENT_CALLS = 32
-"""How many requests may be in one hook at the same time; others wait for one of them to come back."""
+"""How many requests may be in one hook at the same time; others wait until one of them has its answer."""
 MAX_QUEUED_NOTIFICATIONS = 1_000
 """How many calls may wait for one plug-in's listeners."""
 _MAX_IDLE_THREADS = 4
@@ -28,122 +28,112 @@ _TOO_BUSY = "Too many requests wait for the answer of a plug-in. Try again."
 _log = structlog.get_logger(__name__)
 
 
-async def _holding(held: AsyncExitStack, call: Callable[[], Awaitable[T]]) -> T:
-    async with held:
-        return await call()
-
-
 class CurrentPlugin:
-    """Which plug-in is being asked, of those that one call asks: the one to blame where it does not come back."""
+    """The plug-in whose hook is being called, of all that one request calls; if time runs out, it is to blame."""
 
     def __init__(self) -> None:
-        self.plugin = ""
+        self.name = ""
 
-    def of(self, plugin: str) -> None:
-        """Note whose current it is. Raises PluginError where too many of its calls are stuck."""
-        self.plugin = plugin
+    def set(self, plugin: str) -> None:
+        """Record that a plug-in is called next. Raises PluginError where it has left too many threads behind."""
+        self.name = plugin
         require_responsive(plugin)
 
 
 class HookCalls:
-    """Calls the hooks of a host, for the server's event loop.
+    """Calls the hooks of a host in threads, for code on the server's event loop.
 
-    Listeners are told in the background: those of one plug-in one after another, in the order in which this process
-    heard of the commits; those of another do not wait for them.
+    Listeners are notified in the background. The listeners of one plug-in are called one after another, in the order
+    in which this process learned of the commits; the listeners of different plug-ins do not wait for each other.
     """
 
     def __init__(self, host: "PluginHost", seconds: float = HOOK_SECONDS) -> None:
         self.seconds = seconds
         self._host = host
-        self._idle: list[PluginThread] = []
-        self._rooms: dict[str, asyncio.Semaphore] = {}
-        self._untold: dict[str, deque[tuple[str, dict[str, object]]]] = {}
-        self._tellers: dict[str, asyncio.Task[None]] = {}
-        self._asked: set[asyncio.Task[Any]] = set()
+        self._idle_threads: list[PluginThread] = []
+        self._limits: dict[str, asyncio.Semaphore] = {}
+        self._queues: dict[str, deque[tuple[str, dict[str, object]]]] = {}
+        self._notifiers: dict[str, asyncio.Task[None]] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def rules(self, requests: Sequence[RuleRequest]) -> "list[list[OwnedRule]]":
         """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
-        host = self._host
-        return await self._ask(
-            "eligibility_rules", lambda current: [host.rules(each, current) for each in requests]
-        )
+
+        async def call(current: CurrentPlugin) -> "list[list[OwnedRule]]":
+            return [self._host.rules(each, current) for each in requests]
+
+        return await self._in_thread("eligibility_rules", "eligibility_rules", call)
 
     async def population(self, mode: str, scope: BatchScope) -> Population:
         """Return the people of a mode, as `PluginHost.population` does. Raises PluginError, and Busy."""
-        host = self._host
-        return await self._ask("select_population", lambda current: host.population(mode, scope, current))
+
+        async def call(current: CurrentPlugin) -> Population:
+            return self._host.population(mode, scope, current)
+
+        return await self._in_thread("select_population", "select_population", call)
 
     def notify_run_finished(self, run: RunSummary) -> None:
-        """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
-        self._tell("run_finished", run=run)
+        """Notify every plug-in soon. A failure is logged and undoes nothing."""
+        self._notify("run_finished", run=run)
 
     def notify_preferences_changed(self, changes: PreferenceChanges) -> None:
-        """Tell every plug-in soon. What fails there, or does not get through, is logged and undoes nothing."""
-        self._tell("preferences_changed", changes=changes)
+        """Notify every plug-in soon. A failure is logged and undoes nothing."""
+        self._notify("preferences_changed", changes=changes)
 
     async def finish(self, seconds: float) -> None:
-        """Wait until the plug-ins have heard all, but no longer than so many seconds; then tell them no more."""
-        tellers = list(self._tellers.values())
-        if tellers:
-            await asyncio.wait(tellers, timeout=seconds)
-        for plugin, untold in self._untold.items():
-            if untold:
-                _log.error("plugin_not_notified", plugin=plugin, calls=len(untold), why="The server stops.")
-                untold.clear()
-        ending = [*tellers, *self._asked]
+        """Wait until all notifications are made, but no longer than `seconds`; then end all calls."""
+        notifiers = list(self._notifiers.values())
+        if notifiers:
+            await asyncio.wait(notifiers, timeout=seconds)
+        for plugin, queue in self._queues.items():
+            if queue:
+                _log.error("plugin_not_notified", plugin=plugin, calls=len(queue), why="The server stops.")
+                queue.clear()
+        ending = [*notifiers, *self._calls]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        while self._idle:
-            self._idle.pop().end()
+        while self._idle_threads:
+            self._idle_threads.pop().end()
 
-    async def _ask(self, hook: str, call: Callable[[CurrentPlugin], T]) -> T:
-        async def ask(current: CurrentPlugin) -> T:
-            return call(current)
+    async def run_limited(self, what: str, seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await a call of what is named, when fewer than MAX_CONCURRENT_CALLS others are in it.
 
-        return await self._aside(hook, hook, ask)
+        Waits up to `seconds` for that. Raises Busy when they are over.
 
-    async def _aside(self, room: str, hook: str, call: Callable[[CurrentPlugin], Awaitable[T]]) -> T:
+        Once begun, the call goes on until its end or its own time limit, even when its caller is cancelled: a client
+        that disconnects does not make a slow plug-in look like one that never answers.
+        """
+        async with AsyncExitStack() as slot:
+            await slot.enter_async_context(self._slot(what, seconds))
+            task = asyncio.create_task(_with_slot(slot.pop_all(), call))
+        self._calls.add(task)
+        task.add_done_callback(self._forget_call)
+        return await asyncio.shield(task)
+
+    async def _in_thread(self, what: str, hook: str, call: Callable[[CurrentPlugin], Awaitable[T]]) -> T:
         """Await a call in a thread. Raises PluginError where it fails or takes too long, and Busy."""
         current = CurrentPlugin()
 
-        async def in_thread() -> T:
+        async def call_in_thread() -> T:
             async with self._thread() as thread:
                 try:
                     async with asyncio.timeout(self.seconds):
-                        return await thread.run(lambda: call(current), lambda: current.plugin)
+                        return await thread.run(lambda: call(current), lambda: current.name)
                 except TimeoutError as timeout:
-                    if not current.plugin:  # the thread never had its current: no plug-in is to blame
+                    if not current.name:  # the thread was not scheduled in time: no plug-in is to blame
                         raise Busy(_TOO_BUSY) from timeout
-                    raise PluginError(
-                        current.plugin, f"{hook} took longer than {self.seconds:g} s."
-                    ) from timeout
+                    words = f"{hook} took longer than {self.seconds:g} s."
+                    raise PluginError(current.name, words) from timeout
                 except PluginRaised as raised:
                     raise raised.error from raised.error.__cause__
 
-        return await self.run_limited(room, self.seconds, in_thread)
-
-    async def run_limited(self, what: str, seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Wait for room for one more to ask what is named, for so many seconds; then await the call. Raises Busy.
-
-        The call is made to its end, or its own time limit, also where nobody waits for it any more: who leaves early
-        does not make it one that never comes back.
-        """
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(self._room(what, seconds))
-            asked = asyncio.create_task(_holding(held.pop_all(), call))
-        self._asked.add(asked)
-        asked.add_done_callback(self._asked_to_its_end)
-        return await asyncio.shield(asked)
-
-    def _asked_to_its_end(self, asked: "asyncio.Task[Any]") -> None:
-        self._asked.discard(asked)
-        if not asked.cancelled():
-            asked.exception()  # nobody may be there to hear it
+        return await self.run_limited(what, self.seconds, call_in_thread)
 
     @asynccontextmanager
-    async def _room(self, what: str, seconds: float) -> AsyncIterator[None]:
-        semaphore = self._rooms.setdefault(what, asyncio.Semaphore(MAX_CONCURRENT_CALLS))
+    async def _slot(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """Hold one of the MAX_CONCURRENT_CALLS places of what is named during the block. Raises Busy."""
+        semaphore = self._limits.setdefault(what, asyncio.Semaphore(MAX_CONCURRENT_CALLS))
         try:
             async with asyncio.timeout(seconds):
                 await semaphore.acquire()
@@ -154,45 +144,59 @@ class HookCalls:
         finally:
             semaphore.release()
 
+    def _forget_call(self, task: "asyncio.Task[Any]") -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # asyncio would log an exception that nobody retrieves, and the caller may be gone
+
     @asynccontextmanager
     async def _thread(self) -> AsyncIterator[PluginThread]:
-        """Give a thread, one that is idle or a new one."""
-        thread = self._idle.pop() if self._idle else None
+        """Provide an idle thread, or a new one."""
+        thread = self._idle_threads.pop() if self._idle_threads else None
         if thread is None or not thread.usable:
             thread = PluginThread("hooks").__enter__()
         try:
             yield thread
         finally:
-            if thread.usable and len(self._idle) < _MAX_IDLE_THREADS:
-                self._idle.append(thread)
+            if thread.usable and len(self._idle_threads) < _MAX_IDLE_THREADS:
+                self._idle_threads.append(thread)
             else:
                 thread.end()
 
-    def _tell(self, hook: str, **args: object) -> None:
+    def _notify(self, hook: str, **args: object) -> None:
+        """Queue a call of the listeners of every plug-in that has the hook."""
         for plugin in self._host.plugins_with(hook):
-            untold = self._untold.setdefault(plugin, deque())
-            if len(untold) >= MAX_QUEUED_NOTIFICATIONS:
+            queue = self._queues.setdefault(plugin, deque())
+            if len(queue) >= MAX_QUEUED_NOTIFICATIONS:
                 _log.error("plugin_not_notified", plugin=plugin, hook=hook, why="Too many calls wait for it.")
                 continue
-            untold.append((hook, args))
-            if plugin not in self._tellers:
-                self._tellers[plugin] = asyncio.create_task(self._tell_all(plugin, untold))
+            queue.append((hook, args))
+            if plugin not in self._notifiers:
+                self._notifiers[plugin] = asyncio.create_task(self._notify_in_order(plugin, queue))
 
-    async def _tell_all(self, plugin: str, untold: deque[tuple[str, dict[str, object]]]) -> None:
+    async def _notify_in_order(self, plugin: str, queue: deque[tuple[str, dict[str, object]]]) -> None:
+        """Call the listeners of one plug-in until its queue is empty."""
         try:
-            while untold:
-                hook, args = untold.popleft()
+            while queue:
+                hook, args = queue.popleft()
                 try:
-                    await self._tell_one(plugin, hook, args)
+                    await self._call_listener(plugin, hook, args)
                 except Exception as error:
                     words = str(error) if isinstance(error, PluginError) else type(error).__name__
                     where = error_location_in_plugin(error.__cause__ or error)
                     _log.error("plugin_failed", plugin=plugin, hook=hook, error=words, where=where)
         finally:
-            del self._tellers[plugin]  # at once: whoever tells next begins anew
+            del self._notifiers[
+                plugin
+            ]  # in the same step in which the queue was found empty: no call is stranded
 
-    async def _tell_one(self, plugin: str, hook: str, args: dict[str, object]) -> None:
-        async def tell(current: CurrentPlugin) -> None:
-            await self._host.tell(plugin, hook, current, **args)
+    async def _call_listener(self, plugin: str, hook: str, args: dict[str, object]) -> None:
+        async def call(current: CurrentPlugin) -> None:
+            await self._host.notify(plugin, hook, current, **args)
 
-        await self._aside(f"{hook} of {plugin}", hook, tell)
+        await self._in_thread(f"{hook} of {plugin}", hook, call)
+
+
+async def _with_slot(slot: AsyncExitStack, call: Callable[[], Awaitable[T]]) -> T:
+    async with slot:
+        return await call()

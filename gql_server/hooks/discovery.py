@@ -1,4 +1,4 @@
-"""Finds plug-ins in folders and in installed distributions. Nothing is imported before `Found.load`."""
+"""Finds plug-ins in folders and in installed distributions. Nothing is imported before `FoundPlugin.load`."""
 
 import importlib.util
 import re
@@ -18,8 +18,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A plug-in that is there, not yet loaded."""
+class FoundPlugin:
+    """A plug-in that was found and is not loaded yet. load: imports it and returns the module or object."""
 
     name: str
     version: str | None
@@ -27,16 +27,16 @@ class Found:
     load: Callable[[], Any]
 
 
-def find_plugins(folders: Iterable[Path]) -> list[Found]:
+def find_plugins(folders: Iterable[Path]) -> list[FoundPlugin]:
     """Return the plug-ins of each folder, then those of installed distributions, by name within each.
 
-    In a folder, a package and a module are plug-ins; a name that begins with `_` or `.` is not looked at.
-    Raises PluginError for a folder that does not exist and for a name that cannot be one.
+    Each package and each module of a folder is a plug-in, except those whose names begin with `_` or `.`.
+    Raises PluginError for a folder that does not exist and for an invalid name.
     """
     found = [plugin for folder in folders for plugin in sorted(_in_folder(folder), key=lambda f: f.name)]
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
         version, distribution = (point.dist.version, point.dist.name) if point.dist else (None, None)
-        found.append(Found(point.name, version, distribution, point.load))
+        found.append(FoundPlugin(point.name, version, distribution, point.load))
     for plugin in found:
         if not _NAME.fullmatch(plugin.name):
             raise PluginError(
@@ -45,21 +45,23 @@ def find_plugins(folders: Iterable[Path]) -> list[Found]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Found]:
+def _in_folder(folder: Path) -> list[FoundPlugin]:
     if not folder.is_dir():
         raise PluginError(folder.name, f"there is no folder {folder}.")
     packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
     modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-    found = [_at(path.parent.name, path) for path in packages] + [_at(path.stem, path) for path in modules]
+    found = [_found_at(path.parent.name, path) for path in packages] + [
+        _found_at(path.stem, path) for path in modules
+    ]
     return [plugin for plugin in found if not plugin.name.startswith(("_", "."))]
 
 
-def _at(name: str, path: Path) -> Found:
-    return Found(name, None, None, lambda: load_file(name, path))
+def _found_at(name: str, path: Path) -> FoundPlugin:
+    return FoundPlugin(name, None, None, lambda: load_file(name, path))
 
 
 def load_file(name: str, path: Path) -> ModuleType:
-    """Import a file under a name of its own. A package's modules import each other relatively."""
+    """Import a file under a module name of its own. The modules of a package import each other relatively."""
     module_name = _MODULE_PREFIX + name
     _forget(module_name)
     package = [str(path.parent)] if path.name == "__init__.py" else None
@@ -77,6 +79,6 @@ def load_file(name: str, path: Path) -> ModuleType:
 
 
 def _forget(module_name: str) -> None:
-    """Drop a module and its submodules, which may be those of another folder's plug-in of the same name."""
+    """Remove a module and its submodules from sys.modules: another folder may have had a plug-in of the same name."""
     for name in [n for n in sys.modules if n == module_name or n.startswith(module_name + ".")]:
         del sys.modules[name]

@@ -1,4 +1,4 @@
-"""Loads and validates plug-ins, and calls their hooks. Fails closed: a plug-in at fault stops the start."""
+"""Loads and validates plug-ins, and calls their hooks. Fails closed: a faulty plug-in stops the start of the server."""
 
 import asyncio
 import inspect
@@ -16,7 +16,7 @@ from gql_server.domain.reasons import MAX_REASONS
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
 from gql_server.hooks.background import HOOK_SECONDS, CurrentPlugin, HookCalls
-from gql_server.hooks.discovery import Found, find_plugins
+from gql_server.hooks.discovery import FoundPlugin, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
     BatchScope,
@@ -32,7 +32,7 @@ from gql_server.hooks.validation import value_problem
 
 T = TypeVar("T")
 LISTENERS = frozenset({"run_finished", "preferences_changed"})
-"""The hooks that are told something. They alone may be coroutines."""
+"""The hooks that are notified of something and return nothing. Only they may be coroutine functions."""
 _HOOKS = frozenset(name for name, value in vars(spec).items() if hasattr(value, f"{spec.PROJECT}_spec"))
 
 
@@ -56,13 +56,14 @@ class OwnedMode:
 
 @dataclass(frozen=True, slots=True)
 class OwnedRule:
-    """A rule and the plug-in that said it: the host's stamp."""
+    """A rule and the plug-in that gives it."""
 
     rule: Rule
     plugin: str
 
     @property
     def full_name(self) -> str:
+        """The name that is unique in the server: `plug-in.rule`."""
         return f"{self.plugin}.{self.rule.name}"
 
 
@@ -78,12 +79,13 @@ class LoadedPlugin:
 
 
 class PluginHost:
-    """The loaded plug-ins. Made once, by the composition root.
+    """The loaded plug-ins. The composition root makes one host for the server.
 
-    Hooks are called plug-in by plug-in, in the order in which `gql-server plugins` lists them: folder by
-    folder, the built-in one first, then installed distributions, by name within each.
+    Plug-ins are called one by one, in the order in which `gql-server plugins` lists them: folder by folder, the
+    built-in folder first, then installed distributions; by name within each.
 
-    The methods call them in place, and wait. A server asks and tells `calls`, which does so in threads.
+    The methods call hooks in the caller's thread and wait for them. A server uses `calls`, which calls them in
+    threads of their own.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class PluginHost:
         given: Mapping[str, object] | None = None,
         hook_seconds: float = HOOK_SECONDS,
     ) -> None:
-        """Load the plug-ins of the folders, of installed distributions, and those given as objects by name.
+        """Load the plug-ins of the folders, of installed distributions, and the `given` objects, by name.
 
         A disabled plug-in is listed, but its code is not imported. `hook_seconds`: see HOOK_SECONDS.
         Raises PluginError.
@@ -102,13 +104,14 @@ class PluginHost:
         self._manager.add_hookspecs(spec)
         self._listed: list[LoadedPlugin] = []
         self._hooks: dict[str, dict[str, pluggy.HookImpl]] = {hook: {} for hook in _HOOKS}
-        off = set(disabled)
+        disabled_names = set(disabled)
         objects = [
-            Found(name, None, None, partial(_itself, plugin)) for name, plugin in (given or {}).items()
+            FoundPlugin(name, None, None, partial(_identity, plugin))
+            for name, plugin in (given or {}).items()
         ]
         for found in [*find_plugins(folders), *objects]:
-            self._register(found, enabled=found.name not in off)
-        if unknown := off - {plugin.name for plugin in self._listed}:
+            self._register(found, enabled=found.name not in disabled_names)
+        if unknown := disabled_names - {plugin.name for plugin in self._listed}:
             raise PluginError(min(unknown), "it is disabled in the settings, but there is no such plug-in.")
         self.calls = HookCalls(self, hook_seconds)
         self.reasons = self._reasons()
@@ -126,7 +129,7 @@ class PluginHost:
         owned = []
         for plugin, rule in self._collect("eligibility_rules", Rule, current, request=request):
             stamped = OwnedRule(rule, plugin)
-            _once(seen, stamped.full_name, plugin, "rule")
+            _require_new(seen, stamped.full_name, plugin, "rule")
             if unknown := (rule.reasons or frozenset()) - known:
                 words = f"the rule {rule.name!r} is for the reason {min(unknown)!r}, which no plug-in gives."
                 raise PluginError(plugin, f"{words} There are {', '.join(sorted(known)) or 'none'}.")
@@ -134,61 +137,54 @@ class PluginHost:
         return owned
 
     def population(self, mode: str, scope: BatchScope, current: CurrentPlugin | None = None) -> Population:
-        """Return the people of a mode that `modes` lists. Raises PluginError where its plug-in gives none."""
+        """Return the people of one of `modes`. Raises PluginError where its plug-in gives none."""
         plugin = self.modes[mode].plugin
         result = None
         if plugin in self._hooks["select_population"]:
             result = self._call("select_population", plugin, current, mode=mode, scope=scope)
         if not isinstance(result, Population):
             raise PluginError(plugin, f"it lists the mode {mode!r} but gives no `Population` for it.")
-        _hold(plugin, "select_population", result)
+        _require_valid(plugin, "select_population", result)
         return result
 
     def plugins_with(self, hook: str) -> Sequence[str]:
         """Return the names of the plug-ins that implement a hook, in their order."""
         return tuple(self._hooks[hook])
 
-    async def tell(
+    async def notify(
         self, plugin: str, hook: str, current: CurrentPlugin | None = None, /, **args: object
     ) -> None:
-        """Tell one plug-in, whose listener may be a coroutine. Raises PluginError."""
+        """Call a listener of one plug-in, which may be a coroutine function. Raises PluginError."""
         result = self._call(hook, plugin, current, **args)
         if inspect.isawaitable(result):
             try:
                 await result
             except BaseException as error:
-                raise _failed(plugin, hook, error) from error
+                raise _hook_error(plugin, hook, error) from error
 
     def notify_run_finished(self, run: RunSummary) -> list[PluginError]:
-        """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
-        return self._tell("run_finished", run=run)
+        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
+        return self._notify("run_finished", run=run)
 
     def notify_preferences_changed(self, changes: PreferenceChanges) -> list[PluginError]:
-        """Tell every plug-in; return, not raise, what failed: it undoes nothing."""
-        return self._tell("preferences_changed", changes=changes)
+        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
+        return self._notify("preferences_changed", changes=changes)
 
-    def _register(self, found: Found, *, enabled: bool) -> None:
+    def _register(self, found: FoundPlugin, *, enabled: bool) -> None:
         if any(found.name == other.name for other in self._listed):
             raise PluginError(found.name, "two plug-ins have this name. Rename or remove one.")
         hooks = self._load(found) if enabled else ()
         self._listed.append(LoadedPlugin(found.name, found.version, found.distribution, enabled, hooks))
 
-    def _load(self, found: Found) -> tuple[str, ...]:
-        """Load a plug-in and return the names of the hooks that it implements."""
-        try:
-            plugin = found.load()
-            self._manager.register(plugin, name=found.name)
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(found.name, f"a hook does not fit its specification: {error}") from error
-        except (Exception, SystemExit) as error:
-            raise PluginError(found.name, f"it cannot be loaded: {type(error).__name__}: {error}") from error
+    def _load(self, found: FoundPlugin) -> tuple[str, ...]:
+        """Load a plug-in and return the names of the hooks that it implements. Raises PluginError."""
+        plugin = self._import(found)
         hooks = set()
         for caller in self._manager.get_hookcallers(plugin) or []:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is not plugin:
                     continue
-                if wrong := _misfit(caller.name, implementation):
+                if wrong := _hook_problem(caller.name, implementation):
                     raise PluginError(found.name, f"{implementation.function.__name__} {wrong}")
                 self._hooks[caller.name][found.name] = implementation
                 hooks.add(caller.name)
@@ -198,35 +194,48 @@ class PluginHost:
             raise PluginError(found.name, "it implements no hook. Mark its functions with `hookimpl`.")
         return tuple(sorted(hooks))
 
+    def _import(self, found: FoundPlugin) -> object:
+        """Import a plug-in and register it with pluggy, which compares its hooks with `spec`. Raises PluginError."""
+        try:
+            plugin: object = found.load()
+            self._manager.register(plugin, name=found.name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(found.name, f"a hook does not fit its specification: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(found.name, f"it cannot be loaded: {type(error).__name__}: {error}") from error
+        return plugin
+
     def _call(self, hook: str, plugin: str, current: CurrentPlugin | None = None, **args: object) -> Any:
-        """Call a hook of one plug-in and return just what it gives. Raises PluginError."""
+        """Call a hook of one plug-in and return its result as it is. Raises PluginError."""
         if current is not None:
-            current.of(plugin)
+            current.set(plugin)
         implementation = self._hooks[hook][plugin]
         try:
             return implementation.function(*(args[name] for name in implementation.argnames))
         except BaseException as error:
-            raise _failed(plugin, hook, error) from error
+            raise _hook_error(plugin, hook, error) from error
 
     def _collect(
         self, hook: str, kind: type[T], current: CurrentPlugin | None = None, **args: object
     ) -> list[tuple[str, T]]:
+        """Call a hook of every plug-in and return its values, each with its plug-in. Raises PluginError."""
         collected: list[tuple[str, T]] = []
         for plugin in self._hooks[hook]:
-            for value in _listed(plugin, hook, self._call(hook, plugin, current, **args)):
+            for value in _as_list(plugin, hook, self._call(hook, plugin, current, **args)):
                 if not isinstance(value, kind):
                     words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
                     raise PluginError(plugin, words)
-                _hold(plugin, hook, value)
+                _require_valid(plugin, hook, value)
                 collected.append((plugin, value))
         return collected
 
-    def _tell(self, hook: str, **args: object) -> list[PluginError]:
+    def _notify(self, hook: str, **args: object) -> list[PluginError]:
         failed = []
-        with ThreadPoolExecutor(1) as thread:  # where no event loop is in the way of another
+        with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running event loop
             for plugin in self._hooks[hook]:
                 try:
-                    thread.submit(asyncio.run, self.tell(plugin, hook, **args)).result()
+                    thread.submit(asyncio.run, self.notify(plugin, hook, **args)).result()
                 except PluginError as error:
                     failed.append(error)
         return failed
@@ -235,7 +244,7 @@ class PluginHost:
         seen: set[str] = set()
         reasons = []
         for plugin, reason in self._collect("contact_reasons", ContactReason):
-            _once(seen, reason.code, plugin, "reason")
+            _require_new(seen, reason.code, plugin, "reason")
             if len(seen) > MAX_REASONS:
                 raise PluginError(plugin, f"there are more than {MAX_REASONS} contact reasons with its own.")
             reasons.append(OwnedReason(reason.code, reason.label, reason.description, plugin))
@@ -244,7 +253,7 @@ class PluginHost:
     def _modes(self) -> dict[str, OwnedMode]:
         modes: dict[str, OwnedMode] = {}
         for plugin, mode in self._collect("batch_modes", BatchMode):
-            _once(set(modes), mode.code, plugin, "mode")
+            _require_new(set(modes), mode.code, plugin, "mode")
             modes[mode.code] = OwnedMode(mode, plugin)
         return modes
 
@@ -252,7 +261,7 @@ class PluginHost:
         seen: set[str] = set()
         fields: dict[FilterKind, dict[str, FilterField]] = {kind: {} for kind in FilterKind}
         for plugin, field in self._collect("filter_fields", FilterField):
-            _once(seen, field.name, plugin, "filter field")
+            _require_new(seen, field.name, plugin, "filter field")
             for kind in field.kinds:
                 fields[kind][field.name] = field
         return fields
@@ -262,36 +271,37 @@ def _is_generator(implementation: pluggy.HookImpl) -> bool:
     return inspect.isgeneratorfunction(implementation.function)
 
 
-def _once(seen: set[str], name: str, plugin: str, what: str) -> None:
+def _require_new(seen: set[str], name: str, plugin: str, what: str) -> None:
+    """Add a name to those seen. Raises PluginError where another plug-in, or the same, has given it before."""
     if name in seen:
         raise PluginError(plugin, f"the {what} {name!r} is given twice. Every {what} has one plug-in.")
     seen.add(name)
 
 
-def _itself(plugin: object) -> object:
+def _identity(plugin: object) -> object:
     return plugin
 
 
-def _listed(plugin: str, hook: str, result: object) -> list[object]:
+def _as_list(plugin: str, hook: str, result: object) -> list[object]:
     if not isinstance(result, Iterable) or isinstance(result, str | bytes | Mapping):
         raise PluginError(plugin, f"{hook} must give a list, not {type(result).__name__}.")
     try:
         return list(result)
     except BaseException as error:
-        raise _failed(plugin, hook, error) from error
+        raise _hook_error(plugin, hook, error) from error
 
 
-def _failed(plugin: str, hook: str, error: BaseException) -> PluginError:
+def _hook_error(plugin: str, hook: str, error: BaseException) -> PluginError:
     return PluginError(plugin, f"{hook} failed: {type(error).__name__}.")
 
 
-def _hold(plugin: str, hook: str, value: object) -> None:
+def _require_valid(plugin: str, hook: str, value: object) -> None:
     if wrong := value_problem(value):
         raise PluginError(plugin, f"{hook} gives {wrong}.")
 
 
-def _misfit(hook: str, implementation: pluggy.HookImpl) -> str | None:
-    """Return why a hook that pluggy takes would not do what its author means, or None."""
+def _hook_problem(hook: str, implementation: pluggy.HookImpl) -> str | None:
+    """Return why a hook that pluggy accepts would not do what its author means, or None."""
     if implementation.wrapper or implementation.hookwrapper:
         return "is a wrapper, and there is nothing to wrap: a plug-in speaks for itself alone."
     if implementation.tryfirst or implementation.trylast:

@@ -1,8 +1,8 @@
-"""The hooks a plug-in may implement. Signatures and words only.
+"""The hooks that a plug-in may implement: their signatures and what they mean.
 
-Hooks that answer are plain functions that return frozen values and do no I/O. What needs I/O is a callable inside the
-value, awaited by the host with a timeout. The last two, which are told something, may be coroutine functions. All are
-called in a thread, with a time limit.
+A hook that returns something is a plain function that returns frozen values and does no I/O. What needs I/O is a
+callable inside the value, which the server awaits with a time limit. The last two hooks return nothing and may be
+coroutine functions. The server calls all hooks in threads, with a time limit.
 """
 
 from collections.abc import Iterable
@@ -27,41 +27,41 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 
 @hookspec
 def contact_reasons() -> Iterable[ContactReason]:
-    """Return the contact reasons that the plug-in adds (D3). A code that two plug-ins give stops the start."""
+    """Return the contact reasons that the plug-in adds (D3). The server refuses a code that two plug-ins give."""
     return ()
 
 
 @hookspec
 def batch_modes() -> Iterable[BatchMode]:
-    """Return the batch modes that the plug-in adds (D11). A code that two plug-ins give stops the start."""
+    """Return the batch modes that the plug-in adds (D11). The server refuses a code that two plug-ins give."""
     return ()
 
 
 @hookspec(firstresult=True)
 def select_population(mode: str, scope: BatchScope) -> Population | None:
-    """Return the people that a mode of this plug-in selects within a scope (D12); None for a mode of another's."""
+    """Return the people whom a mode of this plug-in selects in a scope (D12), or None for another plug-in's mode."""
 
 
 @hookspec
 def eligibility_rules(request: RuleRequest) -> Iterable[Rule]:
-    """Return the rules that the plug-in has for a request (D10, D16, D19). Deny wins."""
+    """Return the rules that the plug-in has for a request (D10). One denial by any rule is enough."""
     return ()
 
 
 @hookspec
 def filter_fields() -> Iterable[FilterField]:
-    """Return the fields that the plug-in adds to saved filters. A name that two plug-ins give stops the start."""
+    """Return the fields that the plug-in adds to saved filters. The server refuses a name that two plug-ins give."""
     return ()
 
 
 @hookspec
 def run_finished(run: RunSummary) -> None:
-    """Hear that a batch run ended, after its last commit. An error here is logged and changes nothing.
+    """Receive the summary of a batch run that ended, after its last commit. An error is logged and changes nothing.
 
-    It may be told twice of one run: that it is DONE, and later, when it has been undone, that it is REVERTED.
+    It may be called twice for one run: when it is DONE, and later, when another run has undone it, as REVERTED.
     """
 
 
 @hookspec
 def preferences_changed(changes: PreferenceChanges) -> None:
-    """Hear that preferences changed, after the commit. An error here is logged and changes nothing."""
+    """Receive the summary of a change set of preferences, after its commit. An error is logged and changes nothing."""

@@ -38,7 +38,7 @@ def plugin_host(plugin: Path | str | ModuleType) -> PluginHost:
     return PluginHost([resource_folder("plugins")], given={name: module})
 
 
-def check_plugin(plugin: Path | str | ModuleType) -> None:
+def validate_plugin(plugin: Path | str | ModuleType) -> None:
     """Load a plug-in beside the built-in ones and call each of its hooks in every way that the server would.
 
     Needs no database: what the SQL selects is for the author's own tests. Raises PluginError for whatever
@@ -55,6 +55,8 @@ def check_plugin(plugin: Path | str | ModuleType) -> None:
         host.rules(_request(Context.BATCH, Role.ADMIN, mode, batch))
     for role in (Role.ADMIN, Role.STAFF, Role.GUARDIAN, Role.STUDENT):
         host.rules(_request(Context.WRITE, role, None, _cells(host)))
+    for cell in _cells(host):  # many requests name one cell alone
+        host.rules(_request(Context.WRITE, Role.ADMIN, None, (cell,)))
     on = tuple(cell for cell in _cells(host) if cell.set is Setting.ON)
     host.rules(_request(Context.DELIVERY, Role.VENDOR, None, on))
     failed = [

@@ -13,14 +13,18 @@ from gql_server.errors import PluginError, error_location
 T = TypeVar("T")
 
 MAX_ABANDONED_THREADS = 20
-"""How many threads that never came back a plug-in may leave behind before it is asked no more."""
+"""How many of its threads may still be running after their time limit before a plug-in is no longer called."""
 
 _log = structlog.get_logger(__name__)
-_stuck: dict[str, set[threading.Thread]] = {}
+_abandoned: dict[str, set[threading.Thread]] = {}
+"""The threads that still run after their time limit, by plug-in."""
 
 
 class PluginRaised(Exception):
-    """A plug-in's code raised `error`. A wrapper, so that its TimeoutError or CancelledError is not the server's."""
+    """A plug-in's code raised `error`.
+
+    The wrapper tells a TimeoutError or CancelledError of the plug-in's from one of the server's.
+    """
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
@@ -28,8 +32,8 @@ class PluginRaised(Exception):
 
 
 def require_responsive(plugin: str) -> None:
-    """Raise PluginError where too many of the plug-in's calls have not come back."""
-    if len(_stuck.get(plugin, ())) >= MAX_ABANDONED_THREADS:
+    """Raise PluginError where too many threads of the plug-in still run after their time limit."""
+    if len(_abandoned.get(plugin, ())) >= MAX_ABANDONED_THREADS:
         words = f"{MAX_ABANDONED_THREADS} of its calls have not come back. Mend it, then restart the server."
         raise PluginError(plugin, words)
 
@@ -37,16 +41,16 @@ def require_responsive(plugin: str) -> None:
 class PluginThread:
     """A daemon thread with an event loop, for one call after another.
 
-    A context manager. At its end the thread ends too, and with it whatever a call left running; a call that blocks
-    the thread for ever keeps neither the block nor the process from ending.
+    A context manager. When the block ends, the thread ends too, with all tasks that a call left running. A call that
+    blocks the thread for ever keeps neither the block nor the process from ending.
     """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(_log_left_behind)
+        self._loop.set_exception_handler(_log_task_error)
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self.abandoned = False
+        self._is_abandoned = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -56,34 +60,35 @@ class PluginThread:
         self.end()
 
     def end(self) -> None:
-        """Let the thread end, as soon as what it does lets go of it."""
+        """Let the thread end as soon as the code that it runs returns."""
         with suppress(RuntimeError):  # a call can have stopped the loop
             self._loop.call_soon_threadsafe(self._ended.set)
 
     @property
     def usable(self) -> bool:
         """Whether another call may be made in it."""
-        return not self.abandoned and self._thread.is_alive() and not self._loop.is_closed()
+        return not self._is_abandoned and self._thread.is_alive() and not self._loop.is_closed()
 
-    async def run(self, call: Callable[[], Awaitable[T]], blamed: Callable[[], str]) -> T:
+    async def run(self, call: Callable[[], Awaitable[T]], plugin: Callable[[], str]) -> T:
         """Await a call in the thread and return its result. Raises PluginRaised.
 
-        Cancelled, give the thread up: it counts as stuck, of the plug-in that `blamed` names, until it has ended.
+        When it is cancelled, the thread is abandoned: until it ends, it counts against the plug-in that `plugin`
+        names then.
         """
-        outcome = asyncio.run_coroutine_threadsafe(result_or_error(call), self._loop)
+        future = asyncio.run_coroutine_threadsafe(result_or_error(call), self._loop)
         try:
-            result, error = await asyncio.wrap_future(outcome)
+            result, error = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            self._abandon(blamed())
+            self._abandon(plugin())
             raise
         if error is not None:
             raise PluginRaised(error)
         return result  # type: ignore[no-any-return]
 
     def _abandon(self, plugin: str) -> None:
-        self.abandoned = True
+        self._is_abandoned = True
         self._thread.name = f"abandoned: {plugin}"
-        _stuck.setdefault(plugin, set()).add(self._thread)
+        _abandoned.setdefault(plugin, set()).add(self._thread)
         self.end()
         if not self._thread.is_alive():
             _forget(self._thread)
@@ -100,20 +105,23 @@ class PluginThread:
 
 
 def _forget(thread: threading.Thread) -> None:
-    for threads in list(_stuck.values()):
+    for threads in list(_abandoned.values()):
         threads.discard(thread)
 
 
 async def result_or_error(call: Callable[[], Awaitable[object]]) -> tuple[Any, BaseException | None]:
-    """Return what is awaited, or what it raises: an exception that nobody is left to hear would be logged whole."""
+    """Return the result of a call, or what it raises.
+
+    An exception that is returned is not logged by asyncio when nobody waits for it any more.
+    """
     try:
         return await call(), None
     except BaseException as error:
         return None, error
 
 
-def _log_left_behind(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log the error of a task that a call has left behind, without its words: they may be about a person."""
+def _log_task_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log the error of a task that a call left running, without its words: they may be about a person."""
     error = context.get("exception")
     if error is not None:
         _log.warning("plugin_task_failed", error=type(error).__name__, where=error_location(error))

@@ -1,7 +1,7 @@
 """The frozen values that hooks are given and return. A plug-in author reads this file and `spec.py`, no other.
 
 Values that the server makes (`RuleRequest`, `BatchScope`, `RunSummary`, `PreferenceChanges`) take keywords only: more
-fields may be added to them. Each of them names the district by its code, since a server serves many districts (D38).
+fields may be added to them. Each of them names the district by its code, since a server serves many districts.
 
 SQL in these values is text with named parameters (`gql_server.domain.sql`). The parameters `district_id` (integer)
 and `today` (date: the day in the district's time zone by which the server judges what is active, D6) are always

@@ -1,4 +1,4 @@
-"""Whether the values that plug-ins give hold what they promise: what is wrong with one, or None."""
+"""Validates the values that plug-ins give. Each function returns what is wrong with one, in words, or None."""
 
 import inspect
 import re
@@ -27,6 +27,7 @@ LONGEST_SENTENCE = 300
 """How many characters a sentence for people may have."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+_CODE_RULE = "`code` must be upper-case letters, digits and underscores, at most 40"
 _RULE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _FIELD = re.compile(r"[a-z][A-Za-z0-9]{0,39}")
 _WRITES = re.compile(
@@ -34,7 +35,7 @@ _WRITES = re.compile(
     r"|for\s+(no\s+key\s+)?update|for\s+(key\s+)?share)\b",
     re.IGNORECASE,
 )
-_ACTS = re.compile(
+_SIDE_EFFECTS = re.compile(
     r"\b(set_config|setseed|nextval|setval|pg_notify|pg_(try_)?advisory_\w+|pg_(terminate|cancel)_backend|pg_reload_conf"
     r"|pg_read_(binary_)?file|pg_ls_\w+|pg_logical_emit_message|dblink\w*|lo_\w+)\s*\(",
     re.IGNORECASE,
@@ -45,7 +46,7 @@ _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 def value_problem(value: object) -> str | None:
     """Return what is wrong with a value that a hook gave, in words that follow "it gives", or None."""
-    return _CHECKS[type(value)](value)
+    return _VALIDATORS[type(value)](value)
 
 
 def verdict_problem(verdict: object, context: Context) -> str | None:
@@ -68,7 +69,7 @@ def _deny_problem(deny: Deny) -> str | None:
     if deny.reasons is not None and not isinstance(deny.reasons, frozenset):
         return "a `Deny` whose `reasons` are not a frozenset of codes"
     if deny.code is not None and not _matches(_CODE, deny.code):
-        return f"a `Deny` whose {_code_problem(deny.code)}"
+        return f"a `Deny` whose {_CODE_RULE}"
     for name, text in (("because", deny.because), ("remedy", deny.remedy)):
         if text is not None and (wrong := _sentence_problem(name, text)):
             return f"a `Deny` whose {wrong}"
@@ -84,12 +85,8 @@ def _sentence_problem(name: str, text: object) -> str | None:
     return None
 
 
-def _code_problem(code: object) -> str:
-    return f"code is {code!r}; write upper-case letters, digits and underscores, at most 40"
-
-
 def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
-    """Return what is wrong with SQL from a plug-in: every parameter needs a value, no slot may be left."""
+    """Return what is wrong with SQL of a plug-in, or None. `known`: parameters that the server gives a value beside."""
     if not isinstance(sql, Sql) or not isinstance(sql.text, str) or not sql.text.strip():
         return "SQL that is not an `Sql` with a text"
     if not isinstance(sql.args, Mapping):
@@ -99,39 +96,43 @@ def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
     if missing := [name for name in parameters(sql.text) if name not in sql.args.keys() | AMBIENT | known]:
         return f"SQL without a value for :{missing[0]}"
     if taken := AMBIENT & sql.args.keys():
-        return f"SQL that sets :{min(taken)}, which is the host's to give"
-    return _shape_problem(sql.text)
+        return f"SQL that sets :{min(taken)}, which the server gives"
+    return _text_problem(sql.text)
 
 
 @lru_cache(maxsize=256)
-def _shape_problem(text: str) -> str | None:
-    """Return why a text cannot be part of a statement of the server's that only reads, as far as can be seen."""
+def _text_problem(text: str) -> str | None:
+    """Return why a text cannot be part of a statement that only reads, as far as its text shows, or None."""
     code = bare(text)
     if ";" in code:
         return "SQL with a `;`: give one statement, without it"
     if writes := _WRITES.search(code):
         return f"SQL that writes or locks ({' '.join(writes[0].lower().split())}): it may only read"
-    if acts := _ACTS.search(code):
-        return f"SQL that calls {acts[1].lower()}: it may only read"
-    depth = 0
-    for sign in re.findall(r"[()]", code):
-        depth += 1 if sign == "(" else -1
-        if depth < 0:
-            break
-    if depth != 0:
+    if effect := _SIDE_EFFECTS.search(code):
+        return f"SQL that calls {effect[1].lower()}: it may only read"
+    if not _brackets_match(code):
         return "SQL whose brackets do not match"
     if _ends_in_comment(text):
         return "SQL that ends in a `--` comment, which would hide what follows: write it above, or as /* … */"
     return None
 
 
+def _brackets_match(code: str) -> bool:
+    depth = 0
+    for sign in re.findall(r"[()]", code):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
 def _ends_in_comment(text: str) -> bool:
-    """Return whether what is written behind a text would be part of a comment."""
+    """Return whether text that is appended would be part of a comment."""
     return ";" not in bare(f"{text};")
 
 
 def select_problem(sql: object) -> str | None:
-    """Return what is wrong with a SELECT from a plug-in."""
+    """Return what is wrong with a SELECT of a plug-in, or None."""
     if wrong := sql_problem(sql):
         return wrong
     assert isinstance(sql, Sql)
@@ -139,22 +140,22 @@ def select_problem(sql: object) -> str | None:
 
 
 def reader_sql_problem(text: str) -> str | None:
-    """Return what is wrong with a statement that a check sends through its reader; PostgreSQL refuses what writes."""
+    """Return why a check's reader does not take a statement, or None. PostgreSQL itself refuses what writes."""
     code = bare(text)
     return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."
 
 
-def _reason(reason: ContactReason) -> str | None:
-    return _coded("reason", reason.code, reason.label, reason.description)
+def _reason_problem(reason: ContactReason) -> str | None:
+    return _coded_problem("reason", reason.code, reason.label, reason.description)
 
 
-def _mode(mode: BatchMode) -> str | None:
+def _mode_problem(mode: BatchMode) -> str | None:
     if not isinstance(mode.filter_kind, FilterKind):
         return f"the mode {mode.code!r} without a FilterKind"
-    return _coded("mode", mode.code, mode.label, mode.description)
+    return _coded_problem("mode", mode.code, mode.label, mode.description)
 
 
-def _coded(what: str, code: object, *words: object) -> str | None:
+def _coded_problem(what: str, code: object, *words: object) -> str | None:
     if not _matches(_CODE, code):
         return f"the {what} code {code!r}; write upper-case letters, digits and underscores, at most 40"
     if not all(isinstance(text, str) and text.strip() for text in words):
@@ -162,26 +163,29 @@ def _coded(what: str, code: object, *words: object) -> str | None:
     return None
 
 
-def _rule(rule: Rule) -> str | None:
+def _rule_problem(rule: Rule) -> str | None:
     if not _matches(_RULE, rule.name):
         return f"the rule name {rule.name!r}; write lower-case letters, digits and underscores, at most 40"
-    wrong = _rule_words(rule) or _rule_settings(rule) or _rule_reasons(rule) or _rule_way(rule)
-    return wrong and f"the rule {rule.name!r}{wrong}"
+    for problem in (_rule_words_problem, _rule_kind_problem, _rule_reasons_problem, _rule_body_problem):
+        if wrong := problem(rule):
+            return f"the rule {rule.name!r}{wrong}"
+    return None
 
 
-def _rule_words(rule: Rule) -> str | None:
+def _rule_words_problem(rule: Rule) -> str | None:
     """Return what is wrong with what the rule says: its code and its sentences."""
     if not isinstance(rule.because, str) or not rule.because.strip():
         return " without words for people"
     if wrong := _sentence_problem("because", rule.because):
         return f", whose {wrong}"
     if not _matches(_CODE, rule.code):
-        return f", whose {_code_problem(rule.code)}"
+        return f", whose {_CODE_RULE}"
     wrong = None if rule.remedy is None else _sentence_problem("remedy", rule.remedy)
     return wrong and f", whose {wrong}"
 
 
-def _rule_settings(rule: Rule) -> str | None:
+def _rule_kind_problem(rule: Rule) -> str | None:
+    """Return what is wrong with which of its fields the rule has."""
     ways = [way for way in (rule.deny_channel_when, rule.deny_select, rule.check) if way is not None]
     if len(ways) != 1:
         return ", which must have one of `deny_channel_when`, `deny_select` and `check`"
@@ -196,7 +200,7 @@ def _rule_settings(rule: Rule) -> str | None:
     return None
 
 
-def _rule_reasons(rule: Rule) -> str | None:
+def _rule_reasons_problem(rule: Rule) -> str | None:
     if rule.reasons is None:
         return None
     if rule.predicate is None:
@@ -206,8 +210,8 @@ def _rule_reasons(rule: Rule) -> str | None:
     return None
 
 
-def _rule_way(rule: Rule) -> str | None:
-    """Return what is wrong with how the rule is written."""
+def _rule_body_problem(rule: Rule) -> str | None:
+    """Return what is wrong with the rule's SQL or its check."""
     if rule.check is not None:
         if not callable(rule.check):
             return ", whose `check` cannot be called"
@@ -220,21 +224,23 @@ def _rule_way(rule: Rule) -> str | None:
     return wrong and f" with {wrong}"
 
 
-def _population(population: Population) -> str | None:
+def _population_problem(population: Population) -> str | None:
+    if not isinstance(population.through_students, bool):
+        return "a population whose `through_students` is neither true nor false"
     wrong = select_problem(population.sql)
     return wrong and f"a population with {wrong}"
 
 
-def _field(field: FilterField) -> str | None:
+def _field_problem(field: FilterField) -> str | None:
     if not _matches(_FIELD, field.name):
         return f"the filter field name {field.name!r}; write letters and digits, lower case first, at most 40"
     if not isinstance(field.kinds, frozenset) or not field.kinds or field.kinds - set(FilterKind):
         return f"the filter field {field.name!r}, whose `kinds` must be a frozenset of FilterKind"
-    wrong = _field_type(field) or _field_predicate(field)
+    wrong = _field_type_problem(field) or _field_predicate_problem(field)
     return wrong and f"the filter field {field.name!r}, {wrong}"
 
 
-def _field_type(field: FilterField) -> str | None:
+def _field_type_problem(field: FilterField) -> str | None:
     if not isinstance(field.type, FieldType):
         return "whose type is not a FieldType"
     if field.type is FieldType.ID and field.id_prefix not in set(IdKind):
@@ -246,7 +252,7 @@ def _field_type(field: FilterField) -> str | None:
     return None
 
 
-def _field_predicate(field: FilterField) -> str | None:
+def _field_predicate_problem(field: FilterField) -> str | None:
     takes_value = field.type is not FieldType.BOOLEAN
     if wrong := sql_problem(Sql(field.predicate), frozenset({"value"})):
         return f"with {wrong}"
@@ -259,10 +265,10 @@ def _matches(pattern: re.Pattern[str], text: object) -> bool:
     return isinstance(text, str) and pattern.fullmatch(text) is not None
 
 
-_CHECKS: dict[type, Callable[[Any], str | None]] = {
-    ContactReason: _reason,
-    BatchMode: _mode,
-    Rule: _rule,
-    Population: _population,
-    FilterField: _field,
+_VALIDATORS: dict[type, Callable[[Any], str | None]] = {
+    ContactReason: _reason_problem,
+    BatchMode: _mode_problem,
+    Rule: _rule_problem,
+    Population: _population_problem,
+    FilterField: _field_problem,
 }

@@ -1,1 +1,1 @@
-"""Selection set → one SQL statement → JSON."""
+"""Reads: a GraphQL operation becomes one SQL statement, which returns the finished JSON."""

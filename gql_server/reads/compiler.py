@@ -1,8 +1,8 @@
-"""The compiler: the fields of an object become one SQL expression that gives their JSON.
+"""The compiler: turns the selected fields of an operation into one SQL statement that returns the JSON response.
 
-Objects are `json_build_object` over a row, lists are `json_agg` over a correlated subquery; every row comes from a
-file of `sql/graph`, which says who may see it. The text depends on the document, the role and on which arguments
-are given, never on values: those are parameters.
+An object becomes `json_build_object` over a row, and a list becomes `json_agg` over a correlated subquery. All rows
+come from the files of `sql/graph`, which decide what each viewer may see. The text of a statement depends on the
+document, the role, and which arguments are given. It never contains values: those are parameters.
 """
 
 import re
@@ -17,191 +17,212 @@ from graphql.execution.values import VariableValues, get_argument_values
 from gql_server.db.statements import body
 from gql_server.domain.sql import parameters, slots
 from gql_server.domain.viewer import Role
-from gql_server.reads.cursors import cursor_sql, page_params
+from gql_server.reads.cursors import connection_params, cursor_sql
 from gql_server.reads.links import (
     Args,
     ConnectionLink,
-    Expression,
-    Link,
+    ExpressionLink,
     NodeLink,
-    Params,
-    Slots,
+    ParamsFunction,
+    RowsLink,
+    SlotsFunction,
 )
-from gql_server.reads.selections import Path, Selected, condition_of
+from gql_server.reads.selections import ResponsePath, SelectedField, condition_of
 
-AMBIENT = frozenset({"district_id", "today", "viewer_role", "viewer_person_id", "viewer_source_id"})
+SHARED_PARAMETERS = frozenset({"district_id", "today", "viewer_role", "viewer_person_id", "viewer_source_id"})
 """Parameters that every graph file and condition may use."""
 
 TOO_LONG = "too_long"
-"""Begins the text that a list with too many rows makes PostgreSQL fail with: then its place in `Compiled.lists`,
-a count, and after a blank the id of the row that the list hangs on, where that has one."""
+"""Starts the text that makes PostgreSQL fail when a list has too many rows.
+
+It is followed by the index of the list in `CompiledStatement.lists`, the number of rows, and, if the parent's row has
+an id, a blank and that id.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """Where the parameters of one field come from: its arguments, and the function that makes values of them."""
+class FieldParams:
+    """The parameters of one field: their prefix in the statement, and how their values are made."""
 
     prefix: str
-    path: Path
+    path: ResponsePath
     field: GraphQLField
     node: FieldNode
-    params: Params
+    params: ParamsFunction
 
-    def args(self, variables: VariableValues, extra: Args) -> Args:
-        return {**get_argument_values(self.field, self.node, variables), **extra}
+    def args(self, variables: VariableValues, extra_args: Args) -> Args:
+        """Return the field's arguments in a request. Raises GraphQLError."""
+        return {**get_argument_values(self.field, self.node, variables), **extra_args}
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """A place in the text for SQL that the request makes. `alias` is the row that `{parent}` stands for."""
+class FieldSlots:
+    """The slots of one field: where the statement has room for SQL that is made anew for each request.
+
+    parent: the alias of the row that `{parent}` stands for in that SQL.
+    """
 
     prefix: str
-    alias: str
-    value: Value
-    slots: Slots
+    parent: str
+    field: FieldParams
+    slots: SlotsFunction
 
 
 @dataclass(frozen=True, slots=True)
-class BoundedList:
-    """A list that has at most so many rows, or is refused."""
+class LimitedList:
+    """A list that is an error if it has more than `max_rows` rows."""
 
-    path: Path
+    path: ResponsePath
     name: str
-    most: int
+    max_rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """One SELECT of one row, and what to ask of a request before it can run.
+class CompiledStatement:
+    """A SELECT of one row, and what a request must supply to run it.
 
-    The row: `answer` (JSON; null where it is larger than the parameter `answer_bytes`), `bytes` (its size; null for
-    no answer), and `made_for`: the role, the statement, the district and the request that it was made for.
+    The columns of the row:
+    answer: the JSON; null if it is null, or larger than the parameter `answer_bytes`.
+    bytes: the size of the JSON; null if the JSON is null.
+    request_tag: identifies the role, statement, district and request that the row was made for.
     """
 
     text: str
     digest: str
-    values: tuple[Value, ...]
-    slots: tuple[Slot, ...]
-    lists: tuple[BoundedList, ...]
+    params: tuple[FieldParams, ...]
+    slots: tuple[FieldSlots, ...]
+    lists: tuple[LimitedList, ...]
 
-    def stamp(self, role: Role, district_id: int, request: int) -> str:
-        """Return what `made_for` must be."""
+    def request_tag(self, role: Role, district_id: int, request: int) -> str:
+        """Return the value that the column `request_tag` must have for a request."""
         return f"{role.value}:{self.digest}:{district_id}:{request}"
 
 
 @cache
-def snake(name: str) -> str:
-    """Return the column of a field: `firstName` is `first_name`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+def column_name(field_name: str) -> str:
+    """Return the column of a field: `firstName` becomes `first_name`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field_name).lower()
 
 
 def graph_rows(table: str) -> str:
-    """Return the SELECT of a graph file: the rows that the viewer may see, for a condition that looks at them."""
+    """Return the SELECT of a graph file, which gives the rows that the viewer may see."""
     return body(f"graph/{table}")
 
 
 class Compiler:
-    """Compiles what was selected for one role, into one statement."""
+    """Compiles one statement for one role."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
         self._aliases = 0
-        self._values: list[Value] = []
-        self._slots: list[Slot] = []
-        self._lists: list[BoundedList] = []
+        self._params: list[FieldParams] = []
+        self._slots: list[FieldSlots] = []
+        self._lists: list[LimitedList] = []
 
-    def operation(self, fields: Iterable[Selected]) -> Compiled:
-        """Return the statement for a whole query: `{"data": {...}}`."""
-        return self._finish(f"json_build_object('data', {self.object(fields, None)})")
+    def compile_query(self, fields: Iterable[SelectedField]) -> CompiledStatement:
+        """Return the statement for a whole query, whose JSON is `{"data": {...}}`."""
+        return self._statement(f"json_build_object('data', {self.object(fields, None)})")
 
-    def field(self, selected: Selected) -> Compiled:
-        """Return the statement for one field alone."""
-        return self._finish(f"to_json({self._field(selected, None)})")
+    def compile_field(self, selected: SelectedField) -> CompiledStatement:
+        """Return the statement for a single field, whose JSON is the value of the field."""
+        return self._statement(f"to_json({self._field(selected, None)})")
 
-    def _finish(self, expression: str) -> Compiled:
+    def _statement(self, expression: str) -> CompiledStatement:
         digest = blake2b(f"{self._role.value} {expression}".encode(), digest_size=8).hexdigest()
-        size = "pg_column_size(made.answer)"
-        # `offset 0` keeps the answer from being computed for each of its uses.
+        size = "pg_column_size(result.answer)"
+        # `offset 0` prevents PostgreSQL from computing the JSON once for each of its uses.
         text = (
             f"{body('read/viewer')}\n"
-            f"select case when {size} <= :answer_bytes::bigint then made.answer end as answer, {size} as bytes,\n"
-            f"  '{self._role.value}:{digest}:' || :district_id::bigint || ':' || :request::bigint as made_for\n"
-            f"from (select {expression} as answer offset 0) as made"
+            f"select case when {size} <= :answer_bytes::bigint then result.answer end as answer, {size} as bytes,\n"
+            f"  '{self._role.value}:{digest}:' || :district_id::bigint || ':' || :request::bigint as request_tag\n"
+            f"from (select {expression} as answer offset 0) as result"
         )
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
         text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
-        return Compiled(text, digest, tuple(self._values), tuple(self._slots), tuple(self._lists))
+        return CompiledStatement(text, digest, tuple(self._params), tuple(self._slots), tuple(self._lists))
 
-    def object(self, fields: Iterable[Selected], row: str | None) -> str:
-        """Return the expression for an object's fields, over the row of an alias."""
-        return _build((each.key, self._field(each, row)) for each in fields)
+    def object(self, fields: Iterable[SelectedField], row: str | None) -> str:
+        """Return the expression for the fields of an object. `row` is the alias of its row."""
+        return _json_object((field.key, self._field(field, row)) for field in fields)
 
-    def _field(self, selected: Selected, row: str | None) -> str:
-        if selected.null:
+    def _field(self, selected: SelectedField, row: str | None) -> str:
+        if selected.is_null:
             return "null"
         if selected.definition is None:
-            return f"'{selected.type_.name}'::text"
+            return f"'{selected.parent_type.name}'::text"
         match selected.link:
             case None:
-                return f'{row}."{snake(selected.name)}"'
+                return f'{row}."{column_name(selected.name)}"'
             case NodeLink() as link:
                 branches = (
-                    self._link(selected, branch, selected.children[name], None)
+                    self._rows(selected, branch, selected.children[name], None)
                     for name, branch in link.branches(self._role).items()
                 )
                 return f"coalesce({', '.join(branches)})"
             case ConnectionLink() as link:
                 return self._connection(selected, row, link)
-            case Expression() as link:
-                value = self._value(selected, link.params)
-                return self._own(link.sql, value, row or "", row or "", link.slots)
-            case Link() as link:
-                return self._link(selected, link, selected.fields(), row)
+            case ExpressionLink() as link:
+                params = self._add_params(selected, link.params)
+                return self._adapt(link.sql, params, row or "", row or "", link.slots)
+            case RowsLink() as link:
+                return self._rows(selected, link, selected.fields(), row)
 
-    def _link(self, selected: Selected, link: Link, fields: list[Selected], row: str | None) -> str:
+    def _rows(
+        self, selected: SelectedField, link: RowsLink, fields: list[SelectedField], row: str | None
+    ) -> str:
+        """Return the expression for the row, or the list of rows, of a link."""
         if link.table is None:
             return self.object(fields, row)
         child = self._alias()
-        value = self._value(selected, link.params)
-        source = self._own(body(f"graph/{link.table}"), value, child, row or "", link.slots)
-        where = self._own(condition_of(link, selected.args), value, child, row or "", None)
+        params = self._add_params(selected, link.params)
+        source = self._adapt(graph_rows(link.table), params, child, row or "", link.slots)
+        where = self._adapt(condition_of(link, selected.args), params, child, row or "", None)
         rows = f"(\n{source}\n) as {child} where {where}"
         json = self.object(fields, child)
         if not selected.is_list:
             return f"(select {json} from {rows})"
         order = f" order by {(link.order or '').replace('{child}', child)}" if link.order else ""
-        listed = f"json_agg({json}{order})"
-        if not link.none_is_null:
-            listed = f"coalesce({listed}, '[]')"
-        if link.fixed:
-            return f"(select {listed} from {rows})"
-        most = link.bound(self._role)
-        self._lists.append(BoundedList(selected.path, selected.name, most))
-        # A count is known only when the statement runs: so it is then that this fails, and with these words.
-        whose = f" || ' ' || {row}.\"id\"" if row and "id" in selected.type_.fields else ""
-        refusal = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*){whose})::integer)"
+        json_list = f"json_agg({json}{order})"
+        if not link.null_when_empty:
+            json_list = f"coalesce({json_list}, '[]')"
+        if link.naturally_bounded:
+            return f"(select {json_list} from {rows})"
+        return self._limited_list(selected, json_list, child, rows, row, link.max_rows_for(self._role))
+
+    def _limited_list(
+        self, selected: SelectedField, json_list: str, child: str, rows: str, row: str | None, max_rows: int
+    ) -> str:
+        """Return the expression for a list that makes the statement fail if it has more than `max_rows` rows.
+
+        The number of rows is known only while the statement runs, so the error is raised there, by a cast that fails
+        and names the list in its message.
+        """
+        self._lists.append(LimitedList(selected.path, selected.name, max_rows))
+        parent_id = f" || ' ' || {row}.\"id\"" if row and "id" in selected.parent_type.fields else ""
+        error = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*){parent_id})::integer)"
         return (
-            f"(select case when count(*) > {most} then {refusal} else {listed} end"
-            f" from (select {child}.* from {rows} limit {most + 1}) as {child})"
+            f"(select case when count(*) > {max_rows} then {error} else {json_list} end"
+            f" from (select {child}.* from {rows} limit {max_rows + 1}) as {child})"
         )
 
-    def _connection(self, selected: Selected, row: str | None, link: ConnectionLink) -> str:
-        """Return the expression for one page: one row more than asked for is read, to know if there is a next one."""
+    def _connection(self, selected: SelectedField, row: str | None, link: ConnectionLink) -> str:
+        """Return the expression for one page. It reads one row more than asked for, to know if a next page exists."""
         inner, page = self._alias(), self._alias()
-        value = self._value(selected, page_params(link))
+        params = self._add_params(selected, connection_params(link))
         has_after = selected.args.get("after") is not None
-        source = self._own(body(f"graph/{link.table}"), value, inner, row or "", None)
-        where = self._own(condition_of(link, selected.args), value, inner, row or "", None)
+        source = self._adapt(graph_rows(link.table), params, inner, row or "", None)
+        where = self._adapt(condition_of(link, selected.args), params, inner, row or "", None)
         if has_after:
-            keys = ", ".join(f'{inner}."{key.column}"' for key in link.keys)
+            keys = ", ".join(f'{inner}."{key.column}"' for key in link.sort_keys)
             after = ", ".join(
-                f":{value.prefix}__after_{n}::{_transport(key.type)}" for n, key in enumerate(link.keys)
+                f":{params.prefix}__after_{n}::{_parameter_type(key.type)}"
+                for n, key in enumerate(link.sort_keys)
             )
             where += f" and ({keys}) {'<' if link.descending else '>'} ({after})"
         direction = " desc" if link.descending else ""
-        order = ", ".join(f'{inner}."{key.column}"{direction}' for key in link.keys)
-        size = f":{value.prefix}__first::bigint"
-        json = _Page(self, page, link, size, has_after).json(selected.fields())
+        order = ", ".join(f'{inner}."{key.column}"{direction}' for key in link.sort_keys)
+        size = f":{params.prefix}__first::bigint"
+        json = _ConnectionPage(self, page, link, size, has_after).json(selected.fields())
         return (
             f"(select {json} from (select {inner}.*, row_number() over (order by {order}) as page_position"
             f" from (\n{source}\n) as {inner} where {where} order by {order} limit {size} + 1) as {page} having true)"
@@ -211,30 +232,39 @@ class Compiler:
         self._aliases += 1
         return f"t{self._aliases}"
 
-    def _value(self, selected: Selected, params: Params) -> Value:
+    def _add_params(self, selected: SelectedField, function: ParamsFunction) -> FieldParams:
         assert selected.definition is not None
-        prefix = f"f{len(self._values) + 1}"
-        value = Value(prefix, selected.path, selected.definition, selected.nodes[0], params)
-        self._values.append(value)
-        return value
+        prefix = f"f{len(self._params) + 1}"
+        params = FieldParams(prefix, selected.path, selected.definition, selected.nodes[0], function)
+        self._params.append(params)
+        return params
 
-    def _own(self, text: str, value: Value, child: str, parent: str, fill: Slots | None) -> str:
-        """Return a text with its aliases in place, and its own parameters and slots under the field's prefix."""
+    def _adapt(
+        self, text: str, params: FieldParams, child: str, parent: str, fill: SlotsFunction | None
+    ) -> str:
+        """Return a link's SQL for its place in the statement.
+
+        `{child}` and `{parent}` become aliases. The names of parameters and slots get the prefix of the field, so that
+        fields do not share them.
+        """
         text = text.replace("{child}", child).replace("{parent}", parent)
         for name in parameters(text):
-            if name not in AMBIENT:
-                text = re.sub(rf"(?<!:):{name}\b", f":{value.prefix}__{name}", text)
+            if name not in SHARED_PARAMETERS:
+                text = re.sub(rf"(?<!:):{name}\b", f":{params.prefix}__{name}", text)
         if names := slots(text):
             assert fill is not None, f"{names} are not filled"
             for name in names:
-                text = text.replace(f"{{{name}}}", f"{{{value.prefix}__{name}}}")
-            self._slots.append(Slot(value.prefix, parent, value, fill))
+                text = text.replace(f"{{{name}}}", f"{{{params.prefix}__{name}}}")
+            self._slots.append(FieldSlots(params.prefix, parent, params, fill))
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """One page of a connection: rows under the alias `page`, one more than `size` where there is a next one."""
+class _ConnectionPage:
+    """The JSON of one page of a connection.
+
+    page: the alias of its rows. There is one row more than `size` if a next page exists.
+    """
 
     compiler: Compiler
     page: str
@@ -242,15 +272,15 @@ class _Page:
     size: str
     has_after: bool
 
-    def json(self, fields: Iterable[Selected]) -> str:
-        return _build((each.key, self._part(each)) for each in fields)
+    def json(self, fields: Iterable[SelectedField]) -> str:
+        return _json_object((field.key, self._field(field)) for field in fields)
 
-    def _part(self, selected: Selected) -> str:
+    def _field(self, selected: SelectedField) -> str:
         on_page = f"filter (where {self.page}.page_position <= {self.size})"
-        cursor = cursor_sql(self.page, self.link.keys)
+        cursor = cursor_sql(self.page, self.link.sort_keys)
         match selected.name:
             case "__typename":
-                return f"'{selected.type_.name}'::text"
+                return f"'{selected.parent_type.name}'::text"
             case "edges":
                 edge = self.json(selected.fields())
                 return f"coalesce(json_agg({edge} order by {self.page}.page_position) {on_page}, '[]')"
@@ -266,14 +296,16 @@ class _Page:
                 return str(self.has_after).lower()
             case "startCursor":
                 return f"(array_agg({cursor} order by {self.page}.page_position) {on_page})[1]"
-            case _:  # endCursor: the schema has no other
+            case _:  # endCursor: the types of connections have no other field
                 return f"(array_agg({cursor} order by {self.page}.page_position desc) {on_page})[1]"
 
 
-def _build(pairs: Iterable[tuple[str, str]]) -> str:
+def _json_object(pairs: Iterable[tuple[str, str]]) -> str:
     return "json_build_object(" + ", ".join(f"'{key}', {expression}" for key, expression in pairs) + ")"
 
 
-def _transport(type_: str) -> str:
-    """The type a cursor's key is sent as and cast to: enums travel as text."""
-    return type_ if type_ in ("text", "bigint", "smallint", "integer", "boolean") else f"text::{type_}"
+def _parameter_type(key_type: str) -> str:
+    """Return the casts of a cursor's value to the type of its sort key. Values of enums are sent as text."""
+    return (
+        key_type if key_type in ("text", "bigint", "smallint", "integer", "boolean") else f"text::{key_type}"
+    )

@@ -1,4 +1,4 @@
-"""Documents: parsed and validated once, and kept."""
+"""GraphQL documents: each is parsed and validated once, and cached."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,18 +24,18 @@ from graphql.execution.values import VariableValues
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.reads.selections import INTROSPECTION
 
-_LONGEST_NUMBER = 100
+_MAX_NUMBER_CHARACTERS = 100
 _MAX_ERRORS = 5
-"""Errors of one validation: each may hold, and costs, a text as long as the document."""
+"""Validation errors that are reported for one document. The text of each may be as long as the document."""
 _BYTES_PER_CHARACTER = 130
-"""What a parsed document takes in memory; measured."""
-_MAX_KEPT_CHARACTERS = 20_000
-"""A longer document is admitted anew each time: what is kept must have a bound."""
+"""Memory that a parsed document takes; measured."""
+_MAX_CACHED_CHARACTERS = 20_000
+"""A longer document is not cached, but parsed and validated for each request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document. `introspects`: whether the schema itself is asked for somewhere."""
+    """One operation of a document. `introspects` tells whether `__schema` or `__type` occurs in it or in a fragment."""
 
     name: str
     node: OperationDefinitionNode
@@ -44,7 +44,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Document:
-    """A document that was parsed and validated, or the errors that kept it from it."""
+    """A valid document, or the errors that make it invalid."""
 
     text: str
     ast: DocumentNode | None
@@ -54,11 +54,11 @@ class Document:
 
     @property
     def bytes(self) -> int:
-        """Roughly what it takes in memory."""
+        """The approximate memory that it takes."""
         return 1_000 + _BYTES_PER_CHARACTER * len(self.text)
 
     def operation(self, name: str | None) -> Operation:
-        """Return the operation asked for. Raises GraphQLError where it is not clear which."""
+        """Return the operation to execute, as the GraphQL specification selects it. Raises GraphQLError."""
         if name:
             if name in self.operations:
                 return self.operations[name]
@@ -69,7 +69,7 @@ class Document:
 
 
 class DocumentCache:
-    """Parses and validates documents, and keeps the ones used last, up to a number of bytes."""
+    """Parses and validates documents, and caches the most recently used ones, up to `max_bytes`."""
 
     def __init__(
         self,
@@ -87,19 +87,19 @@ class DocumentCache:
     def get(self, text: str) -> Document:
         document = self._documents.get(text)
         if document is None:
-            document = self._admit(text)
-            if len(text) <= _MAX_KEPT_CHARACTERS:
+            document = self._parse_and_validate(text)
+            if len(text) <= _MAX_CACHED_CHARACTERS:
                 self._documents.put(text, document, document.bytes)
         return document
 
-    def _admit(self, text: str) -> Document:
+    def _parse_and_validate(self, text: str) -> Document:
         if len(text) > self._max_characters:
             words = f"The document is longer than {self._max_characters} characters. Put long values into variables."
             return Document(text, None, [GraphQLError(words)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
-            if number := _long_number(ast):
-                return Document(text, None, [number])
+            if error := _long_number_error(ast):
+                return Document(text, None, [error])
             errors = validate(
                 self._schema,
                 ast,
@@ -108,10 +108,10 @@ class DocumentCache:
                 hide_suggestions=True,
                 allow_empty_selection_sets=False,
             )
-        except GraphQLError as error:  # of the syntax, or of a rule that ends the validation
+        except GraphQLError as error:  # a syntax error, or a rule that aborts the validation
             return Document(text, None, [error])
         if errors:
-            return Document(text, None, [_in_words(error) for error in errors])
+            return Document(text, None, [_explained(error) for error in errors])
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
         operations = {
             (d.name.value if d.name else ""): _operation(d, fragments)
@@ -121,31 +121,32 @@ class DocumentCache:
         return Document(text, ast, (), fragments, operations)
 
 
-def _long_number(ast: DocumentNode) -> GraphQLError | None:
-    """Return what is wrong with a number that Python would refuse to read, where it is met deep in graphql-core."""
+def _long_number_error(ast: DocumentNode) -> GraphQLError | None:
+    """Return an error if a number is too long. Python refuses to convert such numbers, which breaks graphql-core."""
     token = ast.loc.start_token if ast.loc else None
     while token is not None:
-        if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > _LONGEST_NUMBER:
-            words = f"A number may have {_LONGEST_NUMBER} characters at most."
+        if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > _MAX_NUMBER_CHARACTERS:
+            words = f"A number may have {_MAX_NUMBER_CHARACTERS} characters at most."
             return GraphQLError(words, source=ast.loc.source if ast.loc else None, positions=[token.start])
         token = token.next
     return None
 
 
-def _in_words(error: GraphQLError) -> GraphQLError:
-    """Return a validation's error, or one that says what to do where it gave up without saying why."""
+def _explained(error: GraphQLError) -> GraphQLError:
+    """Return a validation error; if graphql-core aborted without a reason, one that says what to do."""
     if error.message != "Validation aborted.":
         return error
     return GraphQLError(
-        "The document is too intricate to be checked: it asks for too many fields of one name in one place, or its "
-        "fragments are nested too deeply. Ask for each field once."
+        "The document is too complex to be validated: it selects too many fields of one name in one place, or its "
+        "fragments are nested too deeply. Select each field once."
     )
 
 
 def variable_shape(variables: VariableValues) -> object:
-    """Return what of the variables the compiled text may depend on: the booleans, and which values are given.
+    """Return the part of the variables that a compiled statement may depend on.
 
-    It follows the declared types, not the values: its size has a bound whatever is in a JSON scalar.
+    These are the values of booleans, and for all other variables whether they are given. The shape follows the
+    declared types, so that its size is limited whatever a JSON scalar contains.
     """
     return tuple(
         (name, _shape(value, variables.sources[name].signature.type))
@@ -154,24 +155,24 @@ def variable_shape(variables: VariableValues) -> object:
 
 
 def shape_bytes(shape: object) -> int:
-    """Return roughly what a shape takes in memory."""
+    """Return the approximate memory that a shape takes."""
     return 100 + sum(map(shape_bytes, shape)) if isinstance(shape, tuple) else 50
 
 
 def _shape(value: object, type_: GraphQLInputType) -> object:
-    bare = get_nullable_type(type_)
-    if value is None or (isinstance(value, bool) and bare is GraphQLBoolean):
+    nullable = get_nullable_type(type_)
+    if value is None or (isinstance(value, bool) and nullable is GraphQLBoolean):
         return value
-    if not is_input_object_type(bare):
+    if not is_input_object_type(nullable):
         return "given"
-    parts = value if isinstance(value, dict) else vars(value)  # Strawberry makes objects of some
-    return tuple((key, _shape(parts[key], kind)) for key, kind in _parts(bare) if key in parts)
+    fields = value if isinstance(value, dict) else vars(value)  # Strawberry converts some to objects
+    return tuple((key, _shape(fields[key], type_)) for key, type_ in _input_fields(nullable) if key in fields)
 
 
-def _parts(type_: GraphQLInputObjectType) -> Iterator[tuple[str, GraphQLInputType]]:
-    """Yield the keys that the values of an input type have, with their types."""
-    for name, part in sorted(type_.fields.items()):
-        yield part.out_name or name, part.type
+def _input_fields(type_: GraphQLInputObjectType) -> Iterator[tuple[str, GraphQLInputType]]:
+    """Yield the Python names of an input type's fields, with their types."""
+    for name, field_ in sorted(type_.fields.items()):
+        yield field_.out_name or name, field_.type
 
 
 def _operation(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Operation:

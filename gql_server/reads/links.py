@@ -1,9 +1,10 @@
-"""How the fields of the schema are joined: what the compiler knows beside the files of `sql/graph`.
+"""Links: how each GraphQL field is read from the rows of the files in `sql/graph`.
 
-A field without a link is a column of its parent's row, named like the field in snake case.
+A field without a link is a column of its parent's row, named like the field in snake case. Any other field has one of
+the four links below.
 
-Links say what their rows cost, in the cost of one plain row: `each` is that of a row, `scan` that of looking for the
-rows of one parent, however few there are (`scan_portal`: for portal roles, who have few).
+A link also states its cost, in units of one plain row: `row_cost` is the cost of each row, and `scan_cost` the cost of
+searching the rows of one parent, even if none is found.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,8 +16,8 @@ from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.hooks.host import PluginHost
 
-PORTAL = frozenset({Role.GUARDIAN, Role.STUDENT, Role.STAFF})
-"""The roles of people who see little more than themselves."""
+PORTAL_ROLES = frozenset({Role.GUARDIAN, Role.STUDENT, Role.STAFF})
+"""The roles of portal users, who see little more than their own data."""
 
 Args: TypeAlias = Mapping[str, object]
 """The coerced arguments of a field, by their GraphQL names."""
@@ -24,23 +25,25 @@ Args: TypeAlias = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """What one read of a role may ask for.
+    """How much one read may ask for.
 
-    max_first: rows of a page. price: see `price.py`. characters: length of the statement, which is what planning it
-    takes PostgreSQL's memory for. answer_bytes: size of the answer. seconds: how long the statement may take; None:
-    as long as any statement.
+    max_first: rows of one page.
+    max_price: see `price.py`.
+    max_characters: length of the SQL statement. The memory that PostgreSQL needs for planning grows with it.
+    max_answer_bytes: size of the JSON result.
+    timeout_seconds: how long the statement may run; None leaves that to the connection's own timeout.
     """
 
     max_first: int = 100
-    price: int = 500_000
-    characters: int = 90_000
-    answer_bytes: int = 4 * 1024 * 1024
-    seconds: float | None = None
+    max_price: int = 500_000
+    max_characters: int = 90_000
+    max_answer_bytes: int = 4 * 1024 * 1024
+    timeout_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What a read runs with: who asks, where, and how much they may ask for."""
+    """The viewer of a read, the database and plug-ins that it uses, and its limits."""
 
     viewer: Viewer
     db: Database
@@ -53,13 +56,15 @@ class ReadContext:
 
 
 Condition: TypeAlias = str | Callable[[Args], str]
-"""SQL over `{child}` and `{parent}`, the two rows' aliases, and own parameters.
+"""SQL that selects the rows of a link. `{child}` and `{parent}` stand for the aliases of the two rows.
 
-A callable may look at which arguments are given (not None), never at their values: the compiled text is kept for
-all requests that give the same ones.
+A callable may only test which arguments are given (are not None), never their values, because the compiled statement
+is reused for every request that gives the same arguments.
 """
-Params: TypeAlias = Callable[[Args, ReadContext], Mapping[str, object]]
-Slots: TypeAlias = Callable[[Args, ReadContext], Awaitable[Mapping[str, Sql]]]
+ParamsFunction: TypeAlias = Callable[[Args, ReadContext], Mapping[str, object]]
+"""Returns the values of a link's SQL parameters."""
+SlotsFunction: TypeAlias = Callable[[Args, ReadContext], Awaitable[Mapping[str, Sql]]]
+"""Returns the SQL fragments for a link's slots. It may query the database to make them."""
 
 
 def no_params(args: Args, context: ReadContext) -> Mapping[str, object]:
@@ -71,40 +76,47 @@ def never(args: Args) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """A field that is made of rows of a graph file.
+class RowsLink:
+    """A field whose value is one row, or a list of rows, of a graph file.
 
-    table: the file in `sql/graph`; None: the object is made of the parent's own row.
-    on: which of its rows. order: for lists, over `{child}`. params: values of the parameters of `on` and of the file.
-    slots: fragments for the slots of the file, which may need a look at the database first.
-    none_is_null: whether a list without rows is null. roles: who may ask; None: everyone, the file says what they see.
-    most: for lists, how many rows there may be; a list that has more is refused, never cut.
-    most_portal: the same for portal roles, whose files show less. fixed: whether the file itself can give no more.
+    table: the file in `sql/graph`; None if the object is made of the parent's own row.
+    condition: selects the file's rows. It and the file may use the parameters that `params` returns.
+    order: the ORDER BY of a list, over `{child}`.
+    slots: returns the SQL for the slots of the file.
+    null_when_empty: whether a list without rows is null instead of [].
+    roles: who may select the field; None for everyone. The graph file decides which rows each viewer sees.
+    max_rows: how many rows a list may have. A longer list is an error; it is never cut.
+    max_rows_portal: the same for portal roles, if it differs.
+    naturally_bounded: whether the graph file can never give more than `max_rows`, so that no count is needed.
     """
 
     table: str | None
-    on: Condition = "true"
+    condition: Condition = "true"
     order: str | None = None
-    params: Params = no_params
-    slots: Slots | None = None
-    none_is_null: bool = False
+    params: ParamsFunction = no_params
+    slots: SlotsFunction | None = None
+    null_when_empty: bool = False
     roles: frozenset[Role] | None = None
-    most: int | None = None
-    most_portal: int | None = None
-    fixed: bool = False
-    each: int = 1
-    scan: int = 0
+    max_rows: int | None = None
+    max_rows_portal: int | None = None
+    naturally_bounded: bool = False
+    row_cost: int = 1
+    scan_cost: int = 0
 
-    def bound(self, role: Role) -> int:
+    def max_rows_for(self, role: Role) -> int:
         """Return how many rows a list of this link may have for a role."""
-        most = self.most_portal if self.most_portal is not None and role in PORTAL else self.most
-        assert most is not None, f"the list of {self.table} has no bound"
-        return most
+        is_portal = self.max_rows_portal is not None and role in PORTAL_ROLES
+        max_rows = self.max_rows_portal if is_portal else self.max_rows
+        assert max_rows is not None, f"the list of {self.table} has no maximum"
+        return max_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A column that a connection is ordered by, with its PostgreSQL type. Never null; together they are unique."""
+class SortKey:
+    """A column that a connection is sorted by, with its PostgreSQL type.
+
+    The column is never null. All sort keys of a connection together are unique.
+    """
 
     column: str
     type: str
@@ -112,56 +124,61 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLink:
-    """A Relay connection over the rows of a graph file, paged by keys.
+    """A field that is a Relay connection over the rows of a graph file, with keyset pagination.
 
-    The field has the arguments `first` and `after`. `max_first`: where the bound of `first` is not the server's own.
-    look_up: whether arguments name the rows, looking like a `Condition` at which are given alone; that costs
-    `scan_look_up` at most.
+    The field has the arguments `first` and `after`.
+
+    max_first: the maximum of `first`; None for the maximum of the viewer's role.
+    selects_by_id: tells whether the arguments name the rows by id. Like a `Condition` it may only test which arguments
+    are given. Such a search costs `scan_cost_by_id` at most.
+    scan_cost_portal: the scan cost for portal roles, if it differs.
     """
 
     table: str
-    keys: tuple[Key, ...]
-    on: Condition = "true"
+    sort_keys: tuple[SortKey, ...]
+    condition: Condition = "true"
     descending: bool = False
-    params: Params = no_params
+    params: ParamsFunction = no_params
     default_first: int = 50
     max_first: int | None = None
     roles: frozenset[Role] | None = None
-    each: int = 1
-    scan: int = 0
-    scan_portal: int | None = None
-    look_up: Callable[[Args], bool] = never
-    scan_look_up: int = 0
+    row_cost: int = 1
+    scan_cost: int = 0
+    scan_cost_portal: int | None = None
+    selects_by_id: Callable[[Args], bool] = never
+    scan_cost_by_id: int = 0
 
-    def search(self, role: Role, args: Args) -> int:
-        """Return what looking for the rows costs a role."""
-        scan = self.scan_portal if self.scan_portal is not None and role in PORTAL else self.scan
-        return min(scan, self.scan_look_up) if self.look_up(args) else scan
+    def scan_cost_for(self, role: Role, args: Args) -> int:
+        """Return the cost of searching the rows, for a role and the arguments given."""
+        is_portal = self.scan_cost_portal is not None and role in PORTAL_ROLES
+        cost = self.scan_cost_portal if is_portal else self.scan_cost
+        assert cost is not None
+        return min(cost, self.scan_cost_by_id) if self.selects_by_id(args) else cost
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLink:
-    """A field whose type is an interface: the rows of several types, told apart by the id."""
+    """A field whose type is an interface. It has a link for each object type; the id decides which one finds a row."""
 
-    by_type: Mapping[str, Link]
+    by_type: Mapping[str, RowsLink]
     roles: frozenset[Role] | None = None
 
-    def branches(self, role: Role) -> Mapping[str, Link]:
-        """Return the links of the types that a role may ask for; of the others it finds nothing."""
+    def branches(self, role: Role) -> Mapping[str, RowsLink]:
+        """Return the links of the types that a role may select; objects of other types are not found."""
         return {name: link for name, link in self.by_type.items() if link.roles is None or role in link.roles}
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """A field that is an SQL expression, over its parent's row (`{parent}`) where it has one."""
+class ExpressionLink:
+    """A field whose value is an SQL expression. `{parent}` is the alias of the parent's row, if there is one."""
 
     sql: str
-    slots: Slots | None = None
-    params: Params = no_params
+    slots: SlotsFunction | None = None
+    params: ParamsFunction = no_params
     roles: frozenset[Role] | None = None
-    each: int = 1
+    row_cost: int = 1
 
 
-AnyLink: TypeAlias = Link | ConnectionLink | NodeLink | Expression
-Links: TypeAlias = Mapping[tuple[str, str], AnyLink]
+Link: TypeAlias = RowsLink | ConnectionLink | NodeLink | ExpressionLink
+Links: TypeAlias = Mapping[tuple[str, str], Link]
 """The links of a schema, by the names of type and field."""

@@ -1,8 +1,9 @@
-"""The price of a read: how many rows its document can ask for, known before any SQL is made.
+"""The price of a read: an upper bound of the rows that it can ask for, known before any SQL is compiled.
 
-A field costs what its rows cost, times the rows that it hangs on: links followed times the bounds of lists and the
-sizes of pages. Beside the price the length of the statement is measured, since PostgreSQL plans every part of the
-text, whether or not it finds a row. Both are summed while the fields are collected, which ends where one is over.
+The price of a field is the cost of its rows, multiplied by the number of its parents. The number of rows is the
+maximum length of a list or the size of a page. The length of the SQL statement is limited as well, because PostgreSQL
+plans every part of the text whether or not it finds rows. Both are added up while the fields are collected, which
+stops as soon as a limit is exceeded.
 """
 
 from collections import defaultdict
@@ -15,25 +16,29 @@ from gql_server.errors import TooExpensive
 from gql_server.reads.links import ReadLimits
 
 _MAX_NODES = 50_000
-"""Nodes of the document that are looked at, counted each time: fragments in fragments repeat them."""
+"""How many nodes of the document may be visited. A node of a fragment is visited once for every spread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """How many rows a field can have in all: `fixed` times the page sizes that are variables of the request.
+class RowCount:
+    """The largest number of rows that a field can have in the whole response.
 
-    count: that number for the request at hand. sizes: which of the variables, by their position in `Meter.sizes`.
+    count: that number for the current request.
+    fixed: the part of it that does not depend on variables.
+    sizes: the page sizes that are variables, as indexes into `PriceMeter.page_sizes`. `fixed` times these is `count`.
     """
 
     count: int = 1
     fixed: int = 1
     sizes: tuple[int, ...] = ()
 
-    def times(self, number: int) -> "Rows":
-        return Rows(self.count * number, self.fixed * number, self.sizes)
+    def times(self, number: int) -> "RowCount":
+        """Return the count of rows below these, with `number` for each."""
+        return RowCount(self.count * number, self.fixed * number, self.sizes)
 
-    def paged(self, size: int, place: int) -> "Rows":
-        return Rows(self.count * size, self.fixed, (*self.sizes, place))
+    def times_page(self, size: int, index: int) -> "RowCount":
+        """Return the count of rows below these, with a page for each whose size is the variable at `index`."""
+        return RowCount(self.count * size, self.fixed, (*self.sizes, index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,93 +47,97 @@ class PageSize:
 
     variable: str
     default: int
-    longest: int
+    maximum: int
 
-    def of(self, variables: Mapping[str, object]) -> int:
-        """Return the size asked for; one that is out of range is refused elsewhere, and costs nothing."""
+    def value(self, variables: Mapping[str, object]) -> int:
+        """Return the size that a request asks for; 0 if it is out of range, because such a page is an error."""
         given = variables.get(self.variable)
         size = self.default if given is None else given
-        return size if isinstance(size, int) and 0 < size <= self.longest else 0
+        return size if isinstance(size, int) and 0 < size <= self.maximum else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of an operation as a sum of products of page sizes, and the length of its statement."""
+    """The price of an operation: the sum of `terms`, each multiplied by the page sizes that it depends on.
+
+    terms: the fixed part of each product, by the indexes of its page sizes in `page_sizes`.
+    characters: the length of the statement.
+    """
 
     terms: Mapping[tuple[int, ...], int]
-    sizes: Sequence[PageSize]
+    page_sizes: Sequence[PageSize]
     characters: int
 
-    def of(self, variables: Mapping[str, object]) -> int:
-        """Return the price for the variables of a request."""
-        if not self.sizes:
+    def for_variables(self, variables: Mapping[str, object]) -> int:
+        """Return the price for the variables of one request."""
+        if not self.page_sizes:
             return sum(self.terms.values())
-        sizes = [size.of(variables) for size in self.sizes]
-        return sum(fixed * prod(sizes[place] for place in places) for places, fixed in self.terms.items())
+        sizes = [size.value(variables) for size in self.page_sizes]
+        return sum(fixed * prod(sizes[index] for index in indexes) for indexes, fixed in self.terms.items())
 
 
-class Meter:
-    """Sums the price of one operation. Each of its methods raises TooExpensive where a budget is exceeded."""
+class PriceMeter:
+    """Adds up the price of one operation. Its `add_` and `count_` methods raise TooExpensive beyond a limit."""
 
     def __init__(self, limits: ReadLimits, role: Role) -> None:
         self._limits, self._role = limits, role
         self._terms: dict[tuple[int, ...], int] = defaultdict(int)
         self._prices: dict[tuple[str, ...], int] = defaultdict(int)
-        self._searches: dict[tuple[str, ...], tuple[str, int]] = {}
+        self._scans: dict[tuple[str, ...], tuple[str, int]] = {}
         self._lengths: dict[tuple[str, ...], int] = defaultdict(int)
         self._price = self._characters = self._nodes = 0
-        self.sizes: list[PageSize] = []
+        self.page_sizes: list[PageSize] = []
 
     @property
     def price(self) -> Price:
-        return Price(dict(self._terms), tuple(self.sizes), self._characters)
+        return Price(dict(self._terms), tuple(self.page_sizes), self._characters)
 
-    def rows(self, path: tuple[str, ...], rows: Rows, each: int) -> None:
-        """Add rows of a field, at the cost of `each`."""
-        self._terms[rows.sizes] += rows.fixed * each
-        self._prices[path] += rows.count * each
-        self._price += rows.count * each
-        if self._price > self._limits.price:
+    def add_rows(self, path: tuple[str, ...], rows: RowCount, row_cost: int) -> None:
+        """Add the rows of the field at a path."""
+        self._terms[rows.sizes] += rows.fixed * row_cost
+        self._prices[path] += rows.count * row_cost
+        self._price += rows.count * row_cost
+        if self._price > self._limits.max_price:
             raise TooExpensive(
                 f"The query has a price of {self._price:,} or more; the budget of the role {self._role} is "
-                f"{self._limits.price:,}. {_most(self._prices)} {self._remedy()}"
+                f"{self._limits.max_price:,}. {_most_expensive(self._prices)} {self._remedy()}"
             )
 
-    def search(self, path: tuple[str, ...], name: str, rows: Rows, each: int) -> None:
-        """Add what a field of a name costs before it gives a row: looking for them, once for each of its parents."""
-        self._searches[path] = (name, each)
-        self.rows(path, rows, 1 + each)
+    def add_scan(self, path: tuple[str, ...], name: str, parents: RowCount, scan_cost: int) -> None:
+        """Add the cost of searching the rows of the field at a path, once for each of its parents."""
+        self._scans[path] = (name, scan_cost)
+        self.add_rows(path, parents, 1 + scan_cost)
 
-    def _remedy(self) -> str:
-        path = max(self._prices, key=self._prices.__getitem__)
-        name, each = self._searches.get(path, ("", 0))
-        if 2 * each > self._prices[path]:
-            return f"Reading `{name}` costs {each:,} each time it is asked: ask for it once, or by id."
-        return "Ask for a smaller `first`, or for less at a time."
-
-    def text(self, path: tuple[str, ...], characters: int) -> None:
-        """Add to the statement what a field makes of it."""
+    def add_text(self, path: tuple[str, ...], characters: int) -> None:
+        """Add the length of the SQL that the field at a path becomes."""
         self._characters += characters
         self._lengths[path] += characters
-        if self._characters > self._limits.characters:
+        if self._characters > self._limits.max_characters:
             raise TooExpensive(
-                f"The query has a price of {self._characters:,} or more in characters of its statement; the budget of "
-                f"the role {self._role} is {self._limits.characters:,}. {_most(self._lengths)} "
-                "Follow fewer links in one query."
+                f"The query has a price of {self._characters:,} or more in characters of its SQL statement; the budget "
+                f"of the role {self._role} is {self._limits.max_characters:,}. {_most_expensive(self._lengths)} "
+                "Nest fewer objects in one query."
             )
 
-    def node(self) -> None:
-        """Count a node of the document that is looked at."""
+    def count_node(self) -> None:
+        """Count one visited node of the document."""
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise TooExpensive(
                 f"The query has a price of {self._nodes:,} or more in fields that fragments repeat; the budget is "
-                f"{_MAX_NODES:,}. {_most(self._lengths)} Spread fewer fragments within fragments."
+                f"{_MAX_NODES:,}. {_most_expensive(self._lengths)} Spread fewer fragments within fragments."
             )
 
+    def _remedy(self) -> str:
+        path = max(self._prices, key=self._prices.__getitem__)
+        name, scan_cost = self._scans.get(path, ("", 0))
+        if 2 * scan_cost > self._prices[path]:
+            return f"Reading `{name}` costs {scan_cost:,} each time it is asked: ask for it once, or by id."
+        return "Ask for a smaller `first`, or for less at a time."
 
-def _most(costs: Mapping[tuple[str, ...], int]) -> str:
+
+def _most_expensive(costs: Mapping[tuple[str, ...], int]) -> str:
     if not costs:
         return ""
-    path, cost = max(costs.items(), key=lambda each: each[1])
+    path, cost = max(costs.items(), key=lambda item: item[1])
     return f"`{'.'.join(path)}` costs most: {cost:,}."

@@ -1,6 +1,6 @@
-"""Reads selection sets: which fields an object answers, merged over fragments and directives, as a tree.
+"""Selections: collects the fields of an operation into a tree, merging fragments and applying @skip and @include.
 
-On the way roles and arguments are checked and the price is summed, so that nothing is compiled of what is refused.
+Roles and arguments are validated and the price is added up on the way, so that nothing is compiled that is refused.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,45 +30,50 @@ from graphql.execution.values import VariableValues, get_argument_values, get_di
 
 from gql_server.db.statements import body
 from gql_server.errors import Forbidden, GqlServerError, InvalidArgument, TooExpensive
-from gql_server.reads.cursors import page_params, page_size
+from gql_server.reads.cursors import connection_params, page_size
 from gql_server.reads.links import (
-    AnyLink,
     Args,
     ConnectionLink,
-    Expression,
+    ExpressionLink,
     Link,
     Links,
     NodeLink,
-    Params,
+    ParamsFunction,
     ReadContext,
+    RowsLink,
 )
-from gql_server.reads.price import Meter, PageSize, Rows
+from gql_server.reads.price import PageSize, PriceMeter, RowCount
 
-Path: TypeAlias = tuple[str, ...]
-"""Response keys from the root, without positions in lists."""
-Refused: TypeAlias = Mapping[Path, Exception]
-"""Fields that cannot be answered, and why."""
+ResponsePath: TypeAlias = tuple[str, ...]
+"""The response keys from the root to a field, without the indexes of lists."""
+FieldErrors: TypeAlias = Mapping[ResponsePath, Exception]
+"""The fields that cannot be answered, each with its error."""
 
 INTROSPECTION = frozenset({"__schema", "__type"})
-_MAX_KEYS = 50  # PostgreSQL functions take 100 arguments
-_HEAD = 1_500  # characters of the statement beside its fields
-_AROUND_LINK, _AROUND_CONNECTION, _AROUND_COLUMN = 200, 500, 12
+_MAX_KEYS = 50  # json_build_object takes at most 100 arguments
+# Estimated lengths, in characters, of the SQL around what a link contributes itself.
+_STATEMENT_LENGTH = 1_500
+_ROWS_LENGTH, _CONNECTION_LENGTH, _COLUMN_LENGTH = 200, 500, 12
 
 
 @dataclass(slots=True, eq=False)
-class Selected:
-    """A field of the answer. `children`: the fields below it, by the object type they are of."""
+class SelectedField:
+    """A field of the response.
+
+    children: the fields selected below it, by the object type that they belong to.
+    is_null: whether its value is null because it, or a non-null field below it, is refused.
+    """
 
     key: str
-    path: Path
-    type_: GraphQLObjectType
+    path: ResponsePath
+    parent_type: GraphQLObjectType
     definition: GraphQLField | None
     nodes: list[FieldNode]
-    link: AnyLink | None
-    parent: "Selected | None"
+    link: Link | None
+    parent: "SelectedField | None"
     args: Args = field(default_factory=dict)
-    children: dict[str, list["Selected"]] = field(default_factory=dict)
-    null: bool = False
+    children: dict[str, list["SelectedField"]] = field(default_factory=dict)
+    is_null: bool = False
 
     @property
     def name(self) -> str:
@@ -79,37 +84,39 @@ class Selected:
         return self.definition is not None and is_list_type(get_nullable_type(self.definition.type))
 
     @property
-    def target(self) -> GraphQLObjectType | None:
-        """The object type of the field's value, if it is one."""
+    def object_type(self) -> GraphQLObjectType | None:
+        """The object type of the field's value; None for scalars, enums and interfaces."""
         named = get_named_type(self.definition.type) if self.definition else None
         return named if isinstance(named, GraphQLObjectType) else None
 
-    def fields(self) -> list["Selected"]:
+    def fields(self) -> list["SelectedField"]:
         """Return the fields below one whose value is of an object type."""
-        assert self.target is not None
-        return self.children[self.target.name]
+        assert self.object_type is not None
+        return self.children[self.object_type.name]
 
 
-def condition_of(link: Link | ConnectionLink, args: Args) -> str:
-    return link.on if isinstance(link.on, str) else link.on(args)
+def condition_of(link: RowsLink | ConnectionLink, args: Args) -> str:
+    return link.condition if isinstance(link.condition, str) else link.condition(args)
 
 
-def params_of(link: AnyLink) -> Iterable[Params]:
-    """Return the functions that make a field's parameters: one, but for interfaces."""
+def params_of(link: Link) -> Iterable[ParamsFunction]:
+    """Return the params functions of a link: one for each type of an interface, else a single one."""
     match link:
         case NodeLink():
             return [branch.params for branch in link.by_type.values()]
         case ConnectionLink():
-            return [page_params(link)]
+            return [connection_params(link)]
         case _:
             return [link.params]
 
 
-class Selector:
+class FieldSelector:
     """Selects the fields of one operation for one request. Raises TooExpensive.
 
-    refused: fields that are known to be unanswerable. errors: what was refused, with path and locations.
-    variable: whether something was refused for its arguments, which may differ in the next request.
+    known_errors: fields that are already known to be unanswerable.
+    errors: the errors of refused fields, with path and locations.
+    depends_on_values: whether an error was caused by argument values, which may differ in the next request.
+    data_is_null: whether an error makes the whole `data` null.
     """
 
     def __init__(
@@ -119,59 +126,63 @@ class Selector:
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
         context: ReadContext,
-        refused: Refused,
+        known_errors: FieldErrors,
     ) -> None:
         self._schema, self._links, self._fragments = schema, links, fragments
-        self._variables, self._context, self._refused = variables, context, refused
-        self.meter = Meter(context.limits, context.viewer.role)
-        self.meter.text((), _HEAD)
+        self._variables, self._context, self._known_errors = variables, context, known_errors
+        self.meter = PriceMeter(context.limits, context.viewer.role)
+        self.meter.add_text((), _STATEMENT_LENGTH)
         self.errors: list[GraphQLError] = []
-        self.variable = False
-        self.nothing = False
+        self.depends_on_values = False
+        self.data_is_null = False
 
-    def query(self, type_: GraphQLObjectType, selection_set: SelectionSetNode) -> list[Selected]:
-        """Return the fields of a query, without introspection. `nothing` tells that the whole answer is null."""
+    def query_fields(self, type_: GraphQLObjectType, selection_set: SelectionSetNode) -> list[SelectedField]:
+        """Return the root fields of a query, without introspection."""
         try:
             fields = self.collect(type_, [selection_set])
         except (GraphQLError, InvalidArgument) as error:
             self.errors.append(located_error(error, None, None))
-            self.variable = self.nothing = True
+            self.depends_on_values = self.data_is_null = True
             return []
         return [
-            self._field(type_, key, nodes, None, Rows(), {})
+            self._field(type_, key, nodes, None, RowCount(), {})
             for key, nodes in fields.items()
             if nodes[0].name.value not in INTROSPECTION
         ]
 
-    def parts(self, type_: GraphQLObjectType, selection_set: SelectionSetNode, extra: Args) -> list[Selected]:
-        """Return the linked fields of a mutation's payloads, or of a subscription's events.
+    def payload_fields(
+        self, type_: GraphQLObjectType, selection_set: SelectionSetNode, extra_args: Args
+    ) -> list[SelectedField]:
+        """Return the fields with links in a mutation's payloads, or in a subscription's events.
 
-        extra: arguments beside those in the document; their values are not known yet.
+        extra_args: arguments that the document does not have, with placeholders for their values.
         """
-        parts: list[Selected] = []
+        selected: list[SelectedField] = []
         for key, nodes in self.collect(type_, [selection_set]).items():
             link = self._links.get((type_.name, nodes[0].name.value))
             if link is not None:
-                parts.append(self._field(type_, key, nodes, None, Rows(), {}))
+                selected.append(self._field(type_, key, nodes, None, RowCount(), {}))
             elif nodes[0].name.value != "__typename":
-                parts.extend(self._payload(type_, key, nodes, extra))
-        return parts
+                selected.extend(self._fields_of_payload(type_, key, nodes, extra_args))
+        return selected
 
-    def _payload(
-        self, type_: GraphQLObjectType, key: str, nodes: list[FieldNode], extra: Args
-    ) -> Iterator[Selected]:
-        mutation = Selected(key, (key,), type_, type_.fields[nodes[0].name.value], nodes, None, None)
-        payload = mutation.target
+    def _fields_of_payload(
+        self, type_: GraphQLObjectType, key: str, nodes: list[FieldNode], extra_args: Args
+    ) -> Iterator[SelectedField]:
+        mutation = SelectedField(key, (key,), type_, type_.fields[nodes[0].name.value], nodes, None, None)
+        payload = mutation.object_type
         assert payload is not None
         for inner, inner_nodes in self.collect(payload, sub_selections(nodes)).items():
             if (payload.name, inner_nodes[0].name.value) in self._links:
-                yield self._field(payload, inner, inner_nodes, mutation, Rows(), extra)
+                yield self._field(payload, inner, inner_nodes, mutation, RowCount(), extra_args)
 
     def collect(
         self, type_: GraphQLObjectType, selection_sets: Iterable[SelectionSetNode]
     ) -> dict[str, list[FieldNode]]:
         """Return the field nodes of an object by response key. Raises GraphQLError, InvalidArgument."""
-        fields = collect_fields(type_, selection_sets, self._fragments, self._variables, self.meter.node)
+        fields = collect_fields(
+            type_, selection_sets, self._fragments, self._variables, self.meter.count_node
+        )
         if len(fields) > _MAX_KEYS:
             raise InvalidArgument(f"An object of the query has more than {_MAX_KEYS} fields. Ask for fewer.")
         return fields
@@ -180,8 +191,8 @@ class Selector:
         self,
         type_: GraphQLObjectType,
         selection_sets: Iterable[SelectionSetNode],
-        parent: Selected,
-        rows: Rows,
+        parent: SelectedField,
+        rows: RowCount,
     ) -> None:
         fields = self.collect(type_, selection_sets)
         parent.children[type_.name] = [
@@ -193,115 +204,119 @@ class Selector:
         type_: GraphQLObjectType,
         key: str,
         nodes: list[FieldNode],
-        parent: Selected | None,
-        rows: Rows,
-        extra: Args,
-    ) -> Selected:
+        parent: SelectedField | None,
+        rows: RowCount,
+        extra_args: Args,
+    ) -> SelectedField:
         name = nodes[0].name.value
         path = (*parent.path, key) if parent else (key,)
         link = self._links.get((type_.name, name))
-        selected = Selected(key, path, type_, type_.fields.get(name), nodes, link, parent)
-        self.meter.text(path, len(key) + len(name) + _AROUND_COLUMN)
+        selected = SelectedField(key, path, type_, type_.fields.get(name), nodes, link, parent)
+        self.meter.add_text(path, len(key) + len(name) + _COLUMN_LENGTH)
         roles = link.roles if link is not None else None
         if roles is not None and self._context.viewer.role not in roles:
             allowed = " or ".join(sorted(roles))
             self._refuse(selected, Forbidden(f"`{name}` needs a token with the role {allowed}."))
             return selected
         try:
-            self._fill(selected, rows, extra)
+            self._select_below(selected, rows, extra_args)
         except TooExpensive:
             raise
         except (GqlServerError, GraphQLError) as error:
-            self.variable = True
+            self.depends_on_values = True
             self._refuse(selected, error)
         return selected
 
-    def _fill(self, selected: Selected, rows: Rows, extra: Args) -> None:
-        """Check a field's arguments, add its price, and select what is below it."""
+    def _select_below(self, selected: SelectedField, rows: RowCount, extra_args: Args) -> None:
+        """Validate the arguments of a field, add its price, and select the fields below it."""
         if selected.definition is None:  # __typename
             return
         link = selected.link
         if link is None:
-            if selected.target is not None:
-                self._object(selected.target, sub_selections(selected.nodes), selected, rows)
+            if selected.object_type is not None:
+                self._object(selected.object_type, sub_selections(selected.nodes), selected, rows)
             return
-        if error := self._refused.get(selected.path):
+        if error := self._known_errors.get(selected.path):
             raise error
         node = selected.nodes[0]
-        selected.args = {**get_argument_values(selected.definition, node, self._variables), **extra}
+        selected.args = {**get_argument_values(selected.definition, node, self._variables), **extra_args}
         for params in params_of(link):
             params(selected.args, self._context)
-        self._below(selected, link, rows)
+        self._follow(selected, link, rows)
 
-    def _below(self, selected: Selected, link: AnyLink, rows: Rows) -> None:
+    def _follow(self, selected: SelectedField, link: Link, rows: RowCount) -> None:
+        """Add the price of a link, and select the fields of its rows."""
         match link:
-            case Expression():
-                self.meter.text(selected.path, len(link.sql))
-                self.meter.rows(selected.path, rows, link.each)
+            case ExpressionLink():
+                self.meter.add_text(selected.path, len(link.sql))
+                self.meter.add_rows(selected.path, rows, link.row_cost)
             case NodeLink():
                 for name, branch in link.branches(self._context.viewer.role).items():
-                    target = self._schema.type_map[name]
-                    assert isinstance(target, GraphQLObjectType)
-                    self._link(selected, branch, target, rows)
+                    object_type = self._schema.type_map[name]
+                    assert isinstance(object_type, GraphQLObjectType)
+                    self._follow_rows(selected, branch, object_type, rows)
             case ConnectionLink():
-                self._connection(selected, link, rows)
-            case Link():
-                assert selected.target is not None
-                self._link(selected, link, selected.target, rows)
+                self._follow_connection(selected, link, rows)
+            case RowsLink():
+                assert selected.object_type is not None
+                self._follow_rows(selected, link, selected.object_type, rows)
 
-    def _link(self, selected: Selected, link: Link, target: GraphQLObjectType, rows: Rows) -> None:
+    def _follow_rows(
+        self, selected: SelectedField, link: RowsLink, object_type: GraphQLObjectType, rows: RowCount
+    ) -> None:
         if link.table is not None:
             length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
-            self.meter.text(selected.path, length + len(link.order or "") + _AROUND_LINK)
-            self.meter.search(selected.path, selected.name, rows, link.scan)
+            self.meter.add_text(selected.path, length + len(link.order or "") + _ROWS_LENGTH)
+            self.meter.add_scan(selected.path, selected.name, rows, link.scan_cost)
             if selected.is_list:
-                rows = rows.times(link.bound(self._context.viewer.role))
-            self.meter.rows(selected.path, rows, link.each)
-        self._object(target, sub_selections(selected.nodes), selected, rows)
+                rows = rows.times(link.max_rows_for(self._context.viewer.role))
+            self.meter.add_rows(selected.path, rows, link.row_cost)
+        self._object(object_type, sub_selections(selected.nodes), selected, rows)
 
-    def _connection(self, selected: Selected, link: ConnectionLink, rows: Rows) -> None:
+    def _follow_connection(self, selected: SelectedField, link: ConnectionLink, rows: RowCount) -> None:
         length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
-        self.meter.text(selected.path, length + _AROUND_CONNECTION)
-        scan = link.search(self._context.viewer.role, selected.args)
-        self.meter.search(selected.path, selected.name, rows, scan)
-        longest = link.max_first or self._context.max_first
-        size = page_size(selected.args.get("first"), link.default_first, longest)
+        self.meter.add_text(selected.path, length + _CONNECTION_LENGTH)
+        scan_cost = link.scan_cost_for(self._context.viewer.role, selected.args)
+        self.meter.add_scan(selected.path, selected.name, rows, scan_cost)
+        maximum = link.max_first or self._context.max_first
+        size = page_size(selected.args.get("first"), link.default_first, maximum)
         variable = _variable(selected.nodes[0], "first")
         if variable is None:
             rows = rows.times(size)
         else:
-            self.meter.sizes.append(PageSize(variable, link.default_first, longest))
-            rows = rows.paged(size, len(self.meter.sizes) - 1)
-        self.meter.rows(selected.path, rows, link.each)
-        assert selected.target is not None
-        self._object(selected.target, sub_selections(selected.nodes), selected, rows)
+            self.meter.page_sizes.append(PageSize(variable, link.default_first, maximum))
+            rows = rows.times_page(size, len(self.meter.page_sizes) - 1)
+        self.meter.add_rows(selected.path, rows, link.row_cost)
+        assert selected.object_type is not None
+        self._object(selected.object_type, sub_selections(selected.nodes), selected, rows)
 
-    def _refuse(self, selected: Selected, error: GqlServerError | GraphQLError) -> None:
-        """Keep an error, and make null the nearest ancestor that can be: nullable, and not within a list."""
+    def _refuse(self, selected: SelectedField, error: GqlServerError | GraphQLError) -> None:
+        """Record the error of a field, and make the field that `nullable_ancestor` returns null."""
         self.errors.append(located_error(error, selected.nodes, selected.path))
-        place = null_place(selected)
-        if place is None:
-            self.nothing = True
+        ancestor = nullable_ancestor(selected)
+        if ancestor is None:
+            self.data_is_null = True
         else:
-            place.null = True
+            ancestor.is_null = True
 
 
-def null_place(selected: Selected) -> Selected | None:
-    """Return the field that is null where one is refused; None: the whole answer.
+def nullable_ancestor(selected: SelectedField) -> SelectedField | None:
+    """Return the field that becomes null when a field is refused; None if that is the whole `data`.
 
-    Within a list a refusal would be told once a row: so it is the nearest nullable one outside of all lists.
+    It is the nearest nullable field, or the refused field itself, that is not inside a list. The items of a list share
+    one compiled expression, and one error is reported for all of them, so a list becomes null as a whole.
     """
     chain = [selected]
     while chain[-1].parent is not None:
         chain.append(chain[-1].parent)
-    place = None
-    for each in reversed(chain):
-        assert each.definition is not None
-        if not is_non_null_type(each.definition.type):
-            place = each
-        if each.is_list:
+    nullable = None
+    for ancestor in reversed(chain):
+        assert ancestor.definition is not None
+        if not is_non_null_type(ancestor.definition.type):
+            nullable = ancestor
+        if ancestor.is_list:
             break
-    return place
+    return nullable
 
 
 def collect_fields(
@@ -309,18 +324,18 @@ def collect_fields(
     selection_sets: Iterable[SelectionSetNode],
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
-    count: Callable[[], None] = lambda: None,
+    count_node: Callable[[], None] = lambda: None,
 ) -> dict[str, list[FieldNode]]:
-    """Return the field nodes of an object by response key, in the order of the specification.
+    """Return the field nodes of an object by response key, in the order that the GraphQL specification requires.
 
-    `count` is called for every node that is looked at. Raises GraphQLError for null in a directive.
+    `count_node` is called for every visited node. Raises GraphQLError for a directive whose `if` is null.
     """
     fields: dict[str, list[FieldNode]] = {}
     seen: set[str] = set()
 
     def visit(selection_set: SelectionSetNode) -> None:
         for node in selection_set.selections:
-            count()
+            count_node()
             if not _included(node, variables):
                 continue
             if isinstance(node, FieldNode):
@@ -341,12 +356,12 @@ def collect_fields(
 
 
 def sub_selections(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
-    """Return the selection sets of all nodes of one response key; graphql merges them."""
+    """Return the selection sets of all nodes with the same response key; GraphQL merges them."""
     return [node.selection_set for node in nodes if node.selection_set]
 
 
 def _variable(node: FieldNode, argument: str) -> str | None:
-    """Return the variable that an argument is given by, or None."""
+    """Return the name of the variable that an argument is given by; None if it is a literal or missing."""
     for given in node.arguments or ():
         if given.name.value == argument and isinstance(given.value, VariableNode):
             return str(given.value.name.value)
@@ -354,10 +369,12 @@ def _variable(node: FieldNode, argument: str) -> str | None:
 
 
 def _applies(type_: GraphQLObjectType, condition: str) -> bool:
+    """Tell whether a fragment with a type condition applies to an object type."""
     return condition == type_.name or any(interface.name == condition for interface in type_.interfaces)
 
 
 def _included(node: Any, variables: VariableValues) -> bool:
+    """Tell whether @skip and @include let a node be part of the response."""
     if not node.directives:
         return True
     skip = get_directive_values(GraphQLSkipDirective, node, variables)

@@ -1,20 +1,22 @@
 """Sets one person's or one household's preferences, by an administrator (D22)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
+from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.changes import Source
+from gql_server.domain.channels import Channel
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.preferences import PreferenceCell, cell_errors, cell_masks
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.hooks import Candidate, Cell, Context, RuleRequest
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.redact import logging_failures
-from gql_server.services.batch.rules import CHECK_SECONDS
 from gql_server.services.changes import (
     ChangeSet,
     Raced,
@@ -24,7 +26,8 @@ from gql_server.services.changes import (
     write_preferences,
 )
 from gql_server.services.districts import reason_bits
-from gql_server.services.write_rules import WriteRules
+from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
+from gql_server.services.rules.page import Asked, PageRules
 
 __all__ = ["PreferenceCell", "PreferenceService"]
 
@@ -105,30 +108,38 @@ class PreferenceService:
     ) -> int:
         async with self._db.acquire(subject.district_id) as conn:
             bits = await reason_bits(conn, subject.district_id, self._host.reasons)
-            subject_id, addresses = await self._check(conn, subject, cells, bits)
-        rules = WriteRules(
-            db=self._db,
-            host=self._host,
-            viewer=viewer,
-            today=viewer.district.today(),
-            bits=bits,
-            household=subject.household,
-            subject_id=subject_id,
-            addresses=addresses,
-            check_seconds=self._check_seconds,
-        )
-        asked = await rules.ask(cells)  # plug-ins may take their time: meanwhile no connection is held
-        async with self._db.acquire(subject.district_id) as conn:
-            if denied := await rules.errors(conn, cells, asked):
-                raise Rejected(denied)
+            subject_id, addresses = await self._read_subject(conn, subject, cells, bits)
+        # Plug-ins may take their time: meanwhile no connection is held.
+        await self._require_allowed(viewer, cells, bits, _page(subject, addresses, cell_masks(cells, bits)))
         async with self._db.transaction(subject.district_id) as conn:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
-            await _hold_revision(conn, subject, if_revision, written)
+            await _require_revision(conn, subject, if_revision, written)
         tell_changed(self._host, viewer.district.code, Source.ADMIN, written)
         return subject_id
 
-    async def _check(
+    async def _require_allowed(
+        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[Asked]
+    ) -> None:
+        """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
+        district = viewer.district
+        limits = RuleLimits(check_seconds=self._check_seconds)
+        rules = PageRules(self._db, self._host, district.district_id, district.today(), bits, limits)
+        answers = await rules.ask(_rule_request(viewer, cells), page)
+        by_channel = {
+            (asked.candidate.contact_point, asked.candidate.method): answer
+            for asked, answer in zip(page, answers, strict=True)
+        }
+        errors = []
+        for index, cell in enumerate(cells):
+            denial = by_channel[cell.channel].denial_of(bits[cell.reason])
+            if denial is not None:
+                words = " ".join(filter(None, (denial.because, denial.remedy)))
+                errors.append(UserError("RULE_DENIES", words, ("cells", str(index))))
+        if errors:
+            raise Rejected(errors)
+
+    async def _read_subject(
         self,
         conn: Connection,
         subject: _Subject,
@@ -145,6 +156,36 @@ class PreferenceService:
         if errors:
             raise Rejected(errors)
         return subject.number, {row["contact_point"]: row["address"] for row in rows}
+
+
+def _page(
+    subject: _Subject, addresses: Mapping[str, str | None], masks: Mapping[Channel, ChannelMasks]
+) -> list[Asked]:
+    """Return the channels that a write names, as candidates."""
+    person_id, household_id = (None, subject.number) if subject.household else (subject.number, None)
+    return [
+        Asked(
+            Candidate(person_id, household_id, *channel, addresses.get(channel.contact_point)),
+            each.on_mask,
+            each.off_mask,
+        )
+        for channel, each in masks.items()
+    ]
+
+
+def _rule_request(viewer: Viewer, cells: Sequence[PreferenceCell]) -> RuleRequest:
+    settings = {
+        Cell(cell.contact_point, cell.method, cell.reason, Setting.ON if cell.on else Setting.OFF): None
+        for cell in cells
+    }
+    return RuleRequest(
+        context=Context.WRITE,
+        district=viewer.district.code,
+        time_zone=viewer.district.time_zone,
+        role=viewer.role,
+        mode=None,
+        cells=tuple(settings),
+    )
 
 
 async def _write(
@@ -165,7 +206,7 @@ async def _write(
     return await write_preferences(conn, change_set, target, household=subject.household)
 
 
-async def _hold_revision(
+async def _require_revision(
     conn: Connection, subject: _Subject, if_revision: int | None, written: Written
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.

@@ -1,22 +1,51 @@
-"""A batch for student contacts turns nothing on for people who may not be contacted (D10)."""
+"""A batch turns nothing on for those whom it selects only through relationships that are marked no-contact (D31)."""
 
 from gql_server.hooks import Context, Rule, RuleRequest, Sql, hookimpl
-from gql_server.hooks.people import active, reaches
+from gql_server.hooks.people import active
 
-_MARKED = (
-    "select r.contact_id from relationship r"
-    f" where r.district_id = :district_id and r.messenger and r.no_contact and {active('r')}"
-)
-_NOT_MARKED = (
-    "select from relationship other where other.district_id = :district_id and other.contact_id = r.contact_id"
-    f" and {reaches('other')}"
-)
-# Marks are few: to begin with them leaves most people alone.
-_ALL_MARKED = Sql(f"not c.household and c.subject_id in ({_MARKED} and not exists ({_NOT_MARKED}))")
+# The people left out. Few people have a mark, so theirs are the only relationships that are looked at.
+_PEOPLE = f"""
+select s.person_id
+from selected s
+join relationship r on r.contact_id = s.person_id and r.student_id = s.student_id
+where r.district_id = :district_id and r.messenger and {active("r")}
+  and s.person_id in (
+    select marked.contact_id from relationship marked
+    where marked.district_id = :district_id and marked.messenger and marked.no_contact and {active("marked")})
+group by s.person_id
+having bool_and(r.no_contact)"""
+
+# Their households in which no selected person lives who is not left out.
+_HOUSEHOLDS = f"""
+select m.household_id
+from household_member m
+join left_out using (person_id)
+where m.district_id = :district_id and {active("m")}
+  and not exists (
+    select from household_member other
+    join selected s on s.person_id = other.person_id
+    where other.district_id = :district_id and other.household_id = m.household_id and {active("other")}
+      and other.person_id not in (select person_id from left_out))"""
+
+# A mode that does not say through whom it selects is decided by the first condition alone, at once.
+_DENY = Sql(f"""
+with left_out as materialized ({_PEOPLE})
+select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
+from candidate c
+where exists (select from selected where student_id is not null)
+  and (not c.household and c.subject_id in (select person_id from left_out)
+    or c.household and c.subject_id in ({_HOUSEHOLDS}))""")
 
 
 @hookimpl
 def eligibility_rules(request: RuleRequest) -> list[Rule]:
-    if request.context is not Context.BATCH or request.mode != "STUDENT_CONTACTS":
+    if request.context is not Context.BATCH:
         return []
-    return [Rule.where("no_contact", "Every messenger relationship is marked no-contact.", _ALL_MARKED)]
+    return [
+        Rule(
+            "no_contact",
+            "Selected only through relationships that are marked no-contact.",
+            remedy="Reach another contact of the student instead.",
+            deny_select=_DENY,
+        )
+    ]

@@ -2,7 +2,7 @@
 
 from gql_server.hooks import Rule, RuleRequest, Sql, hookimpl
 
-_DENIES = Sql(
+_DENY = Sql(
     "select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons"
     " from candidate c"
     " join opt_out o on o.address = c.address and o.method = c.method"
@@ -12,4 +12,11 @@ _DENIES = Sql(
 
 @hookimpl
 def eligibility_rules(request: RuleRequest) -> list[Rule]:
-    return [Rule("opt_out", "A legal stop is on record for this address.", deny_select=_DENIES)]
+    return [
+        Rule(
+            "opt_out",
+            "A legal stop is on record for this address.",
+            remedy="Use another contact point.",
+            deny_select=_DENY,
+        )
+    ]

@@ -23,8 +23,8 @@ def select_population(mode: str, scope: BatchScope) -> Population | None:
     if mode != CODE:
         return None
     people = Sql(
-        "select r.contact_id as person_id from relationship r"
+        "select r.contact_id as person_id, r.student_id from relationship r"
         f" where r.district_id = :district_id and r.messenger and {active('r')}"
         " and r.student_id in ({students})"
     )
-    return Population(people.fill(students=enrolled_students(scope)))
+    return Population(people.fill(students=enrolled_students(scope)), through_students=True)

@@ -1,4 +1,5 @@
--- BatchCellResult, as the plan of a run foresees it (D20): every cell of the matrix, and no row until there is a plan.
+-- BatchCellResult: every cell of the matrix, with the counts that the plan of a run predicts (D20). There is no
+-- row until there is a plan.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, contact_point, bit, reason, set, updated, unchanged, overwrote_chosen, kept_chosen, excluded, left_alone, people_affected
 select b.batch_run_id, kind.contact_point, r.bit, r.code as reason,

@@ -1,5 +1,5 @@
--- BatchCellOption: each cell of the matrix, whether it is enabled, and if not why (D15, D32). Correlated to the
--- options.
+-- BatchCellOption: every cell of the matrix, whether it is enabled, and if not, why (D15, D32). {parent} is a row
+-- of batch_options.
 -- Parameters: district_id
 -- Columns: contact_point, bit, reason, enabled, because, reachable
 select kind.contact_point, r.bit, r.code as reason, kind.reachable,

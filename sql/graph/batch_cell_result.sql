@@ -1,4 +1,5 @@
--- BatchCellResult: every cell of the matrix (D20); those that the run does not name are NO_CHANGE.
+-- BatchCellResult: every cell of the matrix, with the counts of what a run has done (D20). Cells that the run does
+-- not name are NO_CHANGE.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, contact_point, bit, reason, set, updated, unchanged, overwrote_chosen, kept_chosen, excluded, left_alone, people_affected
 select b.batch_run_id, kind.contact_point, r.bit, r.code as reason,

@@ -1,4 +1,5 @@
--- BatchDifference: how a plan fitted when it was applied; no row for a run that was not planned first.
+-- BatchDifference: what had changed since the plan when the plan was applied. There is no row for a run that was
+-- not planned first.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, left_population, chose_since, excluded_since, outdated
 select b.batch_run_id, b.left_population, b.plan_outdated as outdated,

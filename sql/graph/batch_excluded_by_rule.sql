@@ -1,8 +1,9 @@
--- BatchExcludedByRule: how much each rule kept out of a run, counted as the cells count it. A plan that is applied asks its
--- rules anew: that is one rule.
+-- BatchExcludedByRule: how many cells each rule kept out of a run. When a plan is applied its rules are asked
+-- again and numbered again; a rule that has two numbers is one row here.
 -- Parameters: district_id, viewer_role
--- Columns: batch_run_id, rule, because, excluded
-select b.batch_run_id, b.plugin || '.' || b.rule as rule, (array_agg(b.because order by b.rule_no desc))[1] as because,
+-- Columns: batch_run_id, rule, code, because, remedy, excluded
+select b.batch_run_id, b.plugin || '.' || b.rule as rule, (array_agg(b.code order by b.rule_no desc))[1] as code,
+  (array_agg(b.because order by b.rule_no desc))[1] as because, (array_agg(b.remedy order by b.rule_no desc))[1] as remedy,
   sum(x.excluded)::bigint as excluded
 from batch_rule b
 join (

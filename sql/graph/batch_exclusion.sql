@@ -1,10 +1,13 @@
--- BatchExclusion: a row for each person or household and cell that a rule kept out, with the rule and its words.
+-- BatchExclusion: a row for each cell of a person or household that a rule kept out of a run, with the rule and what it
+-- says. What a single denial says comes before what its rule says.
 -- Parameters: district_id, viewer_role
--- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, because
+-- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, code,
+-- because, remedy
 select x.batch_run_id, x.rule_no, x.household, x.subject_id, x.contact_point, r.bit,
   case when not x.household then x.subject_id end as person_id,
   case when x.household then x.subject_id end as household_id,
-  r.code as reason, b.plugin || '.' || b.rule as rule, coalesce(x.because, b.because) as because
+  r.code as reason, b.plugin || '.' || b.rule as rule, coalesce(x.code, b.code) as code,
+  coalesce(x.because, b.because) as because, coalesce(x.remedy, b.remedy) as remedy
 from batch_exclusion x
 join batch_rule b
   on b.district_id = x.district_id and b.batch_run_id = x.batch_run_id and b.rule_no = x.rule_no

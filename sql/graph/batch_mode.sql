@@ -1,4 +1,4 @@
--- BatchMode: the modes of the loaded plug-ins (D11), handed in by the server.
+-- BatchMode: the modes of the loaded plug-ins (D11). The server passes them in.
 -- Parameters: modes (a JSON array)
 -- Columns: position, code, label, description, filter_kind, filter_required, plugin
 select m.*

@@ -1,5 +1,5 @@
--- BatchOptions: how many people a mode and scope select, and how many of them (for the household phone: how many of
--- their households) have each contact point on record. {population} is the mode's SELECT of person_id.
+-- BatchOptions: how many people a mode and scope select, and how many of them have each contact point on record;
+-- for the household phone, how many of their households do. {population} is the mode's SELECT of person_id.
 -- Parameters: district_id, today, viewer_role
 -- Columns: population, reachable (an array in the order of contact_point_kind)
 with selected as materialized (

@@ -1,4 +1,4 @@
--- BatchPlanning: how far a plan is while it is made; no row for a run that is not PLANNING.
+-- BatchPlanning: how far the planning of a run is. There is no row for a run that is not PLANNING.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, step, done, total
 select b.batch_run_id, b.planning_step as step, b.planning_done as done, b.planning_total as total

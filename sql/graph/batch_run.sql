@@ -1,5 +1,6 @@
--- BatchRun: for administrators. A run waits for the last one before it in its district's queue (D21), of which a plan is
--- no part; a revert counts the cells that it restored and those that somebody has changed since (D29).
+-- BatchRun: for administrators only. A run waits for the last run before it in its district's queue (D21), to
+-- which plans do not belong. A revert counts the cells that it restored and those that somebody has changed since
+-- (D29).
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, id, mode, status, dry_run, keep_chosen, requested_by, requested_at, planned_at, finished_at, population, errors, done, total, queued_behind_id, reverts_id, reverted_by_id, restored, left_alone
 select b.batch_run_id, 'run_' || b.batch_run_id as id, b.mode, b.status, b.dry_run, b.keep_chosen,

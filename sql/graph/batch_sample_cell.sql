@@ -1,4 +1,4 @@
--- BatchSampleCell: the cells in which a plan would change a person or household.
+-- BatchSampleCell: the cells in which a plan would change a person or household of the sample.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, place, contact_point, bit, reason, set
 select s.batch_run_id, s.place, s.contact_point, r.bit, r.code as reason,

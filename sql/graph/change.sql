@@ -1,5 +1,5 @@
--- Change: a row of the log (D28); a portal user sees what happened to themselves, and of the actor the role alone.
--- Of relationships they see nothing: a row does not tell whether it was one that they may know of (D27).
+-- Change: a row of the log (D28). A portal user sees what happened to themselves, and only the role of who did it.
+-- They see no change of a relationship: a row does not say whether they may know of that relationship (D27).
 -- Parameters: district_id, viewer_role, viewer_person_id
 -- Columns: revision_number, change_id, revision, contact_point, method, person_id, household_id, batch_run_id, at, kind, source, actor, turned_on_mask, turned_off_mask
 select c.revision as revision_number, c.change_id, c.revision::text as revision, c.contact_point, c.method,

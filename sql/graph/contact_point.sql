@@ -1,4 +1,4 @@
--- ContactPoint: the values on record of a person; a portal user sees none but their own (D1, D27).
+-- ContactPoint: the values on record of a person. A portal user sees only their own (D1, D27).
 -- Parameters: district_id, viewer_role, viewer_person_id
 -- Columns: person_id, kind, value
 select c.person_id, c.kind, c.value

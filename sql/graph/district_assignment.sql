@@ -1,4 +1,4 @@
--- DistrictAssignment: all for administrators and vendors, their own for others (D27).
+-- DistrictAssignment: administrators and vendors see all, others their own (D27).
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: district_assignment_id, person_id, school_id, title, start_date, end_date, active
 select a.district_assignment_id, a.person_id, a.school_id, a.title, a.start_date, a.end_date,

@@ -1,5 +1,6 @@
--- Household: all for administrators and vendors; for others the names of those that they or their students are active
--- members of, and the phone of those alone that they are an active member of themselves (D27).
+-- Household: administrators and vendors see all. A portal user sees the names of the households of which they or
+-- their students are active members, and the phone of a household only if they are an active member themselves
+-- (D27).
 -- Parameters: district_id, viewer_role
 -- Columns: household_id, id, name, phone
 select h.household_id, 'household_' || h.household_id as id, h.name,

@@ -1,4 +1,5 @@
--- HouseholdMembership: a portal user sees their own and their students' active ones, never another member's (D27).
+-- HouseholdMembership: a portal user sees active ones, their own and their students', never another member's
+-- (D27).
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: household_member_id, household_id, person_id, active
 select m.household_member_id, m.household_id, m.person_id,

@@ -1,4 +1,5 @@
--- ChannelPreference of a household (D5); a portal user sees those of the households they are a member of (D27).
+-- ChannelPreference of a household (D5): a row for each channel, whether or not anything was set. A portal user
+-- sees those of the households of which they are an active member (D27).
 -- Parameters: district_id, viewer_role
 -- Columns: household_id, contact_point, method, value, on, chosen
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,

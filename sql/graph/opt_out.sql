@@ -1,5 +1,5 @@
--- OptOut: the legal stops (D19); a portal user sees those by an address of their own, the phone of a household they
--- are an active member of among them (D27).
+-- OptOut: the legal stops (D19). A portal user sees those for an address of their own, or for the phone of a
+-- household of which they are an active member (D27).
 -- Parameters: district_id, viewer_role, viewer_person_id
 -- Columns: opt_out_id, id, address, method, reasons, source, evidence, recorded_at, lifted_at
 select o.opt_out_id, 'optout_' || o.opt_out_id as id, o.address, o.method,

@@ -1,6 +1,6 @@
--- Person: everyone for administrators and vendors; for others themselves and the students they are a contact of (D27).
--- Active: enrolled, assigned or somebody's contact today (D6), of which a portal user learns no more than from the
--- assignments and relationships that they see.
+-- Person: administrators and vendors see everybody. Others see themselves and the students whose contact they are
+-- (D27). A person is active if they are enrolled, assigned, or somebody's contact today (D6); for a portal user
+-- only the assignments and relationships count that they may see.
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: person_id, id, source_id, first_name, last_name, active
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,

@@ -1,5 +1,5 @@
--- ChannelPreference of a person: a row for each channel, whether or not anything was set or is on record
--- (D2, D4); a portal user sees none but their own (D27).
+-- ChannelPreference of a person: a row for each channel, whether or not anything was set or is on record (D2, D4).
+-- A portal user sees only their own (D27).
 -- Parameters: district_id, viewer_role, viewer_person_id
 -- Columns: person_id, contact_point, method, value, on, chosen
 select p.person_id, channel.contact_point, channel.method, v.value,

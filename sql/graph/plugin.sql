@@ -1,4 +1,4 @@
--- Plugin: the plug-ins of the server, handed in by it.
+-- Plugin: the plug-ins of the server. The server passes them in.
 -- Parameters: plugins (a JSON array)
 -- Columns: name, version, distribution, enabled, hooks, position
 select p.*

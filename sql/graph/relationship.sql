@@ -1,4 +1,4 @@
--- Relationship: a portal user sees their own active ones to the students they are a contact of (D27).
+-- Relationship: a portal user sees active ones, their own to the students whose contact they are (D27).
 -- Parameters: district_id, today, viewer_role, viewer_person_id
 -- Columns: relationship_id, student_id, contact_id, kind, guardian, messenger, no_contact, start_date, end_date, active
 select r.relationship_id, r.student_id, r.contact_id, r.kind, r.guardian, r.messenger, r.no_contact, r.start_date, r.end_date,

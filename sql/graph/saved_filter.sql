@@ -1,4 +1,4 @@
--- SavedFilter: for administrators. How many people match is computed by the read itself.
+-- SavedFilter: for administrators only. The number of people who match is computed by the read itself.
 -- Parameters: district_id, viewer_role
 -- Columns: saved_filter_id, id, name, kind, criteria
 select f.saved_filter_id, 'filter_' || f.saved_filter_id as id, f.name, f.kind, f.criteria

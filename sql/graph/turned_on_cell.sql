@@ -1,4 +1,4 @@
--- PreferenceCell: the cells that a change turned on. Correlated to the change.
+-- PreferenceCell: the cells that a change turned on. {parent} is a row of change.
 -- Parameters: district_id
 -- Columns: bit, contact_point, method, reason, on
 select r.bit, {parent}.contact_point, {parent}.method, r.code as reason, true as "on"

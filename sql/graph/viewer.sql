@@ -1,5 +1,6 @@
--- Viewer: who asks, and whether they may change their own preferences, else why not. An administrator sets anybody's
--- (D22), and so their own where the token names a person; no other door is there.
+-- Viewer: who is asking, and whether they may change their own preferences, or else why not. An administrator sets
+-- anybody's preferences (D22), and so their own if the token names a person. There is no other way to set them
+-- yet.
 -- Parameters: viewer_role, viewer_person_id
 -- Columns: role, person_id, can_change_own_preferences, why_not
 select v.role, v.person_id, v.why_not is null as can_change_own_preferences, v.why_not

@@ -1,5 +1,5 @@
--- Whether a person or household was changed after a revision, and before the one that the asking transaction took.
--- {subject} is `person_id` or `household_id`.
+-- Returns whether a person or household was changed after a revision, and before the one that the asking
+-- transaction took. {subject} is the column `person_id` or `household_id`.
 -- Parameters: district_id, subject_id, since, mine
 -- Columns: changed
 select exists (

@@ -1,4 +1,4 @@
--- A household's phone, null where there is none; no row for a household that does not exist.
+-- Returns a household's phone, null if it has none. There is no row for a household that does not exist.
 -- Parameters: district_id, subject_id
 -- Columns: contact_point, address
 select 'HOUSEHOLD_PHONE' as contact_point, phone as address

@@ -1,4 +1,5 @@
--- A person's contact points; one row of nulls for a person without any, none for a person who does not exist.
+-- Returns a person's contact points. There is one row of nulls for a person who has none, and no row for a person
+-- who does not exist.
 -- Parameters: district_id, subject_id
 -- Columns: contact_point, address
 select c.kind as contact_point, c.value as address

@@ -1,18 +1,25 @@
--- Turns bits of preferences on and off, and logs what really changed: the one way in which preferences are written.
--- {target} gives subject_id, contact_point, method, on_mask and off_mask, each channel once, and of these bits skip_if_chosen,
--- which stay where they are chosen now, and mark_as_chosen, which become chosen when they flip; {table} is `preference` with
--- the {subject} `person_id`, or `household_preference` with `household_id`.
--- The steps pull each other in this order: lock the rows in key order, decide, update, add the rows that are missing,
--- take the district's revision, log. A row that another transaction added meanwhile makes the write `raced`: it must be
--- rolled back and done again.
--- A changed bit ceases to be chosen; with keep_chosen a chosen bit stays; with mark_chosen all bits asked for become chosen.
+-- Turns preferences on and off, and logs what really changed (D28). All preferences are written by this statement.
+--
+-- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
+-- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits
+-- that become chosen if they change. {table} is `preference` and {subject} its column `person_id`, or
+-- `household_preference` and `household_id`.
+--
+-- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is. With mark_chosen
+-- every bit that is asked for becomes chosen (D23).
+--
+-- Each step reads the one before it, so that PostgreSQL executes them in this order: lock the rows in key order,
+-- decide, update, insert the missing rows, take the district's revision, log. The district's row is locked last. If
+-- another transaction inserts a missing row at the same time, `raced` is true: the transaction must be rolled back and
+-- repeated.
 -- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
 -- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
 with target as materialized (
   {target}
 ),
 locked as materialized (
-  select t.*, held.reasons_on is not null as found, coalesce(held.reasons_on, 0) as reasons_on, coalesce(held.reasons_chosen, 0) as reasons_chosen
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
   from (select * from target order by subject_id, contact_point, method) t
   left join lateral (
     select p.reasons_on, p.reasons_chosen
@@ -20,7 +27,7 @@ locked as materialized (
     where p.district_id = :district_id and p.{subject} = t.subject_id
       and p.contact_point = t.contact_point and p.method = t.method
     for update
-  ) held on true
+  ) existing on true
 ),
 differing as (
   select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
@@ -34,7 +41,7 @@ kept as (
 flipping as (
   select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
 ),
-decided as materialized (
+decision as materialized (
   select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
@@ -46,7 +53,7 @@ decided as materialized (
 written as (
   update {table} p
   set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decided d
+  from decision d
   where p.district_id = :district_id and p.{subject} = d.subject_id
     and p.contact_point = d.contact_point and p.method = d.method
     and d.found and d.flipped | d.chosen <> 0
@@ -55,7 +62,7 @@ written as (
 added as (
   insert into {table} (district_id, {subject}, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decided d
+  from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
   on conflict do nothing
@@ -67,24 +74,24 @@ changed as (
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
   from added where reasons_on | reasons_chosen <> 0
 ),
-taken as (
+next_revision as (
   update district set revision = revision + 1
   where district_id = :district_id and (select count(*) from changed) > 0
   returning district_id, revision
 ),
 change_set_row as (
   insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from taken
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
   insert into change (district_id, revision, kind, {subject}, contact_point, method,
     turned_on, turned_off, chosen, unchosen)
-  select taken.district_id, taken.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
     c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join taken
+  from changed c cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from taken) as revision,
-  (select count(*) from added) < (select count(*) from decided where not found) as raced
-from decided d
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen

@@ -1,5 +1,6 @@
--- The head of every compiled read: who the viewer is and whom a portal user may see besides themselves (D27).
--- A relationship marked no-contact shows nothing either way, whatever other relationship the two have.
+-- The beginning of every compiled read: who the viewer is, and whom a portal user may see besides themselves
+-- (D27). A relationship marked no-contact hides two people from each other, whatever other relationship they have.
+-- The CTEs are materialized, so that they are computed once for all types that use them.
 -- Parameters: district_id, today, viewer_role, viewer_source_id
 -- Columns: viewer (person_id), viewer_student (person_id), viewer_household (household_id, own)
 with viewer as materialized (

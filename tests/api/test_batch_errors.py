@@ -317,7 +317,7 @@ async def test_a_check_is_asked_in_chunks(
     db: Pool, host: PluginHost, district: DistrictBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check gets every candidate once, with the value on record, may read, and denies with words of its own."""
-    monkeypatch.setattr("gql_server.services.batch.plan_rules.CHECK_CHUNK", 2)
+    monkeypatch.setattr("gql_server.services.rules.relation.CHECK_CHUNK", 2)
     school = await district.school()
     people = [await district.student(school, cell_phone=str(n)) for n in range(5)]
     asked: list[Candidate] = []

@@ -48,7 +48,7 @@ async def test_a_query_is_one_statement(
         await district.household(student, *parents, phone=f"555-01{n:02}")
     counting = CountingDatabase(db)
     client = GraphClient(counting, host)
-    client.limits = ReadLimits(price=10_000_000)
+    client.limits = ReadLimits(max_price=10_000_000)
     given = {"id": "person_1", "search": "s"}
     await client.query(client.context(district.district), QUERIES[name], given)
     counting.statements.clear()

@@ -68,7 +68,7 @@ def eligibility_rules(request):
 '''
 
 
-def deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
+def deniers(world: World, request: Request, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
     """Return the plug-ins that keep a subject out of a cell: the built-in ones, and that of this file."""
     kind, reason = cell
     address = model.address_of(world, subject, kind)
@@ -77,7 +77,7 @@ def deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Sett
         or (address == PHONES[1] and reason in ("ATTENDANCE", "PRIORITY"))
         or (address in (PHONES[0], EMAILS[0]) and reason in ("GENERAL", "EMERGENCY"))
     )
-    return model.builtin_deniers(world, mode, subject, cell, setting) | ({"whims"} if whims else set())
+    return model.builtin_deniers(world, request, subject, cell, setting) | ({"whims"} if whims else set())
 
 
 @st.composite

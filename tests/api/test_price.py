@@ -13,7 +13,7 @@ from gql_server.db.pool import Pool
 from gql_server.db.protocols import Connection
 from gql_server.domain.viewer import Role
 from gql_server.hooks.host import PluginHost
-from gql_server.reads.links import Link
+from gql_server.reads.links import RowsLink
 from tests.support.builder import DistrictBuilder
 from tests.support.counting import CountingDatabase
 from tests.support.server import TestServer, serving
@@ -226,8 +226,8 @@ def test_every_list_has_a_bound() -> None:
     for (type_, name), link in schema.links.items():
         parent = schema.graphql.type_map[type_]
         assert isinstance(parent, GraphQLObjectType)
-        if isinstance(link, Link) and is_list_type(get_nullable_type(parent.fields[name].type)):
-            assert link.bound(Role.ADMIN) >= link.bound(Role.GUARDIAN) > 0, f"{type_}.{name}"
+        if isinstance(link, RowsLink) and is_list_type(get_nullable_type(parent.fields[name].type)):
+            assert link.max_rows_for(Role.ADMIN) >= link.max_rows_for(Role.GUARDIAN) > 0, f"{type_}.{name}"
             lists += 1
     assert lists > 10
 
@@ -237,7 +237,7 @@ async def test_a_list_that_is_too_long_is_refused_not_cut(
 ) -> None:
     """Up to its bound a list is whole; with one row more it is refused in words, and its neighbours are answered."""
     school, guardian = await district.school(), await district.person("Ada Lane", source_id="G")
-    bound = build_schema().links["Person", "students"].bound(Role.GUARDIAN)  # type: ignore[union-attr]
+    bound = build_schema().links["Person", "students"].max_rows_for(Role.GUARDIAN)  # type: ignore[union-attr]
     query = "{ headRevision viewer { role person { students { student { id } } } } }"
     for n in range(bound + 1):
         if n == bound:
@@ -257,7 +257,7 @@ async def test_a_list_that_is_too_long_says_whose_it_is(
 ) -> None:
     """On a page the words name the row by its id; a query with several such lists is run twice at most."""
     school, contact = await district.school(), await district.person("Case Worker")
-    bound = build_schema().links["Person", "students"].bound(Role.VENDOR)  # type: ignore[union-attr]
+    bound = build_schema().links["Person", "students"].max_rows_for(Role.VENDOR)  # type: ignore[union-attr]
     for n in range(bound + 1):
         await district.relate(await district.student(school, f"S{n} Lane"), contact)
     page = "people(first: 200) { edges { node { id students { guardian } } } }"
@@ -269,7 +269,7 @@ async def test_a_list_that_is_too_long_says_whose_it_is(
     counting.statements.clear()
     answer = await asked(server, f"{{ a: {person} b: {person} c: {person} }}", Role.VENDOR)
     assert refusal(answer)[0] == "ANSWER_TOO_LARGE"
-    assert sum("made_for" in text for text in counting.statements) == 2
+    assert sum("request_tag" in text for text in counting.statements) == 2
 
 
 async def test_many_schools_are_listed_or_leave_their_neighbours(
@@ -336,9 +336,9 @@ class _MixingConnection:
 
     async def fetchrow(self, query: str, *args: object, **more: Any) -> Any:
         row, last = await self.conn.fetchrow(query, *args, **more), self.database.last
-        if "made_for" in query:
+        if "request_tag" in query:
             self.database.last = row
-        return last if self.database.mixing and "made_for" in query else row
+        return last if self.database.mixing and "request_tag" in query else row
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.conn, name)

@@ -152,7 +152,7 @@ async def test_its_plugin_and_its_mutation_work(
         }
         assert done == {("EMERGENCY", 1, 0), ("GENERAL", 0, 1)}
         exclusions = await server.run(
-            "query ($id: ID!) { batchRun(id: $id) { exclusions { edges { node { rule because } } } } }",
+            "query ($id: ID!) { batchRun(id: $id) { exclusions { edges { node { rule because remedy } } } } }",
             {"id": run["id"]},
         )
     assert exclusions["batchRun"]["exclusions"]["edges"] == [
@@ -160,6 +160,7 @@ async def test_its_plugin_and_its_mutation_work(
             "node": {
                 "rule": "work_phones.what_cannot_wait",
                 "because": "Work phones are for emergencies and absences alone.",
+                "remedy": "Use another phone.",
             }
         }
     ]

@@ -71,7 +71,7 @@ async def behind(batches: Batches, *runs: int) -> list[int | None]:
 
 async def claim(batches: Batches, owner: str) -> Run | None:
     async with batches.db.transaction() as conn:
-        row = await fetchrow(conn, "batch/claim", lease_owner=owner, lease_seconds=30)
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
     return Run.from_row(row, owner) if row else None
 
 

@@ -62,7 +62,7 @@ async def people(db: Pool, host: PluginHost, district: DistrictBuilder) -> list[
 
 async def claim(db: Pool, owner: str = "test") -> Run:
     async with db.transaction() as conn:
-        row = await fetchrow(conn, "batch/claim", lease_owner=owner, lease_seconds=30)
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
     assert row is not None
     return Run.from_row(row, owner)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from gql_server.api.limits import validation_rules
+from gql_server.api.document_limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.pool import Pool
 from gql_server.domain.viewer import Role
@@ -80,11 +80,11 @@ VISIBLE: Mapping[str, Mapping[str, str]] = {
         ADMIN: "contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone "
         "peopleAffected",
     },
-    "BatchExcludedByRule": {ADMIN: "rule because excluded"},
+    "BatchExcludedByRule": {ADMIN: "rule code because remedy excluded"},
     "BatchDifference": {ADMIN: "leftPopulation choseSince excludedSince outdated"},
     "BatchSample": {ADMIN: "person household cells"},
     "BatchSampleCell": {ADMIN: "contactPoint reason set"},
-    "BatchExclusion": {ADMIN: "person household contactPoint reason rule because"},
+    "BatchExclusion": {ADMIN: "person household contactPoint reason rule code because remedy"},
     "SavedFilter": {ADMIN: "id name kind criteria matches"},
     "Plugin": {ADMIN: "name version distribution enabled hooks"},
 }
@@ -137,7 +137,7 @@ async def marked(db: Pool, host: PluginHost) -> Marked:
 def client(db: Pool, host: PluginHost) -> GraphClient:
     """A client that admits documents of any size."""
     client = GraphClient(db, host)
-    client.limits = ReadLimits(price=10**9, characters=10**7)
+    client.limits = ReadLimits(max_price=10**9, max_characters=10**7)
     client.documents = DocumentCache(
         client.schema.graphql,
         validation_rules(99, 9999, 999_999),

@@ -30,7 +30,7 @@ async def populate(district: DistrictBuilder, number: int = 9) -> None:
 
 async def claim(db: Pool, owner: str) -> Run:
     async with db.transaction() as conn:
-        row = await fetchrow(conn, "batch/claim", lease_owner=owner, lease_seconds=30)
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
     assert row is not None
     return Run.from_row(row, owner)
 

@@ -20,8 +20,8 @@ viewer_household as materialized (
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
-select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'ADMIN:8cc192400544e339:' || :district_id::bigint || ':' || :request::bigint as made_for
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
+  'ADMIN:8cc192400544e339:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
@@ -102,4 +102,4 @@ where o.district_id = :district_id
       select h.phone from household h
       where h.district_id = :district_id
         and h.household_id in (select household_id from viewer_household where own)))
-) as t6 where t6.opt_out_id = :f6__optout_id::bigint)))) as answer offset 0) as made
+) as t6 where t6.opt_out_id = :f6__optout_id::bigint)))) as answer offset 0) as result

@@ -20,6 +20,6 @@ viewer_household as materialized (
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
-select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'GUARDIAN:047cc00e7eb2999d:' || :district_id::bigint || ':' || :request::bigint as made_for
-from (select json_build_object('data', json_build_object('people', null)) as answer offset 0) as made
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
+  'GUARDIAN:047cc00e7eb2999d:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select json_build_object('data', json_build_object('people', null)) as answer offset 0) as result

@@ -20,8 +20,8 @@ viewer_household as materialized (
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
 )
-select case when pg_column_size(made.answer) <= :answer_bytes::bigint then made.answer end as answer, pg_column_size(made.answer) as bytes,
-  'GUARDIAN:fc775277425dfc22:' || :district_id::bigint || ':' || :request::bigint as made_for
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
+  'GUARDIAN:fc775277425dfc22:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -141,4 +141,4 @@ where p.district_id = :district_id
   and ('GUARDIAN' in ('ADMIN', 'VENDOR')
     -- As an array, and not as conditions: those would read all people of the district.
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
-) as t1 where t1.person_id = :f1__id::bigint))) as answer offset 0) as made
+) as t1 where t1.person_id = :f1__id::bigint))) as answer offset 0) as result

@@ -10,7 +10,7 @@ import structlog
 
 from gql_server.db.pool import Pool
 from gql_server.hooks import Candidate, Deny, DistrictReader, Verdict
-from gql_server.services.batch.rules import CHECK_CHUNK
+from gql_server.services.rules.limits import CHECK_CHUNK
 from tests.support.batch import CELL, HOUSEHOLD, cells
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import crowd, run_checking

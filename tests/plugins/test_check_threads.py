@@ -17,9 +17,9 @@ from gql_server.errors import PluginError
 from gql_server.hooks import Candidate, Deny, DistrictReader, Rule, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.hooks.threads import MAX_ABANDONED_THREADS
-from gql_server.services.batch.check_thread import CheckThread, DistrictData
-from gql_server.services.batch.rules import ask_check
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.rules.check_thread import CheckThread, DistrictData
+from gql_server.services.rules.checks import ask_check
 from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import Check, crowd, host_checking, run_checking

@@ -24,7 +24,7 @@ from gql_server.hooks import (
     Verdict,
     hookimpl,
 )
-from gql_server.hooks.testing import check_plugin
+from gql_server.hooks.testing import validate_plugin
 from gql_server.services.batch.run import Run
 from gql_server.services.batch.worker import MOST_CLAIMS, BatchWorker
 from tests.plugins.test_check_threads import INPUT, SET, SUBMIT
@@ -279,14 +279,14 @@ def test_what_can_be_seen_is_refused_before_a_run(body: str, words: str, tmp_pat
     """What a plug-in gives is looked at when it is loaded or asked, by the server and by the kit for authors alike."""
     file = write(tmp_path, "faulty", body)
     with pytest.raises(PluginError, match="Plug-in 'faulty': ") as caught:
-        check_plugin(file)
+        validate_plugin(file)
     assert words in str(caught.value)
 
 
 async def test_words_in_literals_and_comments_are_no_writes(tmp_path: Path) -> None:
     """What only looks like a write, or like the end of a statement, is taken."""
     text = "c.address <> 'delete from; (' /* for update; ) */ and c.address <> 'it''s -- no comment'"
-    check_plugin(write(tmp_path, "sound", rules(f'[Rule.where("r", "W.", Sql("""{text}"""))]')))
+    validate_plugin(write(tmp_path, "sound", rules(f'[Rule.where("r", "W.", Sql("""{text}"""))]')))
 
 
 DIES = """

@@ -3,15 +3,19 @@
 import inspect
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from gql_server.hooks import spec
 from gql_server.hooks.host import PluginHost
-from gql_server.hooks.testing import check_plugin, plugin_host
+from gql_server.hooks.testing import plugin_host, validate_plugin
+from tests.plugins.test_host import BATCH
 
 HOOKS = sorted(name for name, value in vars(spec).items() if hasattr(value, f"{spec.PROJECT}_spec"))
 _PAGE = Path(spec.__file__).with_name("README.md").read_text(encoding="utf-8")
+_FIRST_RULE, _FIRST_CHECK = re.findall(r"^   ```python\n(.*?)^   ```", _PAGE, re.DOTALL | re.MULTILINE)
+_FRONT_PAGE = Path(__file__).resolve().parents[2] / "README.md"
 SECTIONS = {
     section.partition("\n")[0].strip(): re.findall(
         r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE
@@ -27,8 +31,8 @@ def test_the_page_has_a_section_for_each_hook_and_no_other() -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_is_specified_in_words(hook: str) -> None:
-    """Each specification says what the hook returns or hears."""
-    assert re.match(r"(Return|Hear) .+\.", inspect.getdoc(getattr(spec, hook)) or "")
+    """Each specification says what the hook returns or receives."""
+    assert re.match(r"(Return|Receive) .+\.", inspect.getdoc(getattr(spec, hook)) or "")
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -37,8 +41,28 @@ def test_the_example_of_a_hook_is_a_sound_plugin(hook: str, tmp_path: Path) -> N
     (example,) = SECTIONS[hook]
     file = tmp_path / "example.py"
     file.write_text(example, encoding="utf-8")
-    check_plugin(file)
+    validate_plugin(file)
     assert hook in plugin_host(file).plugins[-1].hooks
+
+
+def test_the_first_rule_and_its_check_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps to a first rule work as the page shows them."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_plugins").mkdir()
+    Path("my_plugins/no_work_phones.py").write_text(dedent(_FIRST_RULE), encoding="utf-8")
+    exec(dedent(_FIRST_CHECK), {})
+    rules = plugin_host("my_plugins/no_work_phones.py").rules(BATCH)
+    assert rules[-1].full_name == "no_work_phones.no_work_phones"
+
+
+def test_the_rule_of_the_front_page_is_sound(tmp_path: Path) -> None:
+    """The rule that README.md shows is sound for every request, also for one that names allowed reasons alone."""
+    (example,) = re.findall(
+        r"^```python\n(.*?)^```", _FRONT_PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    file = tmp_path / "work_phones.py"
+    file.write_text(example, encoding="utf-8")
+    validate_plugin(file)
 
 
 @pytest.mark.parametrize("hook", HOOKS)

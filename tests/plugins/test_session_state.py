@@ -9,7 +9,7 @@ from gql_server.db.pool import Pool, open_pool
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.errors import PluginError
 from gql_server.hooks import Candidate, DistrictReader, FieldType, FilterField, Verdict, hookimpl
-from gql_server.hooks.testing import check_plugin
+from gql_server.hooks.testing import validate_plugin
 from tests.plugins.test_check_threads import INPUT, PERSON, SET, SUBMIT
 from tests.plugins.test_fail_closed import Selecting, run_with, where
 from tests.plugins.test_hook_threads import host_with, post, setting
@@ -153,4 +153,4 @@ def test_sql_that_acts_is_refused_when_it_is_loaded(call: str, tmp_path: Path) -
         hook("filter_fields()", f'[FilterField("a", "A", FieldType.BOOLEAN, """{text}""")]'),
     ):
         with pytest.raises(PluginError, match="SQL that calls"):
-            check_plugin(write(tmp_path, "faulty", body))
+            validate_plugin(write(tmp_path, "faulty", body))

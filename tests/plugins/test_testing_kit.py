@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gql_server.errors import PluginError
-from gql_server.hooks.testing import check_plugin, plugin_host
+from gql_server.hooks.testing import plugin_host, validate_plugin
 
 SOUND = """
 from gql_server.hooks import ContactReason, hookimpl
@@ -51,8 +51,8 @@ def test_a_sound_plugin_passes_as_file_folder_and_module(tmp_path: Path) -> None
     for path in (file, package / "__init__.py"):
         path.write_text(SOUND, encoding="utf-8")
     for plugin in (file, str(file), package):
-        check_plugin(plugin)
-    check_plugin(sys.modules["gql_server_plugin_bus"])
+        validate_plugin(plugin)
+    validate_plugin(sys.modules["gql_server_plugin_bus"])
     host = plugin_host(file)
     assert host.reasons[-1].plugin == "bus"
     assert len(host.plugins) > 1
@@ -65,7 +65,7 @@ def test_a_fault_that_loading_does_not_show_is_found(fault: str, tmp_path: Path)
     file.write_text(FAULTS[fault], encoding="utf-8")
     plugin_host(file)
     with pytest.raises(PluginError) as caught:
-        check_plugin(file)
+        validate_plugin(file)
     assert caught.value.plugin == "faulty"
 
 

@@ -31,7 +31,7 @@ async def homes(db: Pool, district: DistrictBuilder) -> AsyncIterator[Connection
     ):
         await district.conn.execute(text, district.id, HOMES)
     async with db.acquire() as conn, conn.transaction():
-        await fetch(conn, "batch/chunk_settings", lease_seconds=30.0)
+        await fetch(conn, "batch/chunk/settings", lease_seconds=30.0)
         yield conn
 
 
@@ -50,8 +50,8 @@ async def test_people_are_counted_by_look_ups_alone(homes: Connection, analyzed:
     for table in ("person", "household", "household_member", "change", "change_set"):
         if analyzed:
             await homes.execute(f"analyze {table}")
-    changed = statement("batch/logged").having(revision=3)
-    counted = statement("batch/count_people").fill(changed=changed, counts=Sql("batch_cell"))
+    changed = statement("batch/chunk/changed_households").having(revision=3)
+    counted = statement("batch/count/people").fill(changed=changed, counts=Sql("batch_cell"))
     text, values = bind(counted, district_id=1, batch_run_id=1, today=None, revision=3)
     await homes.execute(f"set local plan_cache_mode = {mode}")
     await homes.execute(f"prepare counted as {text}")

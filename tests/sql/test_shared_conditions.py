@@ -3,19 +3,16 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
-from gql_server.db.pool import Pool
-from gql_server.db.protocols import Connection
 from gql_server.domain.sql import numbered
 from gql_server.domain.viewer import Role
-from gql_server.hooks.host import PluginHost
 from gql_server.hooks.people import active
 from tests.golden.test_golden import HERE, OPERATIONS
-from tests.sql.test_statements import TEXTS, complete
-from tests.support.builder import DistrictBuilder
 from tests.support.graph import compile_document
+from tests.support.statements import TEXTS, complete
 
 DAY = date(2026, 11, 24)
 NEAR = (None, *(DAY + timedelta(days=n) for n in (-1, 0, 1)))
@@ -31,21 +28,19 @@ SPELLED_OUT = {
 
 
 @pytest.mark.parametrize("start", NEAR)
-async def test_active_includes_both_ends(db: Pool, start: date | None) -> None:
+async def test_active_includes_both_ends(prepared: Any, start: date | None) -> None:
     """Active is from the start to the end, both days included, and an open start or end sets no bound (D6)."""
-    async with db.acquire() as conn:
-        for end in NEAR:
-            expected = (start is None or start <= DAY) and (end is None or end >= DAY)
-            assert await conn.fetchval("select active_on($1, $2, $3)", start, end, DAY) is expected
+    for end in NEAR:
+        expected = (start is None or start <= DAY) and (end is None or end >= DAY)
+        assert await prepared.fetchval("select active_on($1, $2, $3)", start, end, DAY) is expected
 
 
-async def test_every_status_is_in_the_sets_that_its_name_promises(db: Pool) -> None:
+async def test_every_status_is_in_the_sets_that_its_name_promises(prepared: Any) -> None:
     """The sets of run states, spelled out for each state there is (D21): a new state needs a line here."""
-    async with db.acquire() as conn:
-        rows = await conn.fetch(
-            "select s::text, is_unfinished(s), is_worked(s), needs_plan(s), has_ended(s)"
-            " from unnest(enum_range(null::batch_status)) s"
-        )
+    rows = await prepared.fetch(
+        "select s::text, is_unfinished(s), is_worked(s), needs_plan(s), has_ended(s)"
+        " from unnest(enum_range(null::batch_status)) s"
+    )
     assert {row[0]: tuple(row)[1:] for row in rows} == {
         "QUEUED": (True, False, True, False),
         "PLANNING": (True, True, True, False),
@@ -66,7 +61,7 @@ def spelled_out(text: str) -> str:
     return text
 
 
-async def plan_of(conn: Connection, text: str) -> str:
+async def plan_of(conn: Any, text: str) -> str:
     """Return the plan of a statement for any values of its parameters."""
     parameters = len(set(re.findall(r"\$\d+", text)))
     given = f"({', '.join(['null'] * parameters)})" if parameters else ""
@@ -77,20 +72,20 @@ async def plan_of(conn: Connection, text: str) -> str:
 
 
 @pytest.fixture
-async def conn(db: Pool, district: DistrictBuilder) -> AsyncIterator[Connection]:
+async def conn(prepared: Any) -> AsyncIterator[Any]:
     """A connection that plans by indexes, once for all values, as in a large district."""
-    async with db.acquire() as conn, conn.transaction():
-        await conn.execute("set local plan_cache_mode = force_generic_plan")
-        await conn.execute("set local enable_seqscan = off")
-        yield conn
+    transaction = prepared.transaction()
+    await transaction.start()
+    await prepared.execute("set local plan_cache_mode = force_generic_plan")
+    await prepared.execute("set local enable_seqscan = off")
+    yield prepared
+    await transaction.rollback()
 
 
 @pytest.mark.parametrize(
     "name", [name for name in TEXTS if CALL.search(TEXTS[name]) and name != "read/viewer"]
 )
-async def test_a_statement_is_planned_as_if_its_conditions_were_spelled_out(
-    conn: Connection, name: str
-) -> None:
+async def test_a_statement_is_planned_as_if_its_conditions_were_spelled_out(conn: Any, name: str) -> None:
     """No call is left in the plan of any statement of sql/ that shares a condition, and the plan is the same."""
     text = complete(name)
     plan = await plan_of(conn, text)
@@ -101,7 +96,7 @@ async def test_a_statement_is_planned_as_if_its_conditions_were_spelled_out(
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.GUARDIAN])
 async def test_a_read_is_planned_as_if_its_conditions_were_spelled_out(
-    conn: Connection, name: str, role: Role
+    conn: Any, name: str, role: Role
 ) -> None:
     """The same of whole reads, such as a page of people and the portal (D6, D27)."""
     document = (HERE / f"{name}.graphql").read_text(encoding="utf-8")
@@ -113,7 +108,7 @@ async def test_a_read_is_planned_as_if_its_conditions_were_spelled_out(
     assert plan == await plan_of(conn, spelled_out(text))
 
 
-async def test_a_plugins_condition_is_planned_as_if_spelled_out(conn: Connection, host: PluginHost) -> None:
+async def test_a_plugins_condition_is_planned_as_if_spelled_out(conn: Any) -> None:
     """What plug-ins select people by calls the same function, and keeps the index of the enrollments (D6, D12)."""
     text = numbered(
         f"select e.person_id from enrollment e where e.district_id = :district_id and {active('e')}"
@@ -125,6 +120,6 @@ async def test_a_plugins_condition_is_planned_as_if_spelled_out(conn: Connection
     assert plan == await plan_of(conn, spelled_out(text))
 
 
-async def test_the_runs_of_the_queue_are_found_by_their_index(conn: Connection) -> None:
+async def test_the_runs_of_the_queue_are_found_by_their_index(conn: Any) -> None:
     """A worker's look for work reads the few runs that wait or are worked, however many have ended (D21)."""
-    assert "batch_run_unfinished" in await plan_of(conn, complete("batch/claim"))
+    assert "batch_run_unfinished" in await plan_of(conn, complete("batch/run/claim"))

@@ -24,7 +24,7 @@ from graphql import (
     parse,
 )
 
-from gql_server.api.limits import validation_rules
+from gql_server.api.document_limits import validation_rules
 from gql_server.api.schema import build_schema
 from gql_server.db.pool import Pool
 from gql_server.domain.viewer import District, Viewer
@@ -93,7 +93,7 @@ class World:
 async def load_world(db: Pool, host: PluginHost) -> World:
     """Districts with the same ids in one database, and a client that admits documents of any size."""
     client = GraphClient(db, host, PRODUCT)
-    client.limits = ReadLimits(price=10**9, characters=10**7)
+    client.limits = ReadLimits(max_price=10**9, max_characters=10**7)
     client.documents = DocumentCache(
         PRODUCT.graphql, validation_rules(99, 999, 99_999), max_tokens=99_999, max_characters=999_999
     )
@@ -161,7 +161,7 @@ async def compiled(client: GraphClient, context: ReadContext, query: Query) -> A
     """Answer by one statement, as the server answers queries."""
     answer = await client.answer(context, query.text, query.variables)
     data = json.loads(answer.json)["data"] if answer.json is not None else None
-    return Answer(data, _refused(answer.refusals))
+    return Answer(data, _refused(answer.errors))
 
 
 def naive(asked: Asked, viewer: Viewer, host: PluginHost, query: Query) -> Answer:

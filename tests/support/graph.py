@@ -5,15 +5,15 @@ from typing import Any
 import orjson
 from graphql.execution.values import VariableValues, get_variable_values
 
-from gql_server.api.limits import validation_rules
+from gql_server.api.document_limits import validation_rules
 from gql_server.api.schema import Schema, build_schema
 from gql_server.db.protocols import Database
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.hooks.host import PluginHost
-from gql_server.reads.compiler import Compiled
+from gql_server.reads.compiler import CompiledStatement
 from gql_server.reads.documents import DocumentCache
+from gql_server.reads.executor import QueryResult, ReadExecutor
 from gql_server.reads.links import ReadContext, ReadLimits
-from gql_server.reads.reader import Answer, Reader
 
 
 class GraphClient:
@@ -23,7 +23,7 @@ class GraphClient:
         self.db, self.host = db, host
         self.schema = schema or build_schema()
         self.documents = DocumentCache(self.schema.graphql, validation_rules(10, 15), max_tokens=1000)
-        self.reader = Reader(self.schema.graphql, self.schema.links)
+        self.reads = ReadExecutor(self.schema.graphql, self.schema.links)
         self.limits = ReadLimits()
 
     def context(self, district: District, role: Role = Role.ADMIN, person: str | None = None) -> ReadContext:
@@ -35,8 +35,8 @@ class GraphClient:
         text: str,
         variables: dict[str, Any] | None = None,
         name: str | None = None,
-    ) -> Answer:
-        """Return the answer to a query. Raises what refuses all of it; fails on an invalid document."""
+    ) -> QueryResult:
+        """Return the result of a query. Raises what refuses all of it; fails on an invalid document."""
         document = self.documents.get(text)
         assert not document.errors, document.errors
         operation = document.operation(name)
@@ -44,7 +44,7 @@ class GraphClient:
             self.schema.graphql, operation.node.variable_definitions or (), variables or {}
         )
         assert isinstance(coerced, VariableValues), coerced
-        return await self.reader.query(document, operation, coerced, context)
+        return await self.reads.query(document, operation, coerced, context)
 
     async def query(
         self,
@@ -55,13 +55,13 @@ class GraphClient:
     ) -> Any:
         """Return the data of a query. Raises what any of it is refused for."""
         answer = await self.answer(context, text, variables, name)
-        if answer.refusals:
-            raise answer.refusals[0].original_error or answer.refusals[0]
+        if answer.errors:
+            raise answer.errors[0].original_error or answer.errors[0]
         assert answer.json is not None
         return orjson.loads(answer.json)["data"]
 
 
-def compile_document(text: str, role: Role, given: dict[str, Any]) -> Compiled:
+def compile_document(text: str, role: Role, given: dict[str, Any]) -> CompiledStatement:
     """Return the statement that a document becomes for a role; no database is asked."""
     client = GraphClient(None, None)  # type: ignore[arg-type]
     document = client.documents.get(text)
@@ -70,4 +70,4 @@ def compile_document(text: str, role: Role, given: dict[str, Any]) -> Compiled:
     variables = get_variable_values(schema, operation.node.variable_definitions or (), given)
     assert isinstance(variables, VariableValues)
     context = client.context(District(1, "golden", "UTC"), role)
-    return client.reader.plan(document, operation, variables, context).parts[()]
+    return client.reads.compile(document, operation, variables, context).statements[()]

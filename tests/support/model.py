@@ -1,6 +1,6 @@
 """The rules of batches, said once more and naively: plain Python over a world.
 
-Written from the rules of the domain (D1-D20) and not from the product, so that each can be held against the
+Written from the rules of the domain (D1-D20, D31, D32) and not from the product, so that each can be held against the
 other.
 """
 
@@ -9,7 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from gql_server.domain.batch import FilterKind, Setting
 from gql_server.domain.channels import Channel, ContactPointKind, batch_method
-from tests.support.worlds import REASONS, Assignment, Cell, Criteria, Household, Person, Span, State, World
+from tests.support.worlds import (
+    REASONS,
+    Assignment,
+    Cell,
+    Criteria,
+    Household,
+    Person,
+    Relationship,
+    Span,
+    State,
+    World,
+)
 
 HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 FILTER_KINDS = {
@@ -58,8 +69,8 @@ class Counts:
 
 
 Excluded = tuple[Subject, ContactPointKind, str]
-Deniers = Callable[[World, str, Subject, Cell, Setting], set[str]]
-"""Returns the plug-ins whose rules keep a subject out of a cell, given the mode."""
+Deniers = Callable[[World, Request, Subject, Cell, Setting], set[str]]
+"""Returns the plug-ins whose rules keep a subject out of a cell of a request."""
 
 
 @dataclass
@@ -100,7 +111,7 @@ def _work(
     kind, reason = cell
     counts, changed = Counts(), []
     for subject in subjects(outcome.world, people, kind):
-        rules = deniers(outcome.world, request.mode, subject, cell, setting)
+        rules = deniers(outcome.world, request, subject, cell, setting)
         state = state_of(outcome.world, subject, kind)
         if rules:
             counts.excluded += 1
@@ -180,16 +191,23 @@ def population(world: World, mode: str, scope: Scope) -> set[int]:
         return {
             n for n, person in enumerate(world.people) if _staff(person, scope) and _fits(world, scope, n)
         }
-    students = {
+    if mode == "STUDENTS":
+        return _students(world, scope)
+    return {r.contact for r in _selecting(world, scope)}
+
+
+def _students(world: World, scope: Scope) -> set[int]:
+    return {
         n
         for n, person in enumerate(world.people)
         if _enrolled(world, person, scope) and _fits(world, scope, n)
     }
-    if mode == "STUDENTS":
-        return students
-    return {
-        r.contact for r in world.relationships if active(r.span) and r.messenger and r.student in students
-    }
+
+
+def _selecting(world: World, scope: Scope) -> list[Relationship]:
+    """Return the relationships through which STUDENT_CONTACTS selects people (D8)."""
+    students = _students(world, scope)
+    return [r for r in world.relationships if active(r.span) and r.messenger and r.student in students]
 
 
 def _fits(world: World, scope: Scope, person: int) -> bool:
@@ -255,7 +273,9 @@ def on_record(world: World, people: set[int], kind: ContactPointKind) -> bool:
     return any(address_of(world, subject, kind) is not None for subject in subjects(world, people, kind))
 
 
-def builtin_deniers(world: World, mode: str, subject: Subject, cell: Cell, setting: Setting) -> set[str]:
+def builtin_deniers(
+    world: World, request: Request, subject: Subject, cell: Cell, setting: Setting
+) -> set[str]:
     """Return the built-in plug-ins whose rules keep a subject out of a cell."""
     kind, reason = cell
     address = address_of(world, subject, kind)
@@ -272,8 +292,8 @@ def builtin_deniers(world: World, mode: str, subject: Subject, cell: Cell, setti
         rules.add("opt_outs")  # D19
     if reason == "STAFF" and not any(assignments(world.people[n]) for n in _reached(world, subject)):
         rules.add("staff_reason")  # D3
-    if mode == "STUDENT_CONTACTS" and not subject.household and _no_contact(world, subject.place):
-        rules.add("no_contact")  # D10
+    if request.mode == "STUDENT_CONTACTS" and _no_contact(world, request.scope, subject):
+        rules.add("no_contact")  # D31
     return rules
 
 
@@ -281,11 +301,12 @@ def _reached(world: World, subject: Subject) -> set[int]:
     return members(world.households[subject.place]) if subject.household else {subject.place}
 
 
-def _no_contact(world: World, contact: int) -> bool:
-    """Return whether all of a contact's active messenger relationships are marked no-contact."""
-    return all(
-        r.no_contact for r in world.relationships if r.contact == contact and r.messenger and active(r.span)
-    )
+def _no_contact(world: World, scope: Scope, subject: Subject) -> bool:
+    """Return whether a contact, or each selected person of a household, is selected by marked relationships (D31)."""
+    if not subject.household:
+        return all(r.no_contact for r in _selecting(world, scope) if r.contact == subject.place)
+    selected = members(world.households[subject.place]) & population(world, "STUDENT_CONTACTS", scope)
+    return all(_no_contact(world, scope, Subject(False, person)) for person in selected)
 
 
 # ── preferences ─────────────────────────────────────────────────────────────────────────────────

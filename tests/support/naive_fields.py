@@ -487,6 +487,9 @@ def _sample_cells(eyes: Eyes, sample: Row) -> list[Row]:
     ]
 
 
+_RULE_WORDS = ("code", "because", "remedy")
+
+
 @answers("BatchRun.exclusions")
 def _exclusions(eyes: Eyes, run: Row, first: int | None = None, after: str | None = None) -> Row:
     key = {"batch_run_id": run["batch_run_id"]}
@@ -512,7 +515,9 @@ def _excluded_by_rule(eyes: Eyes, run: Row) -> list[Row]:
         cells = sum(len(block["subject_ids"]) * block["reasons"].bit_count() for block in mine)
         if mine:
             before = told[name]["excluded"] if name in told else 0
-            told[name] = {"rule": name, "because": rule["because"], "excluded": before + cells}
+            told[name] = {
+                "rule": name, "excluded": before + cells, **{word: rule[word] for word in _RULE_WORDS},
+            }  # fmt: skip
     return sorted(told.values(), key=lambda row: (-row["excluded"], row["rule"]))
 
 
@@ -522,7 +527,7 @@ def _exclusion(row: Row, rule: Row, reason: Row) -> Row:
         "person_id": None if row["household"] else row["subject_id"],
         "household_id": row["subject_id"] if row["household"] else None,
         "bit": reason["bit"], "reason": reason["code"], "rule": f"{rule['plugin']}.{rule['rule']}",
-        "because": row["because"] or rule["because"],
+        **{word: row[word] or rule[word] for word in _RULE_WORDS},
     }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _work(
     changed = []
     assert applied.world is not None
     for subject in todo:
-        if rules := deniers(applied.world, request.mode, subject, cell, setting):
+        if rules := deniers(applied.world, request, subject, cell, setting):
             counts.excluded += 1
             applied.excluded_since += 1
             applied.exclusions[subject, kind, reason] = frozenset(rules)

@@ -219,16 +219,18 @@ class _Maker:
             ],
             "batch_rule": [
                 {"batch_run_id": n, "rule_no": rule, "plugin": f"plugin_{rule}", "rule": "no", "because": "No.",
-                 "code": f"NO_{rule}"}
+                 "code": f"NO_{rule}", "remedy": self._one([None, "Ask the office."])}
                 for n, rule in rules
             ],
             "batch_exclusion_block": [
                 {"batch_run_id": n, "rule_no": rule, "household": False, "subject_ids": self._ids(PEOPLE),
-                 "contact_point": kind, "reasons": self._mask(), "because": self._one([None, "Not now."])}
+                 "contact_point": kind, "reasons": self._mask(), "because": self._one([None, "Not now."]),
+                 "code": self._one([None, "NOT_NOW"]), "remedy": self._one([None, "Ask tomorrow."])}
                 for (n, rule), kind in self._some(_pairs(rules, _PERSON_KINDS), 0.5)
             ] + [
                 {"batch_run_id": n, "rule_no": rule, "household": True, "subject_ids": self._ids(HOUSEHOLDS),
-                 "contact_point": ContactPointKind.HOUSEHOLD_PHONE, "reasons": self._mask(), "because": None}
+                 "contact_point": ContactPointKind.HOUSEHOLD_PHONE, "reasons": self._mask(), "because": None,
+                 "code": None, "remedy": None}
                 for n, rule in rules
             ],
         }  # fmt: skip

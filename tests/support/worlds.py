@@ -272,7 +272,7 @@ def worlds(draw: st.DrawFn) -> World:
     count = draw(st.sampled_from([6, 5, 7, 8, 4, 6, 5, 7, 8, 3, 2, 1, 0]))
     people = tuple(draw(_people(schools)) for _ in range(count))
     cells = st.tuples(st.sampled_from(ContactPointKind), st.sampled_from(REASONS))
-    return World(
+    world = World(
         time_zone=draw(st.sampled_from(["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])),
         schools=schools,
         people=people,
@@ -284,6 +284,30 @@ def worlds(draw: st.DrawFn) -> World:
             Filter(kind, draw(criteria(kind, len(people), schools)))
             for kind in (FilterKind.STUDENT, FilterKind.CENSUS)
         ),
+    )
+    return draw(_with_family(world)) if schools and count > 3 and draw(st.booleans()) else world
+
+
+@st.composite
+def _with_family(draw: st.DrawFn, world: World) -> World:
+    """Two students of different grades who share two contacts of one household, some by no-contact marks (D31)."""
+    *others, first, second = world.people
+    students = [
+        replace(student, enrollments=(Enrollment(0, max(YEARS), grade, Span.ALWAYS),))
+        for student, grade in ((first, "09"), (second, "10"))
+    ]
+    relationships = [
+        Relationship(len(others) + student, contact, True, draw(st.booleans()), Span.ALWAYS)
+        for student in (0, 1)
+        for contact in (0, 1)
+        if draw(st.sampled_from([True, True, False]))
+    ]
+    household = Household(PHONES[2], (Member(0, Span.ALWAYS), Member(1, draw(_spans))), {})
+    return replace(
+        world,
+        people=(*others, *students),
+        relationships=(*world.relationships, *relationships),
+        households=(*world.households[:2], household),
     )
 
 

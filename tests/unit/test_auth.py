@@ -142,7 +142,7 @@ NOW = SOON - 3600
 @pytest.mark.parametrize("claims", [{"iat": SOON}, {"nbf": SOON}, {"nbf": SOON + 0.5, "iat": NOW}])
 def test_a_token_does_not_hold_before_its_time(claims: dict[str, object]) -> None:
     """An issue or a beginning in the future is honoured."""
-    with pytest.raises(Unauthenticated, match="not hold yet"):
+    with pytest.raises(Unauthenticated, match="not valid yet"):
         Tokens(KEY).verify(signed(**claims))
 
 
@@ -196,7 +196,7 @@ def test_a_weak_key_is_refused(key: str) -> None:
 
 def test_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remembered tokens make room for new ones, and forgotten ones still hold."""
-    monkeypatch.setattr(auth, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(auth, "_MAX_CACHED", 3)
     tokens = Tokens(KEY)
     issued = [tokens.issue(f"district{n}", Role.ADMIN, None, HOUR) for n in range(9)]
     claims: list[Claims] = [tokens.verify(token) for token in issued * 2]

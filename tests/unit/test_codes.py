@@ -10,8 +10,8 @@ import gql_server
 _FOLDER = Path(gql_server.__file__).parent
 _TABLE = _FOLDER / "api" / "README.md"
 _CODE = re.compile(r"[A-Z]+(_[A-Z]+)*")
-_TAKERS = {"UserError", "rejected", "BadBody", "_refuse", "graphql_error_answers"}
-"""What is called with a code among its first two arguments."""
+_TAKERS = {"UserError", "rejected", "BadBody", "_error_response", "graphql_error_entries"}
+"""The functions that are called with a code among its first two arguments."""
 # The commands' own words for what was typed reach nobody as codes.
 _TREES = [
     ast.parse(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The batch: modes, what the wizard may offer, runs and their results; saved filters and plug-ins."""
+"""Types for batches: contact reasons, modes, options, runs and their results; also saved filters and plug-ins."""
 
 import datetime
 from typing import Optional
@@ -6,235 +6,284 @@ from typing import Optional
 import strawberry
 
 from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, PlanningStep, Setting
-from gql_server.api.fields import After, First, OptionalFirst, column, joined, linked
+from gql_server.api.fields import LINK, After, First, OptionalFirst, column, linked, linked_with_arguments
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
-from gql_server.reads.links import ConnectionLink, Expression, Key, Link
+from gql_server.reads.links import ConnectionLink, ExpressionLink, RowsLink, SortKey
 
 _MATRIX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
 
 
-@strawberry.type(description="Why a message is sent: the columns of the wizard's matrix.")
+@strawberry.type(
+    description="A contact reason: why a message is sent. The reasons are the columns of the matrix in which an "
+    "administrator sets preferences; the contact points are its rows."
+)
 class ContactReason:
-    code: ReasonCode = column("Its code.")
-    label: str = column("Its name.")
-    description: str = column("What such messages are about.")
-    plugin: str = column("The plug-in that adds it.")
+    code: ReasonCode = column("The code of the reason.")
+    label: str = column("The name of the reason, for people.")
+    description: str = column("What messages for this reason are about.")
+    plugin: str = column("The plug-in that defines the reason.")
 
 
-@strawberry.type(description="A way to select people for a batch.")
+@strawberry.type(description="A batch mode: a way to select people.")
 class BatchMode:
-    code: ModeCode = column("Its code.")
-    label: str = column("Its name.")
-    description: str = column("Whom it selects.")
-    filter_kind: FilterKind = column("The kind of saved filters it takes.")
-    filter_required: bool = column("Whether it needs one.")
-    plugin: str = column("The plug-in that adds it.")
+    code: ModeCode = column("The code of the mode.")
+    label: str = column("The name of the mode, for people.")
+    description: str = column("The people that the mode selects.")
+    filter_kind: FilterKind = column("The kind of saved filters that the mode takes.")
+    filter_required: bool = column("Whether the mode needs a saved filter.")
+    plugin: str = column("The plug-in that defines the mode.")
 
 
-@strawberry.type(description="One cell of the wizard's matrix.")
+@strawberry.type(
+    description="One cell of the matrix (a contact point and a contact reason), and whether a batch may set it."
+)
 class BatchCellOption:
     contact_point: ContactPointKind = column("The contact point.")
-    reason: ReasonCode = column("The reason.")
-    enabled: bool = column("Whether a batch may set it.")
-    because: str | None = column("Why not; null where it may.")
+    reason: ReasonCode = column("The contact reason.")
+    enabled: bool = column("Whether a batch may set the cell.")
+    because: str | None = column("Why a batch may not set the cell, in words; null if it may.")
     reachable: int = column(
-        "The selected people with that contact point on record; for the household phone: households."
+        "The number of selected people who have the contact point on record; for the household phone, the number of "
+        "their households that have one."
     )
 
 
 @strawberry.type(
-    description="What the wizard may offer for a mode and scope: each cell, and if it is not enabled, why."
+    description="What a batch with a mode and scope could set: the people, and each cell of the matrix."
 )
 class BatchOptions:
-    population: int = column("How many people the mode and scope select.")
-    cells: list[BatchCellOption] = joined(
-        Link("batch_cell_option", order="{child}.contact_point, {child}.bit", most=_MATRIX_CELLS, fixed=True),
-        "The cells, in the matrix's order.",
+    population: int = column("The number of people that the mode and scope select.")
+    cells: list[BatchCellOption] = linked(
+        RowsLink(
+            "batch_cell_option",
+            order="{child}.contact_point, {child}.bit",
+            max_rows=_MATRIX_CELLS,
+            naturally_bounded=True,
+        ),
+        "The cells, in the order of the matrix.",
     )
 
 
 @strawberry.type(
-    description="How far the plan of a run is. A plan that another server takes over begins anew."
+    description="The progress of planning a run. If another server takes the run over, planning starts again."
 )
 class BatchPlanning:
-    step: PlanningStep = column("What it is at.")
-    done: int = column("How much of the step is done, in the measure of the step.")
-    total: int = column("How much there is of the step; 0 where that cannot be told.")
+    step: PlanningStep = column("The current step.")
+    done: int = column("How much of the step is done, in the unit of the step.")
+    total: int = column("The size of the step, in the same unit; 0 if it is not known.")
 
 
-@strawberry.type(description="People (and, for the household phone, households) to do and done.")
+@strawberry.type(
+    description="The progress of a run, in people; those whose household phone is set count as households."
+)
 class BatchProgress:
-    done: int = column("Done so far.")
-    total: int = column("To do in all; 0 until the run is planned.")
-    planning: BatchPlanning | None = joined(
-        Link("batch_planning", _OF_RUN), "How far the plan is; null unless the run is PLANNING."
+    done: int = column("The number of people and households that are done.")
+    total: int = column("The number of people and households in all; 0 until the run is planned.")
+    planning: BatchPlanning | None = linked(
+        RowsLink("batch_planning", _OF_RUN), "The progress of planning; null unless the run is PLANNING."
     )
 
 
 @strawberry.type(
-    description="One cell of the matrix: in `results` what the run did with it so far, in `forecast` what its plan "
-    "would do. All counts are null where the cell is NO_CHANGE; in `results` they are 0 until the run sets preferences."
+    description="One cell of the matrix. In `results`, what the run has done so far; in `forecast`, what its plan "
+    "would do. Preferences are counted for people, and those of the household phone for households. All counts are "
+    "null if the cell is NO_CHANGE. In `results` they are 0 until the run sets preferences."
 )
 class BatchCellResult:
     contact_point: ContactPointKind = column("The contact point.")
-    reason: ReasonCode = column("The reason.")
-    set: Setting = column("What the run was asked to do with the cell.")
-    updated: int | None = column(
-        "Preferences changed; null where the cell is NO_CHANGE. For the household phone: households."
+    reason: ReasonCode = column("The contact reason.")
+    set: Setting = column("The setting that was requested for the cell.")
+    updated: int | None = column("The number of preferences that were changed.")
+    unchanged: int | None = column("The number of preferences that already were as requested.")
+    overwrote_chosen: int | None = column(
+        "The number of preferences in `updated` that people had chosen for themselves."
     )
-    unchanged: int | None = column("Already as asked.")
-    overwrote_chosen: int | None = column("Of `updated`: those that had been the person's own choice.")
-    kept_chosen: int | None = column("Left alone because `keepChosen` was set.")
+    kept_chosen: int | None = column(
+        "The number of preferences that were not changed because people had chosen them and `keepChosen` is true."
+    )
     excluded: int | None = column(
-        "Kept out by a rule: of all that the run is to do, known when it begins to set preferences."
+        "The number of preferences that a rule excluded. It covers the whole run, and is known as soon as the run "
+        "starts to set preferences."
     )
     left_alone: int | None = column(
-        "Left alone because somebody set them meanwhile: themselves since the plan that was applied; for a revert, "
-        "anybody since the run that it undoes."
+        "The number of preferences that were not changed because somebody set them in the meantime: when a plan is "
+        "applied, the people themselves since it was made; for a revert, anybody since the run that it undoes."
     )
     people_affected: int | None = column(
-        "For the household phone: active members of the changed households; else the same as `updated`."
+        "For the household phone, the number of active members of the changed households; for other contact points, "
+        "the same as `updated`."
     )
 
 
-@strawberry.type(description="A person or household that a rule kept out of a cell.")
+@strawberry.type(description="A person or household that a rule excluded from a cell.")
 class BatchExclusion:
-    person: Person | None = joined(PERSON, "The person; null for the household phone.")
-    household: Household | None = joined(HOUSEHOLD, "The household, for the household phone.")
+    person: Person | None = linked(PERSON, "The person; null if the contact point is the household phone.")
+    household: Household | None = linked(
+        HOUSEHOLD, "The household, if the contact point is the household phone; else null."
+    )
     contact_point: ContactPointKind = column("The contact point.")
-    reason: ReasonCode = column("The reason.")
-    rule: str = column("The rule: its plug-in and name.")
-    because: str = column("The rule's words.")
+    reason: ReasonCode = column("The contact reason.")
+    rule: str = column("The rule: the names of its plug-in and of the rule.")
+    code: str = column("Why the rule excluded them, as a stable code of its plug-in, such as `NO_CONTACT`.")
+    because: str = column("Why the rule excluded them, in the rule's words.")
+    remedy: str | None = column("What would help, in the rule's words; null if the rule names nothing.")
 
 
-@strawberry.type(description="How much a rule kept out of a run, summed over its cells.")
+@strawberry.type(description="How much one rule excluded from a run, over all cells.")
 class BatchExcludedByRule:
-    rule: str = column("The rule: its plug-in and name.")
-    because: str = column("The rule's words; `exclusions` may have others for single people.")
-    excluded: int = column("Preferences that it kept out, counted as `excluded` of the cells.")
+    rule: str = column("The rule: the names of its plug-in and of the rule.")
+    code: str = column(
+        "Why the rule excludes, as a stable code. The codes in `exclusions` may differ from person to person."
+    )
+    because: str = column(
+        "Why the rule excludes, in the rule's words. The words in `exclusions` may differ from person to person."
+    )
+    remedy: str | None = column("What would help, in the rule's words; null if the rule names nothing.")
+    excluded: int = column("The number of preferences that the rule excluded.")
 
 
-@strawberry.type(description="A cell in which a plan would change somebody.")
+@strawberry.type(description="A cell that a plan would change for a person or household.")
 class BatchSampleCell:
     contact_point: ContactPointKind = column("The contact point.")
-    reason: ReasonCode = column("The reason.")
-    set: Setting = column("What it would be set to.")
+    reason: ReasonCode = column("The contact reason.")
+    set: Setting = column("The setting that the plan would give it.")
 
 
-@strawberry.type(description="One of the people and households that a plan would change.")
+@strawberry.type(description="An example of the people and households that a plan would change.")
 class BatchSample:
-    person: Person | None = joined(PERSON, "The person; null for the household phone.")
-    household: Household | None = joined(HOUSEHOLD, "The household, for the household phone.")
-    cells: list[BatchSampleCell] = joined(
-        Link(
+    person: Person | None = linked(PERSON, "The person; null if the example is a household.")
+    household: Household | None = linked(HOUSEHOLD, "The household, if the example is one; else null.")
+    cells: list[BatchSampleCell] = linked(
+        RowsLink(
             "batch_sample_cell",
             f"{_OF_RUN} and {{child}}.place = {{parent}}.place",
             "{child}.contact_point, {child}.bit",
-            most=_MATRIX_CELLS,
-            fixed=True,
+            max_rows=_MATRIX_CELLS,
+            naturally_bounded=True,
         ),
-        "The cells that would change.",
+        "The cells that the plan would change.",
     )
 
 
-@strawberry.type(description="How a plan fitted when it was applied: what of it was not done, and why.")
+@strawberry.type(
+    description="The difference between a plan and what was done when it was applied: what was left out, and why."
+)
 class BatchDifference:
     left_population: int = column(
-        "People (and, for the household phone, households) of the plan who were selected no more."
+        "The number of people and households in the plan that the mode and scope did not select any more."
     )
-    chose_since: int = column("Cells that people have set for themselves since the plan: they stay.")
-    excluded_since: int = column("Cells that a rule keeps people out of only since the plan.")
-    outdated: bool = column("Whether the plan was older than the server's limit, a day unless set otherwise.")
+    chose_since: int = column(
+        "The number of preferences that people set for themselves after the plan was made. They were not changed."
+    )
+    excluded_since: int = column(
+        "The number of preferences that a rule excluded only after the plan was made."
+    )
+    outdated: bool = column("Whether the plan was older than the server allows: a day, unless set otherwise.")
 
 
-_RUN_SAMPLES = Link(
+_RUN_SAMPLES = RowsLink(
     "batch_sample",
     f"{_OF_RUN} and {{child}}.place <= :first::integer",
     "{child}.place",
     lambda args, context: {"first": page_size(args.get("first"), 10, context.max_first)},
-    most=25,
+    max_rows=25,
 )
 
 
-def _run(column_name: str) -> Link:
-    """The run whose number is in a column of this one."""
-    return Link("batch_run", f"{{child}}.batch_run_id = {{parent}}.{column_name}")
+def _run(column_name: str) -> RowsLink:
+    """Return the link to the run whose internal id is in a column of this one."""
+    return RowsLink("batch_run", f"{{child}}.batch_run_id = {{parent}}.{column_name}")
 
 
 MAX_EXCLUSIONS = 10_000
-"""A page sorts all exclusions of its run: who reads them all, as a file does, asks for few long pages."""
+"""The maximum of `first` for exclusions. Every page sorts all exclusions of its run, so few long pages are better."""
 
 
-@strawberry.type(description="One run of a batch: what was asked, how far it is, what came of it.")
+@strawberry.type(description="One run of a batch: what was requested, its progress, and its results.")
 class BatchRun(Node):
-    mode: ModeCode = column("The mode it selects people by.")
-    status: BatchStatus = column("Where it stands.")
-    dry_run: bool = column("Whether it was asked for as a plan; `applyBatch` applies it.")
-    keep_chosen: bool = column("Whether it leaves alone what people chose for themselves.")
-    requested_by: str = column("Who asked for it.")
-    requested_at: datetime.datetime = column("When.")
+    mode: ModeCode = column("The mode that selects the people.")
+    status: BatchStatus = column("The status of the run.")
+    dry_run: bool = column("Whether the run was requested as a plan, which `applyBatch` applies.")
+    keep_chosen: bool = column("Whether the run leaves preferences unchanged that people have chosen.")
+    requested_by: str = column(
+        "Who requested the run: the role of the token, and the person's id in the district's own system if the token "
+        "names a person."
+    )
+    requested_at: datetime.datetime = column("When the run was requested.")
     planned_at: datetime.datetime | None = column(
-        "When it became PLANNED; null for what was not asked as a plan."
+        "When the run became PLANNED; null if it has not, and for a run that was not requested as a plan."
     )
-    finished_at: datetime.datetime | None = column("When it ended; null before that.")
-    progress: BatchProgress = joined(Link(None), "How far it is.")
-    population: int = column("People the mode and the scope selected; 0 until the run is planned.")
-    results: list[BatchCellResult] = joined(
-        Link(
-            "batch_cell_result", _OF_RUN, "{child}.contact_point, {child}.bit", most=_MATRIX_CELLS, fixed=True
+    finished_at: datetime.datetime | None = column("When the run ended; null until then.")
+    progress: BatchProgress = linked(RowsLink(None), "The progress of the run.")
+    population: int = column(
+        "The number of people that the mode and scope select; 0 until the run is planned."
+    )
+    results: list[BatchCellResult] = linked(
+        RowsLink(
+            "batch_cell_result",
+            _OF_RUN,
+            "{child}.contact_point, {child}.bit",
+            max_rows=_MATRIX_CELLS,
+            naturally_bounded=True,
         ),
-        "What the run did so far: one entry for every cell of the wizard's matrix, NO_CHANGE cells among them, in the "
-        "matrix's order. A run that wrote nothing has updated nothing: see `forecast` for what a plan would do.",
+        "What the run has done so far: one entry for every cell of the matrix, including NO_CHANGE cells, in the "
+        "matrix's order. A plan has done nothing yet; see `forecast` for what it would do.",
     )
-    forecast: list[BatchCellResult] | None = joined(
-        Link(
+    forecast: list[BatchCellResult] | None = linked(
+        RowsLink(
             "batch_cell_forecast",
             _OF_RUN,
             "{child}.contact_point, {child}.bit",
-            none_is_null=True,
-            most=_MATRIX_CELLS,
-            fixed=True,
+            null_when_empty=True,
+            max_rows=_MATRIX_CELLS,
+            naturally_bounded=True,
         ),
-        "What the plan foresees, never what was done, in the form of `results`; it stays as it was shown when the plan "
-        "is applied. Null until there is a plan, and for a run that was not asked for as one (`dryRun`).",
+        "What the plan would do, in the same form as `results`. It does not change when the plan is applied. Null "
+        "until the plan is complete, and for a run that was not requested with `dryRun`.",
     )
-    queued_behind: Optional["BatchRun"] = joined(
+    queued_behind: Optional["BatchRun"] = linked(
         _run("queued_behind_id"),
-        "The run that it waits for, the last one before it; null where it does not wait.",
+        "The run directly before this one in the district's queue; null if this one does not wait.",
     )
-    reverts: Optional["BatchRun"] = joined(_run("reverts_id"), "The run that this one undoes.")
-    reverted_by: Optional["BatchRun"] = joined(
-        _run("reverted_by_id"), "The run that undoes this one; the newest, where one did not come to its end."
+    reverts: Optional["BatchRun"] = linked(
+        _run("reverts_id"), "For a revert, the run that this one undoes; else null."
     )
-    restored: int | None = column("For a revert: cells that are again what they were; else null.")
+    reverted_by: Optional["BatchRun"] = linked(
+        _run("reverted_by_id"),
+        "The newest run that undoes this one; null if there is none. There may be several if one did not complete.",
+    )
+    restored: int | None = column(
+        "For a revert, the number of preferences that have returned to what they were; else null."
+    )
     left_alone: int | None = column(
-        "For a revert: cells that stay because somebody changed them since; else null."
+        "For a revert, the number of preferences that stay because somebody changed them since; else null."
     )
-    difference: BatchDifference | None = joined(
-        Link("batch_difference", _OF_RUN), "How a plan fitted when it was applied; null for other runs."
+    difference: BatchDifference | None = linked(
+        RowsLink("batch_difference", _OF_RUN),
+        "The difference between the plan and what was done when it was applied; null for other runs.",
     )
-    errors: list[str] = column("What went wrong, in words; empty for a run that went well.")
+    errors: list[str] = column("What went wrong, in words; empty if nothing did.")
 
-    @linked(
+    @linked_with_arguments(
         ConnectionLink(
             "batch_exclusion",
             (
-                Key("rule_no", "smallint"),
-                Key("household", "boolean"),
-                Key("subject_id", "bigint"),
-                Key("contact_point", "contact_point_kind"),
-                Key("bit", "smallint"),
+                SortKey("rule_no", "smallint"),
+                SortKey("household", "boolean"),
+                SortKey("subject_id", "bigint"),
+                SortKey("contact_point", "contact_point_kind"),
+                SortKey("bit", "smallint"),
             ),
             _OF_RUN,
             max_first=MAX_EXCLUSIONS,
-            each=2,
-            scan=50_000,
+            row_cost=2,
+            scan_cost=50_000,
         )
     )
     def exclusions(
@@ -242,33 +291,39 @@ class BatchRun(Node):
         first: OptionalFirst = None,
         after: After = None,
     ) -> Connection[BatchExclusion]:
-        """People a rule kept out of a cell, with the rule and its words; up to 10,000 at once."""
+        """The people and households that rules excluded, with the cell and the rule. `first` may be up to 10,000."""
 
-    excluded_by_rule: list[BatchExcludedByRule] = joined(
-        Link("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", most=200),
-        "How much each rule kept out, the most first; of a plan that was applied, what its plan kept out among it.",
+    excluded_by_rule: list[BatchExcludedByRule] = linked(
+        RowsLink("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", max_rows=200),
+        "How much each rule excluded, the most first. For a plan that was applied, that includes what was excluded "
+        "when it was planned.",
     )
 
-    @linked(_RUN_SAMPLES)
+    @linked_with_arguments(_RUN_SAMPLES)
     def samples(self, first: First = 10) -> list[BatchSample]:
-        """Some of those whom a plan would change, spread over all, at most 25; empty for a run that is no plan."""
+        """Examples of the people and households that a plan would change, spread over all of them.
+
+        At most 25, whatever `first` is. Empty if the run is not a plan.
+        """
 
 
-@strawberry.type(description="A selection of people kept under a name.")
+@strawberry.type(description="Conditions that select people, saved under a name.")
 class SavedFilter(Node):
-    name: str = column("Its name, unique for its kind.")
-    kind: FilterKind = column("What it selects from.")
-    criteria: JSON = column("What people must fit: all / any / not over fields.")
+    name: str = column("The name, which is unique for the kind.")
+    kind: FilterKind = column("The people that the filter selects from.")
+    criteria: JSON = column("The conditions that people must meet, in the form that `saveFilter` takes.")
     matches: int = strawberry.field(
-        description="How many people fit today.",
-        metadata={"link": Expression("{matches}", matches_slots, each=1_000)},
+        description="The number of people who meet the conditions today.",
+        metadata={LINK: ExpressionLink("{matches}", matches_slots, row_cost=1_000)},
     )
 
 
-@strawberry.type(description="A plug-in of the server.")
+@strawberry.type(description="A plug-in that is installed on the server.")
 class Plugin:
-    name: str = column("Its name.")
-    version: str | None = column("Its version, where it came with one.")
-    distribution: str | None = column("The installed distribution it came with, if any.")
-    enabled: bool = column("Whether it is in use.")
-    hooks: list[str] = column("The hooks it implements.")
+    name: str = column("The name of the plug-in.")
+    version: str | None = column("The version of the plug-in; null if it has none.")
+    distribution: str | None = column(
+        "The installed Python distribution that it came with; null if there is none."
+    )
+    enabled: bool = column("Whether the plug-in is in use.")
+    hooks: list[str] = column("The names of the hooks that it implements.")

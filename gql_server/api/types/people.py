@@ -1,4 +1,4 @@
-"""People, households, and what ties them to each other and to schools."""
+"""Types for people and households, and for their relationships with each other and with schools."""
 
 import datetime
 from typing import Annotated, TypeAlias
@@ -6,19 +6,25 @@ from typing import Annotated, TypeAlias
 import strawberry
 
 from gql_server.api.enums import ContactPointKind, Method, Role, Source
-from gql_server.api.fields import After, OptionalFirst, column, joined, linked
+from gql_server.api.fields import After, OptionalFirst, column, linked, linked_with_arguments
 from gql_server.api.scalars import ReasonCode
 from gql_server.api.types.common import Connection, Node
 from gql_server.api.types.history import CHANGES_OF_PERSON, Change
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS
 from gql_server.hooks.people import reaches
-from gql_server.reads.links import Args, Link, ReadContext
+from gql_server.reads.links import Args, ReadContext, RowsLink
 
-ActiveOnly: TypeAlias = Annotated[bool, strawberry.argument(description="Only what is active today.")]
+ActiveOnly: TypeAlias = Annotated[
+    bool,
+    strawberry.argument(
+        description="Whether to return only what is active today: started, and not ended. If false, all of it."
+    ),
+]
 MessengersOnly: TypeAlias = Annotated[
     bool,
     strawberry.argument(
-        description="Only relationships that messages go through: active, messenger, and not marked no-contact."
+        description="Whether to return only relationships through which messages are sent: those that are active "
+        "today, have the messenger flag, and are not marked no-contact."
     ),
 ]
 
@@ -31,126 +37,156 @@ def _messenger_only(args: Args, context: ReadContext) -> dict[str, object]:
     return {"messenger_only": args["messengerOnly"]}
 
 
-def _of_person(table: str, order: str, most: int, each: int = 1) -> Link:
-    """Rows of a person's that have a `person_id`; the table has no more of them."""
-    return Link(table, "{child}.person_id = {parent}.person_id", order, most=most, fixed=True, each=each)
+def _of_person(table: str, order: str, max_rows: int, row_cost: int = 1) -> RowsLink:
+    """Return the link to a list of rows with the person's id. The graph file has at most `max_rows` for a person."""
+    return RowsLink(
+        table,
+        "{child}.person_id = {parent}.person_id",
+        order,
+        max_rows=max_rows,
+        naturally_bounded=True,
+        row_cost=row_cost,
+    )
 
 
-def _dated(table: str, key: str, order: str, most: int, most_portal: int) -> Link:
-    """Rows that share a key with their parent and may be active or not (D6)."""
+def _dated(table: str, key: str, order: str, max_rows: int, max_rows_portal: int) -> RowsLink:
+    """Return the link to a list of rows that share a key with their parent, and that may be active or not (D6)."""
     on = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
-    return Link(table, on, order, _active_only, most=most, most_portal=most_portal)
+    return RowsLink(table, on, order, _active_only, max_rows=max_rows, max_rows_portal=max_rows_portal)
 
 
-PERSON_EACH, PREFERENCE_EACH = 2, 10  # preferences list reasons twice
-PERSON = Link("person", "{child}.person_id = {parent}.person_id", each=PERSON_EACH)
-HOUSEHOLD = Link("household", "{child}.household_id = {parent}.household_id")
-SCHOOL = Link("school", "{child}.school_id = {parent}.school_id")
+PERSON_ROW_COST, PREFERENCE_ROW_COST = 2, 10  # a preference has two lists of reasons
+PERSON = RowsLink("person", "{child}.person_id = {parent}.person_id", row_cost=PERSON_ROW_COST)
+HOUSEHOLD = RowsLink("household", "{child}.household_id = {parent}.household_id")
+SCHOOL = RowsLink("school", "{child}.school_id = {parent}.school_id")
 
 
 @strawberry.type(description="A phone or email on record.")
 class ContactPoint:
-    kind: ContactPointKind = column("Which of the contact points it is.")
-    value: str = column("The number or address.")
+    kind: ContactPointKind = column("The kind of contact point.")
+    value: str = column("The phone number or email address.")
 
 
-@strawberry.type(description="What is on for one channel: a contact point with a method.")
+@strawberry.type(
+    description="The preferences of one channel (a contact point and a method). What was never set is off."
+)
 class ChannelPreference:
     contact_point: ContactPointKind = column("The contact point.")
     method: Method = column("The method.")
-    value: str | None = column("The number or address on record; null where there is none.")
-    on: list[ReasonCode] = column("The reasons this channel is on for.")
-    chosen: list[ReasonCode] = column("Those that are on record as the person's own choice, on or off.")
+    value: str | None = column("The phone number or email address on record; null if there is none.")
+    on: list[ReasonCode] = column(
+        "The contact reasons for which the channel is on. For all others it is off."
+    )
+    chosen: list[ReasonCode] = column(
+        "The contact reasons whose setting, on or off, people have chosen for themselves."
+    )
 
 
-@strawberry.type(description="A legal stop, by address and method (a STOP reply, an unsubscribe). "
-                 "No batch and no administrator turns on what it covers.")  # fmt: skip
+@strawberry.type(
+    description="An opt-out: the legal request not to be contacted at an address by a method, such as a STOP reply or "
+    "an unsubscribe. Neither a batch nor an administrator can turn on what it covers."
+)
 class OptOut(Node):
-    address: str = column("The number or address that was opted out.")
-    method: Method = column("The method it was opted out of.")
-    reasons: list[ReasonCode] | None = column("The reasons it covers; null: all of them.")
-    source: Source = column("Who recorded it.")
-    evidence: str | None = column("What it rests on, in the words of who recorded it.")
-    recorded_at: datetime.datetime = column("When it was recorded.")
-    lifted_at: datetime.datetime | None = column("When it was lifted; null while it holds.")
+    address: str = column("The phone number or email address that was opted out.")
+    method: Method = column("The method that the opt-out covers.")
+    reasons: list[ReasonCode] | None = column(
+        "The contact reasons that the opt-out covers; null for all reasons."
+    )
+    source: Source = column("The way by which the opt-out was recorded.")
+    evidence: str | None = column(
+        "What the opt-out is based on, in the words of the party that recorded it; null if none was given."
+    )
+    recorded_at: datetime.datetime = column("When the opt-out was recorded.")
+    lifted_at: datetime.datetime | None = column("When the opt-out was lifted; null while it is in force.")
 
 
 @strawberry.type(description="A school of the district.")
 class School(Node):
-    name: str = column("Its name.")
-    source_id: str = column("Its id in the district's own system.")
+    name: str = column("The name of the school.")
+    source_id: str = column("The school's id in the district's own system.")
     portal_contact_information: bool = column(
-        "The school's option that portal users may change their contact information. Nothing reads it yet: preferences "
-        "are set by administrators."
+        "Whether the school lets portal users change their contact information. It has no effect yet: only "
+        "administrators set preferences."
     )
 
 
-@strawberry.type(description="A student's time at a school.")
+@strawberry.type(description="The enrollment of a student in a school, for a school year.")
 class Enrollment:
-    school: School = joined(SCHOOL, "The school.")
-    school_year: int = column("The year it ends in: 2027 is 2026-2027.")
+    school: School = linked(SCHOOL, "The school.")
+    school_year: int = column("The school year, as the year that it ends in: 2027 is 2026-2027.")
     grade: str = column("The grade as the district writes it, such as PK, KG, 01 to 12.")
-    start_date: datetime.date | None = column("First day; null: open.")
-    end_date: datetime.date | None = column("Last day; null: open.")
+    start_date: datetime.date | None = column("The first day; null if it has no limit.")
+    end_date: datetime.date | None = column("The last day; null if it has no limit.")
     active: bool = column("Whether today is from the first to the last day.")
 
 
-@strawberry.type(description="A staff member's time at a school or the district office.")
+@strawberry.type(description="The assignment of a staff member to a school or to the district office.")
 class DistrictAssignment:
-    school: School | None = joined(SCHOOL, "The school; null: the district office.")
-    title: str | None = column("What they do there.")
-    start_date: datetime.date | None = column("First day; null: open.")
-    end_date: datetime.date | None = column("Last day; null: open.")
+    school: School | None = linked(SCHOOL, "The school; null for the district office.")
+    title: str | None = column("The title of the staff member there; null if it is not known.")
+    start_date: datetime.date | None = column("The first day; null if it has no limit.")
+    end_date: datetime.date | None = column("The last day; null if it has no limit.")
     active: bool = column("Whether today is from the first to the last day.")
 
 
-@strawberry.type(description="A person's time in a household.")
+@strawberry.type(description="The membership of a person in a household.")
 class HouseholdMembership:
-    person: Annotated["Person", strawberry.lazy(__name__)] = joined(PERSON, "The member.")
-    household: Annotated["Household", strawberry.lazy(__name__)] = joined(HOUSEHOLD, "The household.")
-    active: bool = column("Whether they are a member today.")
+    person: Annotated["Person", strawberry.lazy(__name__)] = linked(PERSON, "The member.")
+    household: Annotated["Household", strawberry.lazy(__name__)] = linked(HOUSEHOLD, "The household.")
+    active: bool = column("Whether the person is a member today.")
 
 
-@strawberry.type(description="What a contact is to a student.")
+@strawberry.type(description="The relationship between a student and a contact, such as a parent.")
 class Relationship:
-    student: Annotated["Person", strawberry.lazy(__name__)] = joined(
-        Link("person", "{child}.person_id = {parent}.student_id"), "The student."
+    student: Annotated["Person", strawberry.lazy(__name__)] = linked(
+        RowsLink("person", "{child}.person_id = {parent}.student_id"), "The student."
     )
-    contact: Annotated["Person", strawberry.lazy(__name__)] = joined(
-        Link("person", "{child}.person_id = {parent}.contact_id"), "The contact."
+    contact: Annotated["Person", strawberry.lazy(__name__)] = linked(
+        RowsLink("person", "{child}.person_id = {parent}.contact_id"), "The contact."
     )
-    kind: str = column("Mother, Father, Guardian and so on, as the district words it.")
-    guardian: bool = column("Whether the contact is the student's guardian.")
-    messenger: bool = column("Whether messages about the student go to the contact.")
-    no_contact: bool = column("Whether the two must not be brought in contact.")
-    active: bool = column("Whether the relationship holds today.")
+    kind: str = column(
+        "What the contact is to the student, in the district's words, such as Mother, Father or Guardian."
+    )
+    guardian: bool = column("Whether the contact is a guardian of the student.")
+    messenger: bool = column(
+        "The messenger flag: whether messages about the student are sent to the contact."
+    )
+    no_contact: bool = column(
+        "Whether the relationship is marked no-contact. Then no messages about the student are sent to the contact, "
+        "whatever the messenger flag says."
+    )
+    active: bool = column("Whether the relationship is active today.")
 
 
-@strawberry.type(description="People who live together and share a phone.")
+@strawberry.type(description="A household: people who live together and share a phone.")
 class Household(Node):
-    name: str = column("Its name.")
+    name: str = column("The name of the household.")
     phone: str | None = column(
-        "The household phone; null where there is none. Portal users see it where they are an active member themselves."
+        "The household phone; null if there is none. Portal users see it only if they are an active member themselves; "
+        "for others it is null."
     )
-    preferences: list[ChannelPreference] = joined(
-        Link(
+    preferences: list[ChannelPreference] = linked(
+        RowsLink(
             "household_preference",
             "{child}.household_id = {parent}.household_id",
             "{child}.method",
-            most=len(HOUSEHOLD_CHANNELS),
-            fixed=True,
-            each=PREFERENCE_EACH,
-            scan=12,
+            max_rows=len(HOUSEHOLD_CHANNELS),
+            naturally_bounded=True,
+            row_cost=PREFERENCE_ROW_COST,
+            scan_cost=12,
         ),
-        "Household phone preferences: one setting for every active member. Empty for portal users who are none.",
+        "The preferences of the household phone, which apply to every active member. Empty for portal users who are "
+        "not an active member.",
     )
 
-    @linked(_dated("household_membership", "household_id", "{child}.household_member_id", 100, 16))
+    @linked_with_arguments(
+        _dated("household_membership", "household_id", "{child}.household_member_id", 100, 16)
+    )
     def members(self, active_only: ActiveOnly = True) -> list[HouseholdMembership]:
-        """Who lives there."""
+        """The members of the household."""
 
 
-# D27: of a person's addresses a portal user may not even know which are opted out.
+# D27: a portal user must not learn which addresses of other people are opted out.
 _BY_ADDRESS = """(:viewer_role in ('ADMIN', 'VENDOR') or {parent}.person_id = :viewer_person_id)
   and {child}.address in (
     select c.value from contact_point c where c.district_id = :district_id and c.person_id = {parent}.person_id
@@ -163,68 +199,80 @@ _RELATIONSHIP_ORDER = "{child}.relationship_id"
 _MESSENGER = f" and ({reaches('{child}')} or not :messenger_only::boolean)"
 
 
-@strawberry.type(description="A student, a contact of one, a staff member, or several of these.")
+@strawberry.type(
+    description="A person: a student, a contact of a student, a staff member, or several of these."
+)
 class Person(Node):
-    source_id: str | None = column("Their id in the district's own system.")
-    first_name: str = column("First name.")
-    last_name: str = column("Last name.")
+    source_id: str | None = column("The person's id in the district's own system; null if they have none.")
+    first_name: str = column("The first name.")
+    last_name: str = column("The last name.")
     active: bool = column(
-        "Whether they are enrolled, assigned, or a student's contact today; to portal users, by what they may see."
+        "Whether the person is enrolled, assigned, or a contact of a student today. For portal users, only what they "
+        "may see counts."
     )
-    contact_points: list[ContactPoint] = joined(
-        _of_person("contact_point", "{child}.kind", len(ContactPointKind)), "The phones and emails on record."
+    contact_points: list[ContactPoint] = linked(
+        _of_person("contact_point", "{child}.kind", len(ContactPointKind)),
+        "The person's own phones and emails on record. Portal users see only their own.",
     )
-    preferences: list[ChannelPreference] = joined(
+    preferences: list[ChannelPreference] = linked(
         _of_person(
             "person_preference",
             "{child}.contact_point, {child}.method",
             len(PERSON_CHANNELS),
-            each=PREFERENCE_EACH,
+            row_cost=PREFERENCE_ROW_COST,
         ),
-        "One entry for each contact point and method the person could be reached by, whether or not a value is on "
-        "record.",
+        "The preferences of the person's own contact points: one entry for each contact point and method, whether or "
+        "not a value is on record. Portal users see only their own.",
     )
-    opt_outs: list[OptOut] = joined(
-        Link("opt_out", _BY_ADDRESS, "{child}.opt_out_id", most=100, most_portal=30, scan=5),
-        "The legal stops by any address of theirs, lifted ones too.",
+    opt_outs: list[OptOut] = linked(
+        RowsLink("opt_out", _BY_ADDRESS, "{child}.opt_out_id", max_rows=100, max_rows_portal=30, scan_cost=5),
+        "The opt-outs of the person's addresses and of the phones of their households, including lifted ones.",
     )
 
-    @linked(_dated("household_membership", "person_id", "{child}.household_member_id", 12, 6))
+    @linked_with_arguments(_dated("household_membership", "person_id", "{child}.household_member_id", 12, 6))
     def households(self, active_only: ActiveOnly = True) -> list[HouseholdMembership]:
-        """The households they are a member of."""
+        """The person's memberships of households."""
 
-    @linked(Link("relationship", "{child}.student_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only, most=30, most_portal=6))  # fmt: skip
+    @linked_with_arguments(RowsLink("relationship", "{child}.student_id = {parent}.person_id" + _MESSENGER,
+                 _RELATIONSHIP_ORDER, _messenger_only, max_rows=30, max_rows_portal=6))  # fmt: skip
     def contacts(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
-        """As a student: the people tied to them. Portal users see their own relationships alone."""
+        """The person's relationships as a student, with their contacts. Portal users see only their own."""
 
-    @linked(Link("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
-                 _RELATIONSHIP_ORDER, _messenger_only, most=100, most_portal=40))  # fmt: skip
+    @linked_with_arguments(RowsLink("relationship", "{child}.contact_id = {parent}.person_id" + _MESSENGER,
+                 _RELATIONSHIP_ORDER, _messenger_only, max_rows=100, max_rows_portal=40))  # fmt: skip
     def students(self, messenger_only: MessengersOnly = False) -> list[Relationship]:
-        """As a contact: the students they are tied to. Portal users see their own relationships alone."""
+        """The person's relationships as a contact, with their students. Portal users see only their own."""
 
-    @linked(_dated("enrollment", "person_id", "{child}.school_year desc, {child}.enrollment_id", 30, 30))
+    @linked_with_arguments(
+        _dated("enrollment", "person_id", "{child}.school_year desc, {child}.enrollment_id", 30, 30)
+    )
     def enrollments(self, active_only: ActiveOnly = True) -> list[Enrollment]:
-        """As a student: where they are enrolled, newest year first."""
+        """The person's enrollments as a student, the newest school year first."""
 
-    @linked(_dated("district_assignment", "person_id", "{child}.district_assignment_id", 30, 30))
+    @linked_with_arguments(
+        _dated("district_assignment", "person_id", "{child}.district_assignment_id", 30, 30)
+    )
     def district_assignments(self, active_only: ActiveOnly = True) -> list[DistrictAssignment]:
-        """As a staff member: where they are assigned."""
+        """The person's assignments as a staff member."""
 
-    @linked(CHANGES_OF_PERSON)
+    @linked_with_arguments(CHANGES_OF_PERSON)
     def history(
         self,
         first: OptionalFirst = None,
         after: After = None,
     ) -> Connection[Change]:
-        """What was changed of theirs, newest first. Portal users see no changes of relationships."""
+        """The changes to the person's data, newest first. Portal users do not see changes of relationships."""
 
 
-@strawberry.type(description="Who asks, and what they may do.")
+@strawberry.type(description="The viewer: the role and person of the token, and what they may do.")
 class Viewer:
     role: Role = column("The role of the token.")
-    person: Person | None = joined(PERSON, "The person the token names.")
-    can_change_own_preferences: bool = column(
-        "Whether they may change their own preferences today: administrators, where the token names a person."
+    person: Person | None = linked(
+        PERSON, "The person that the token names; null if it names none whom the district knows."
     )
-    why_not: str | None = column("Why not, in words for the person; null where they can.")
+    can_change_own_preferences: bool = column(
+        "Whether the viewer may change their own preferences today. Only administrators whose token names a person may."
+    )
+    why_not: str | None = column(
+        "Why the viewer may not change their own preferences, in words for them; null if they may."
+    )

@@ -32,26 +32,26 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> Writte
     Raises LeaseLost where the run was cancelled or another worker has taken it over; then nothing is written.
     """
     async with db.transaction(run.district.district_id) as conn:
-        await fetch(conn, "batch/chunk_settings", lease_seconds=lease_seconds)
-        chunk = await fetchrow(conn, "batch/next_chunk", **run.held, lease_seconds=lease_seconds)
+        await fetch(conn, "batch/chunk/settings", lease_seconds=lease_seconds)
+        chunk = await fetchrow(conn, "batch/chunk/open", **run.held, lease_seconds=lease_seconds)
         if chunk is None:
             raise LeaseLost
         if chunk["chunk"] is None:
             return None
         bits = await reason_bits(conn, run.district.district_id)
-        await execute(conn, "batch/done", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
+        await execute(conn, "batch/chunk/close", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
         # Here: what follows locks the district, for no longer than it must.
         await notify_moved(conn, **run.key)
         written = await write_preferences(
             conn,
             ChangeSet(run.district.district_id, source(run), run.requested_by, run.batch_run_id),
-            statement("batch/chunk").having(**run.key, chunk=chunk["chunk"]),
+            statement("batch/chunk/target").having(**run.key, chunk=chunk["chunk"]),
             household=chunk["household"],
             keep_chosen=run.keep_chosen,
         )
         await count_cells(conn, run, bits, written.tallies)
         if chunk["household"] and written.revision is not None:
-            changed = statement("batch/logged").having(revision=written.revision)
+            changed = statement("batch/chunk/changed_households").having(revision=written.revision)
             await count_people(conn, run, chunk["today"], changed, revision=written.revision)
     return written
 
@@ -62,7 +62,7 @@ async def finish_run(db: Database, run: Run) -> Ended:
     Raises LeaseLost, and RuntimeError where chunks are missing.
     """
     async with db.transaction(run.district.district_id) as conn:
-        row = await fetchrow(conn, "batch/finish", **run.held)
+        row = await fetchrow(conn, "batch/run/finish", **run.held)
         if row is None:
             raise LeaseLost
         if not row["whole"]:

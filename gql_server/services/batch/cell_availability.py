@@ -15,7 +15,7 @@ async def switched_off(conn: Connection, district_id: int, cells: Sequence[Cell]
     """Return words for each cell that the district switched off."""
     rows = await fetch(
         conn,
-        "batch/disabled",
+        "batch/request/disabled_cells",
         district_id=district_id,
         contact_points=[cell.contact_point for cell in cells],
         reasons=[cell.reason for cell in cells],

@@ -31,7 +31,7 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Seq
                 counts[index] += tally.rows if mask & bit else 0
     await execute(
         conn,
-        statement("batch/count").fill(**counts_slot(run)),
+        statement("batch/count/cells").fill(**counts_slot(run)),
         **run.key,
         contact_points=[contact_point for contact_point, _ in cells],
         reasons=[reason for _, reason in cells],
@@ -54,5 +54,5 @@ async def count_people(
 
     `changed`: household_id and the bits; `revision`: that of the changes, None where nothing was changed before.
     """
-    counted = statement("batch/count_people").fill(changed=changed, **counts_slot(run))
+    counted = statement("batch/count/people").fill(changed=changed, **counts_slot(run))
     await execute(conn, counted, **run.key, today=today, revision=revision)

@@ -45,7 +45,7 @@ async def find_run(conn: Connection, district_id: int, request: BatchRequest) ->
     if request.idempotency_key is None:
         return None
     key = {"district_id": district_id, "key": request.idempotency_key, "valid_seconds": VALID_SECONDS}
-    row = await fetchrow(conn, "batch/find_key", **key)
+    row = await fetchrow(conn, "batch/request/find_idempotency_key", **key)
     if row is None:
         return None
     if row["request_hash"] != request_hash(request):
@@ -62,7 +62,7 @@ async def claim_idempotency_key(
         return True
     taken = await fetchval(
         conn,
-        "batch/claim_idempotency_key",
+        "batch/request/claim_idempotency_key",
         district_id=district_id,
         key=request.idempotency_key,
         request_hash=request_hash(request),

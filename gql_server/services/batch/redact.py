@@ -70,7 +70,7 @@ async def redacted(db: Database, district_id: int, text: str) -> str:
     lines = text[:_READ].encode("utf-8", "replace").decode().strip().splitlines()
     line = "".join(filter(str.isprintable, lines[0] if lines else ""))
     async with db.acquire(district_id) as conn:
-        rows = await fetch(conn, "batch/values_in", district_id=district_id, text=line)
+        rows = await fetch(conn, "district/values_in", district_id=district_id, text=line)
     for value in sorted((row["value"] for row in rows), key=len, reverse=True):
         whole = re.escape(value) if len(value) > _SHORT else rf"(?<!\w){re.escape(value)}(?!\w)"
         line = re.sub(whole, _HIDDEN, line, flags=re.IGNORECASE)

@@ -151,7 +151,9 @@ async def _schools(
     if scope.school_ids is None:
         return None
     numbers = [parse_id(IdKind.SCHOOL, text) for text in scope.school_ids]
-    rows = await fetch(conn, "batch/schools", district_id=district.district_id, school_ids=numbers)
+    rows = await fetch(
+        conn, "batch/request/known_schools", district_id=district.district_id, school_ids=numbers
+    )
     known = {row["school_id"] for row in rows}
     for index, number in enumerate(numbers):
         if number not in known:
@@ -166,7 +168,7 @@ async def _unknown_grades(conn: Connection, district: District, grades: tuple[st
     places = [place for place, grade in enumerate(grades) if storable(grade)]
     rows = await fetch(
         conn,
-        statement("batch/unknown_grades").fill(key=Sql(grade_key("g.grade"))),
+        statement("batch/request/unknown_grades").fill(key=Sql(grade_key("g.grade"))),
         district_id=district.district_id,
         grades=[grades[place] for place in places],
     )
@@ -196,7 +198,7 @@ async def _filter(
             raise rejected("FILTER_REQUIRED", words, *path)
         return None, None
     number = parse_id(IdKind.SAVED_FILTER, filter_id)
-    row = await fetchrow(conn, "batch/filter", district_id=district.district_id, saved_filter_id=number)
+    row = await fetchrow(conn, "filter/find", district_id=district.district_id, saved_filter_id=number)
     if row is None:
         words = f"There is no filter {filter_id[:40]!r}. Use an id that `savedFilters` lists."
         raise rejected("UNKNOWN_FILTER", words, *path)

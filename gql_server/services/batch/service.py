@@ -15,7 +15,6 @@ from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
 from gql_server.services.batch.idempotency import claim_idempotency_key, find_run, key_errors
-from gql_server.services.batch.plugin_sql import plugin_sql, selection_of
 from gql_server.services.batch.redact import logging_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.scope import KeptScope, check_scope, mode_scope, nobody_selected
@@ -24,6 +23,7 @@ from gql_server.services.batch.states import begin_revert, cancel_run, queue_pla
 from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
+from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
 
 
 class _KeyTaken(Exception):
@@ -192,11 +192,11 @@ class BatchService:
         named = {cell.contact_point for cell in cells}
         args = {"district_id": district.district_id, "today": district.today()}
         async with plugin_sql(conn, selection_of(self._host, mode, population)):
-            unreachable = statement("batch/unreachable").fill(population=population.sql)
+            unreachable = statement("batch/plan/unreachable").fill(population=population.sql)
             rows = await fetch(conn, unreachable, **args, contact_points=sorted(named))
             # Somebody has one of the contact points: somebody is there.
             anybody = len(rows) < len(named) or await fetchval(
-                conn, statement("batch/anybody").fill(population=population.sql), **args
+                conn, statement("batch/plan/anybody").fill(population=population.sql), **args
             )
         if not anybody:
             raise nobody_selected()
@@ -218,7 +218,7 @@ class BatchService:
             with suppress(TimedOut, Unavailable):
                 async with self._db.acquire(district_id) as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
-                    if await fetchval(conn, "batch/ended", **key):
+                    if await fetchval(conn, "batch/run/ended", **key):
                         return
 
 
@@ -240,7 +240,7 @@ async def _record(
     district_id = viewer.district.district_id
     batch_run_id = await fetchval(
         conn,
-        "batch/insert_run",
+        "batch/run/insert",
         district_id=district_id,
         mode=request.mode,
         scope=scope.dump(),
@@ -250,7 +250,7 @@ async def _record(
     )
     await execute(
         conn,
-        "batch/insert_cells",
+        "batch/run/insert_cells",
         district_id=district_id,
         batch_run_id=batch_run_id,
         contact_points=[cell.contact_point for cell in cells],

@@ -29,7 +29,7 @@ async def wait_for_signal(moved: asyncio.Event, seconds: float) -> None:
 
 async def notify_moved(conn: Connection, *, district_id: int, batch_run_id: int) -> None:
     """Let all who watch a run hear that it has moved, when the transaction has been committed."""
-    await fetch(conn, "batch/notify", channel=CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
+    await fetch(conn, "batch/run/notify", channel=CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
 
 
 class RunSignals:

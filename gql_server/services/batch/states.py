@@ -16,7 +16,7 @@ async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
     key, run = await _lock(conn, viewer, run_id)
     if run["status"] != "PLANNED":
         raise _wrong_state(run, "A run can be applied while it is PLANNED.")
-    await execute(conn, "batch/queue", **key)
+    await execute(conn, "batch/run/queue", **key)
     await notify_moved(conn, **key)
     return key["batch_run_id"]
 
@@ -33,11 +33,11 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
     if run["status"] not in _NOT_APPLYING:
         words = "A run can be cancelled until it has ended; a revert, until it applies."
         raise _wrong_state(run, words)
-    row = await fetchrow(conn, "batch/cancel", **key)
+    row = await fetchrow(conn, "batch/run/cancel", **key)
     assert row is not None
     # The rows of a plan in the making may be locked by it: it finds itself cancelled, and its worker removes them.
     if run["status"] != "PLANNING":
-        await execute(conn, "batch/forget_plan", **key)
+        await execute(conn, "batch/housekeeping/remove_plan", **key)
     await restore_status(conn, key, run["reverts_run_id"])
     await notify_moved(conn, **key)
     return key["batch_run_id"], RunSummary(
@@ -67,7 +67,7 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
 async def restore_status(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
     """Let a run stand as it was before a revert, by the revert's key, that has ended without undoing it."""
     if reverts is not None:
-        await execute(conn, "batch/restore_status", **key)
+        await execute(conn, "batch/revert/restore_status", **key)
         await notify_moved(conn, district_id=key["district_id"], batch_run_id=reverts)
 
 
@@ -76,7 +76,7 @@ async def _lock(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str
     number = parse_id(IdKind.BATCH_RUN, run_id)
     if number is not None:
         key = {"district_id": viewer.district.district_id, "batch_run_id": number}
-        run = await fetchrow(conn, "batch/lock_run", **key)
+        run = await fetchrow(conn, "batch/run/lock", **key)
         if run is not None:
             return key, run
     words = "There is no such run. `batchRuns` lists the runs of the district."
@@ -88,7 +88,7 @@ async def _begin_revert(
 ) -> int:
     revert: int = await fetchval(
         conn,
-        "batch/begin_revert",
+        "batch/revert/begin",
         **key,
         requested_by=viewer.actor,
         status_before=status_before,
@@ -96,12 +96,12 @@ async def _begin_revert(
     )
     await execute(
         conn,
-        "batch/invert_cells",
+        "batch/revert/insert_cells",
         district_id=key["district_id"],
         batch_run_id=revert,
         reverts_run_id=key["batch_run_id"],
     )
-    await execute(conn, "batch/forget_plan", **key)
+    await execute(conn, "batch/housekeeping/remove_plan", **key)
     await notify_moved(conn, **key)
     return revert
 

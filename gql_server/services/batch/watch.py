@@ -77,5 +77,5 @@ async def watch_run(
 
 async def _look(db: Database, district_id: int, batch_run_id: int) -> RunState | None:
     async with db.acquire(district_id) as conn:
-        row = await fetchrow(conn, "batch/watch", district_id=district_id, batch_run_id=batch_run_id)
+        row = await fetchrow(conn, "batch/run/state", district_id=district_id, batch_run_id=batch_run_id)
     return None if row is None else RunState(**dict(row.items()))

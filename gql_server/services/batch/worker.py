@@ -22,11 +22,11 @@ from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import in_words
-from gql_server.services.batch.rules import CHECK_SECONDS, RuleLimits
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import tell_changed
+from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run stopped because of an error in the server. Its log, at this time, says which."
@@ -158,7 +158,7 @@ class BatchWorker:
         try:
             async with self._db.transaction() as conn:
                 row = await fetchrow(
-                    conn, "batch/claim", lease_owner=owner, lease_seconds=self._lease_seconds
+                    conn, "batch/run/claim", lease_owner=owner, lease_seconds=self._lease_seconds
                 )
                 if row is not None:
                     await notify_moved(conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"])
@@ -202,7 +202,7 @@ class BatchWorker:
     async def _forget_plan(self, run: Run) -> None:
         """Remove the plan of a run that has ended."""
         async with self._db.transaction(run.district.district_id) as conn:
-            await execute(conn, "batch/forget_plan", **run.key)
+            await execute(conn, "batch/housekeeping/remove_plan", **run.key)
 
     async def _plan(self, run: Run, progress: PlanProgress) -> None:
         await plan_run(
@@ -218,9 +218,9 @@ class BatchWorker:
 
     async def _fail(self, run: Run, errors: list[str]) -> None:
         async with self._db.transaction(run.district.district_id) as conn:
-            population = await fetchval(conn, "batch/fail", **run.held, errors=errors)
+            population = await fetchval(conn, "batch/run/fail", **run.held, errors=errors)
             if population is not None:
-                await execute(conn, "batch/forget_plan", **run.key)
+                await execute(conn, "batch/housekeeping/remove_plan", **run.key)
                 await restore_status(conn, run.key, run.reverts)
                 await notify_moved(conn, **run.key)
         if population is not None:
@@ -264,13 +264,13 @@ class BatchWorker:
         """Renew the lease and write down how far the plan is. Return whether the lease is still held."""
         async with self._db.acquire() as conn:
             lease = {"lease_seconds": self._lease_seconds, "channel": CHANNEL}
-            return await fetchval(conn, "batch/note_planning", **run.held, **lease, **noted) is not None
+            return await fetchval(conn, "batch/run/record_planning", **run.held, **lease, **noted) is not None
 
     async def _release(self, run: Run) -> None:
         """Let another worker take the run over at once, if that can be said in time."""
         with suppress(Exception):
             async with asyncio.timeout(_RELEASE_SECONDS), self._db.transaction() as conn:
-                await execute(conn, "batch/release", **run.held)
+                await execute(conn, "batch/run/release", **run.held)
                 await notify_moved(conn, **run.key)
 
     async def _sweep_for_ever(self) -> None:
@@ -285,6 +285,8 @@ class BatchWorker:
         """Remove what ended runs and a killed worker left, plans that nobody applies, and old idempotency keys."""
         words = f"The plan was not applied within {_PLAN_DAYS} days. Make a new one."
         async with self._db.transaction() as conn:
-            await execute(conn, "batch/sweep_plans", kept_seconds=_PLAN_DAYS * 86400.0, error=words)
-            await execute(conn, "batch/sweep")
-            await execute(conn, "batch/sweep_keys", valid_seconds=VALID_SECONDS)
+            await execute(
+                conn, "batch/housekeeping/cancel_old_plans", kept_seconds=_PLAN_DAYS * 86400.0, error=words
+            )
+            await execute(conn, "batch/housekeeping/remove_plans")
+            await execute(conn, "batch/housekeeping/remove_old_keys", valid_seconds=VALID_SECONDS)

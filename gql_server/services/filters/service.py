@@ -72,7 +72,7 @@ class FilterService:
 
 async def _existing(conn: Connection, district_id: int, filter_id: str, kind: FilterKind) -> int:
     number = parse_id(IdKind.SAVED_FILTER, filter_id)
-    saved_kind = await fetchval(conn, "filter/kind", district_id=district_id, saved_filter_id=number)
+    saved_kind = await fetchval(conn, "filter/find", district_id=district_id, saved_filter_id=number)
     if number is None or saved_kind is None:
         raise _unknown("filterId")
     if saved_kind != kind:

@@ -39,11 +39,11 @@ async def stage_households(conn: Connection, district_id: int) -> None:
     A household bears the id of its student with the smallest one, unless one of its students has given theirs
     to a household before: so it stays the same from import to import.
     """
-    joined = Joined(await execute(conn, "import/residents"))
-    text, _ = bind(statement("import/ties"))
+    joined = Joined(await execute(conn, "import/household/number_residents"))
+    text, _ = bind(statement("import/household/ties"))
     async for tie in conn.cursor(text, prefetch=_PREFETCH):
         joined.join(tie["student"], tie["contact"])
     await conn.copy_records_to_table("import_root", records=joined.roots(), columns=("number", "root"))
-    await execute(conn, "import/analyze_residents")
-    await execute(conn, "import/settle")
-    await execute(conn, "import/homes", district_id=district_id)
+    await execute(conn, "import/household/analyze")
+    await execute(conn, "import/household/set_roots")
+    await execute(conn, "import/household/form", district_id=district_id)

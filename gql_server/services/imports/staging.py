@@ -23,7 +23,7 @@ TABLES = MappingProxyType(
         "import_assignment": ("staff", "organization", "title", "start_date", "end_date", "file", "line"),
     }
 )  # fmt: skip
-"""The tables that a reader of files fills, with their columns; `sql/import/stage.sql` says what they mean."""
+"""The tables that a reader of files fills, with their columns; `sql/import/staging.sql` says what they mean."""
 
 _ROWS = 4_000
 
@@ -39,7 +39,7 @@ class Stage:
     @classmethod
     async def create(cls, conn: Connection) -> "Stage":
         """Make the tables, for the length of the transaction that the connection is in."""
-        await execute(conn, "import/stage")
+        await execute(conn, "import/staging/create_tables")
         return cls(conn)
 
     def add(self, table: str, *row: object) -> None:
@@ -58,7 +58,7 @@ class Stage:
         """Copy what still waits and let the planner know the sizes."""
         for table in TABLES:
             await self._copy(table)
-        await execute(self._conn, "import/analyze")
+        await execute(self._conn, "import/staging/analyze")
 
     async def _copy(self, table: str) -> None:
         rows, self._waiting[table] = self._waiting[table], []

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection
-from gql_server.db.statements import execute, fetch, fetchval
+from gql_server.db.statements import execute, fetch, fetchval, statement
 from gql_server.domain.changes import Source
 from gql_server.domain.viewer import District
 from gql_server.errors import rejected
 from gql_server.hooks.host import PluginHost
-from gql_server.services.changes import take_revision
+from gql_server.services.changes import table_slots, take_revision
 from gql_server.services.districts import create_district, reason_bits
 from gql_server.services.sample import words
 from gql_server.services.sample.families import SCHOOL_YEAR, Families
@@ -43,8 +43,8 @@ class SamplePeople:
 class Ids:
     """Ids from a sequence, reserved many at a time: in order, though others may draw from it too."""
 
-    def __init__(self, conn: Connection, query: str) -> None:
-        self._conn, self._query = conn, query
+    def __init__(self, conn: Connection, table: str) -> None:
+        self._conn, self._table = conn, table
         self._reserved: list[int] = []
 
     def __iter__(self) -> "Ids":
@@ -57,7 +57,8 @@ class Ids:
         """Make sure that so many can be drawn."""
         missing = count - len(self._reserved)
         if missing > 0:
-            rows = await fetch(self._conn, self._query, count=missing)
+            table = {"table_name": self._table, "id_column": f"{self._table}_id"}
+            rows = await fetch(self._conn, "sample/reserve_ids", **table, count=missing)
             self._reserved = [row["id"] for row in reversed(rows)] + self._reserved
 
 
@@ -89,7 +90,7 @@ async def _fill(
     conn: Connection, district: District, students: int, seed: int, progress: Progress
 ) -> SamplePeople:
     await execute(conn, "sample/lock", district_id=district.district_id)
-    if await fetchval(conn, "sample/occupied", district_id=district.district_id):
+    if await fetchval(conn, "sample/has_people", district_id=district.district_id):
         raise rejected(
             "DISTRICT_NOT_EMPTY",
             f"The district {district.code!r} has people already. Name a new one.",
@@ -97,7 +98,7 @@ async def _fill(
         )
     counts: Counter[str] = Counter()
     schools = await _schools(conn, district.district_id, students, counts)
-    person_ids, household_ids = Ids(conn, "sample/person_ids"), Ids(conn, "sample/household_ids")
+    person_ids, household_ids = Ids(conn, "person"), Ids(conn, "household")
     masks = Masks.of(await reason_bits(conn, district.district_id))
     people = People(district.district_id, random.Random(seed), masks, person_ids, household_ids)  # noqa: S311 a sample, not a secret
     families = Families(people, schools)
@@ -136,7 +137,7 @@ async def _schools(
     names = [(level, f"{_tree(n)} {level} School", n % 4 != 1) for level in words.LEVELS for n in range(each)]
     rows = await fetch(
         conn,
-        "sample/schools",
+        "sample/add_schools",
         district_id=district_id,
         names=[name for _, name, _ in names],
         portals=[portal for _, _, portal in names],
@@ -155,8 +156,5 @@ def _tree(n: int) -> str:
 async def _log(conn: Connection, district_id: int) -> int:
     """Log every preference as turned on at the district's next revision (D28) and return how many."""
     revision = await take_revision(conn, district_id, Source.IMPORT, ACTOR)
-    persons = await execute(conn, "sample/log_preferences", district_id=district_id, revision=revision)
-    homes = await execute(
-        conn, "sample/log_household_preferences", district_id=district_id, revision=revision
-    )
-    return persons + homes
+    logs = (statement("sample/log_preferences").fill(**table_slots(household)) for household in (False, True))
+    return sum([await execute(conn, log, district_id=district_id, revision=revision) for log in logs])

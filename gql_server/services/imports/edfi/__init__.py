@@ -69,7 +69,7 @@ async def _import(
     actor: str,
 ) -> ImportReport:
     async with conn.transaction():
-        await execute(conn, "import/lock", code=code)
+        await execute(conn, "import/staging/lock", code=code)
         stage = await Stage.create(conn)
         mapper = Mapper(stage, messenger)
         for path in paths:

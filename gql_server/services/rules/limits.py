@@ -1,0 +1,16 @@
+"""How long and about how much at once the rules of plug-ins are asked."""
+
+from dataclasses import dataclass
+
+CHECK_SECONDS = 30.0
+"""How long a check may take over one chunk of candidates."""
+CHECK_CHUNK = 1_000
+"""How many candidates a check is given at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLimits:
+    """How long, in seconds, plug-ins may take: a check over one chunk, one rule's or mode's SQL over one statement."""
+
+    check_seconds: float = CHECK_SECONDS
+    statement_seconds: float = 60.0

@@ -1,0 +1,141 @@
+"""Runs SQL of plug-ins inside the server's statements: it only reads, in limited time; errors name the plug-in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gql_server.db.database_errors import is_transient, sqlstate
+from gql_server.db.protocols import Connection
+from gql_server.db.statements import execute, fetch, fetchval
+from gql_server.domain.sql import Sql, place_in
+from gql_server.errors import PluginError
+from gql_server.hooks import Population
+from gql_server.hooks.host import OwnedRule, PluginHost
+from gql_server.services.rules.rule_set import NumberedRules
+
+T = TypeVar("T")
+_CANCELED = "57014"
+
+
+class SeveralSuspects(PluginError):
+    """SQL that several rules share has failed, and the database does not tell whose part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """SQL of a plug-in. what: its name in an error, such as "rule 'quiet'"."""
+
+    plugin: str
+    what: str
+    sql: Sql | None
+
+    @classmethod
+    def of(cls, owned: OwnedRule) -> "Fragment":
+        """Return the SQL of a rule, as its author wrote it."""
+        rule = owned.rule
+        written = rule.predicate or rule.deny_select or rule.deny_channel_when
+        return cls(owned.plugin, f"rule {rule.name!r}", written)
+
+
+def fragments_of(rules: NumberedRules) -> list[Fragment]:
+    """Return the SQL of each rule."""
+    return [Fragment.of(owned) for owned in rules.values()]
+
+
+def selection_of(host: PluginHost, mode: str, population: Population) -> Fragment:
+    """Return the SQL with which a mode selects people."""
+    return Fragment(host.modes[mode].plugin, f"the selection of the mode {mode!r}", population.sql)
+
+
+async def ask_together(rules: NumberedRules, ask: Callable[[NumberedRules], Awaitable[T]]) -> T:
+    """Ask rules in one statement. Where it fails and nobody can tell whose fault it is, ask each rule alone.
+
+    Raises PluginError, which then names the rule at fault. What the rules that are asked alone answer is dropped:
+    the caller gives the whole request up.
+    """
+    try:
+        return await ask(rules)
+    except SeveralSuspects:
+        for number, owned in rules.items():
+            await ask({number: owned})
+        raise
+
+
+@asynccontextmanager
+async def plugin_sql(
+    conn: Connection, *fragments: Fragment, seconds: float | None = None
+) -> AsyncIterator[None]:
+    """Run a statement that contains SQL of plug-ins in the block, inside a transaction that is open.
+
+    What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
+    seconds: how long each fragment may take; None for what the connection allows. Raises PluginError: see
+    `attribute_errors`; also where the SQL sets something for its session.
+    """
+    if not fragments:
+        yield
+        return
+    deadline = asyncio.timeout(None if seconds is None else seconds * len(fragments))
+    try:
+        with attribute_errors(*fragments):
+            async with deadline, _unlocked(conn), conn.transaction():
+                before = await fetchval(conn, "rules/session")
+                await fetch(conn, "rules/read_only")
+                yield
+                if await fetchval(conn, "rules/session") != before:
+                    words = "sets something for its session in the database: it may only read."
+                    raise _plugin_error(fragments, words)
+    except TimeoutError as timeout:
+        if deadline.expired():
+            raise _plugin_error(fragments, f"took longer than {seconds:g} s in the database.") from timeout
+        raise
+
+
+@asynccontextmanager
+async def _unlocked(conn: Connection) -> AsyncIterator[None]:
+    """Release the session's advisory locks after the block, whose savepoint keeps the transaction usable."""
+    try:
+        yield
+    except Exception as error:
+        if sqlstate(error) or isinstance(error, PluginError):
+            with suppress(Exception):  # such as a connection that was lost
+                await execute(conn, "rules/unlock")
+        raise
+    await execute(conn, "rules/unlock")
+
+
+@contextmanager
+def attribute_errors(*fragments: Fragment) -> Iterator[None]:
+    """Turn an error of a statement that contains these fragments into a PluginError that names the plug-in.
+
+    It tells the line and column in the plug-in's own SQL, where PostgreSQL tells one. Its words hold no SQL and no
+    data; PostgreSQL's own are those of its cause. What may pass, such as a lost connection, is raised as it is. Raises
+    SeveralSuspects where any of several fragments may be at fault.
+    """
+    try:
+        yield
+    except Exception as error:
+        state = sqlstate(error)
+        if fragments and state and (state == _CANCELED or not is_transient(error)):
+            raise _located(fragments, error, state) from error
+        raise
+
+
+def _located(fragments: tuple[Fragment, ...], error: Exception, state: str) -> PluginError:
+    position, query = getattr(error, "position", None), getattr(error, "query", None)
+    if position and query:
+        for fragment in fragments:
+            found = fragment.sql and place_in(fragment.sql.text, query, int(position))
+            if found:
+                line, column = found
+                words = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
+                return _plugin_error((fragment,), words)
+    return _plugin_error(fragments, f"failed in the database ({state}).")
+
+
+def _plugin_error(fragments: tuple[Fragment, ...], words: str) -> PluginError:
+    plugins = ", ".join(dict.fromkeys(fragment.plugin for fragment in fragments))
+    first, *others = (fragment.what for fragment in fragments)
+    suspects = " or ".join([first, *(other.removeprefix("rule ") for other in others)])
+    return (SeveralSuspects if others else PluginError)(plugins, f"{suspects} {words}")

@@ -1,2 +1,0 @@
--- The people that a run selects, for the length of the plan.
-create temp table selected (person_id bigint not null) on commit drop

@@ -1,2 +1,0 @@
--- Makes room for the answers of the next rule.
-drop table answer

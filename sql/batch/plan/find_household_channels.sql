@@ -1,0 +1,17 @@
+-- Finds the phones of the households in which a selected person is an active member, each once (D17). {denied_by}: see
+-- find_people_channels.sql.
+-- Parameters: district_id, today, contact_point, method, on_mask, off_mask
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
+select c.*, {denied_by}
+from (
+  select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
+    :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
+  from household h
+  where h.district_id = :district_id
+    and h.household_id in (
+      select m.household_id
+      from household_member m
+      join population s on s.person_id = m.person_id
+      where m.district_id = :district_id
+        and active_on(m.start_date, m.end_date, :today))
+) c

@@ -1,0 +1,43 @@
+-- Creates the temporary relations of a plan, in the order in which they come to be. They last as long as its transaction.
+
+-- The people selected, and through which student: null where the mode does not say. A person may have several rows.
+create temp table selected (person_id bigint not null, student_id bigint) on commit drop;
+
+-- The people selected, each once.
+create temp table population (person_id bigint not null) on commit drop;
+
+-- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17).
+create temp table all_channels (
+  household boolean not null,
+  subject_id bigint not null, -- the household's id, or the person's
+  contact_point contact_point_kind not null,
+  method method not null,
+  address text, -- null: none on record
+  on_mask bigint not null,
+  off_mask bigint not null,
+  skip_if_chosen bigint, -- see batch_target; null where there is no earlier plan
+  denied_by smallint -- the number of the rule whose condition denies the whole channel
+) on commit drop;
+
+-- The channels that rules are asked about.
+create temp view candidate as
+select household, subject_id, contact_point, method, address, on_mask, off_mask
+from all_channels where denied_by is null;
+
+-- What each rule denies: see rules/denials.sql. A rule denies a channel in one row. Code, words and remedy are null
+-- where the rule's own hold.
+create temp table denial (
+  rule_no smallint not null,
+  household boolean not null,
+  subject_id bigint not null,
+  contact_point contact_point_kind not null,
+  method method not null,
+  on_reasons bigint not null,
+  off_reasons bigint not null,
+  code text,
+  because text,
+  remedy text
+) on commit drop;
+
+-- The households that a plan which is only looked at would change, and the reasons that would change.
+create temp table preview_household (household_id bigint not null, reasons bigint not null) on commit drop;

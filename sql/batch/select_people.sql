@@ -1,4 +1,0 @@
--- Selects the people of a run, each once. {population} is the mode's SELECT of person_id.
--- Parameters: none
-insert into selected (person_id)
-select distinct people.person_id from ({population}) people

@@ -1,0 +1,4 @@
+-- Asks rules in SQL about the candidates of a plan. {denials} has the rows of denials.sql for each rule.
+-- Parameters: district_id, today
+insert into denial (rule_no, household, subject_id, contact_point, method, on_reasons, off_reasons)
+{denials}

@@ -1,0 +1,266 @@
+with numbered as (
+  select a.*, dense_rank() over (partition by household order by subject_id) - 1 as position
+  from (-- Returns what a revert is to write: every bit that the run changed gets its old value, unless it was changed
+select household, subject_id, contact_point, method, turned_off & ~touched as on_mask, turned_on & ~touched as off_mask,
+  (turned_on | turned_off) & ~touched as skip_if_chosen, unchosen & ~touched as mark_as_chosen
+from undone) a
+  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
+),
+grouped as materialized (
+  select household, position / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+    max(position) % :size::integer + 1 as last_position, array_agg(subject_id) as subject_ids, count(*) as rows
+  from numbered
+  group by household, position / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+),
+target as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
+    on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
+  select :district_id, :batch_run_id, dense_rank() over (order by household, part),
+    household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+    max(last_position) over (partition by household, part), subject_ids
+  from grouped
+  where on_mask is not null
+  returning chunk, subjects
+)
+select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as unknown;
+
+with target as materialized (
+select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
+from batch_target t
+cross join lateral unnest(t.subject_ids) as s (subject_id)
+where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
+),
+locked as materialized (
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
+  from (select * from target order by subject_id, contact_point, method) t
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from preference p
+    where p.district_id = :district_id and p.person_id = t.subject_id
+      and p.contact_point = t.contact_point and p.method = t.method
+    for update
+  ) existing on true
+),
+differing as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+  from locked l
+),
+kept as (
+  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
+    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
+  from differing d
+),
+flipping as (
+  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
+),
+decision as materialized (
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
+    f.flipped & f.reasons_chosen as overwrote,
+    f.flipped & f.on_mask as turned_on,
+    f.flipped & f.off_mask as turned_off,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
+  from flipping f
+),
+written as (
+  update preference p
+  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
+  from decision d
+  where p.district_id = :district_id and p.person_id = d.subject_id
+    and p.contact_point = d.contact_point and p.method = d.method
+    and d.found and d.flipped | d.chosen <> 0
+  returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+added as (
+  insert into preference (district_id, person_id, contact_point, method, reasons_on, reasons_chosen)
+  select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
+  from decision d
+  where not d.found and (select count(*) from written) >= 0
+  order by d.subject_id, d.contact_point, d.method
+  on conflict do nothing
+  returning person_id as subject_id, contact_point, method, reasons_on, reasons_chosen
+),
+changed as (
+  select * from written
+  union all
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
+  from added where reasons_on | reasons_chosen <> 0
+),
+next_revision as (
+  update district set revision = revision + 1
+  where district_id = :district_id and (select count(*) from changed) > 0
+  returning district_id, revision
+),
+change_set_row as (
+  insert into change_set (district_id, revision, source, actor, batch_run_id)
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
+),
+logged as (
+  insert into change (district_id, revision, kind, person_id, contact_point, method,
+    turned_on, turned_off, chosen, unchosen)
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+    c.turned_on, c.turned_off, c.chosen, c.unchosen
+  from changed c cross join next_revision
+)
+select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
+group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+
+update batch_cell cell
+set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
+  overwrote_chosen = cell.overwrote_chosen + n.overwrote, kept_chosen = cell.kept_chosen + n.kept,
+  left_alone = cell.left_alone + n.left_alone,
+  people_affected = cell.people_affected + case when cell.contact_point <> 'HOUSEHOLD_PHONE' then n.updated else 0 end
+from unnest(:contact_points::contact_point_kind[], :reasons::text[],
+  :updated::bigint[], :unchanged::bigint[], :overwrote::bigint[], :kept::bigint[], :left::bigint[])
+  as n (contact_point, reason, updated, unchanged, overwrote, kept, left_alone)
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = n.contact_point and cell.reason = n.reason;
+
+with target as materialized (
+select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
+from batch_target t
+cross join lateral unnest(t.subject_ids) as s (subject_id)
+where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
+),
+locked as materialized (
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
+  from (select * from target order by subject_id, contact_point, method) t
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from household_preference p
+    where p.district_id = :district_id and p.household_id = t.subject_id
+      and p.contact_point = t.contact_point and p.method = t.method
+    for update
+  ) existing on true
+),
+differing as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+  from locked l
+),
+kept as (
+  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
+    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
+  from differing d
+),
+flipping as (
+  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
+),
+decision as materialized (
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
+    f.flipped & f.reasons_chosen as overwrote,
+    f.flipped & f.on_mask as turned_on,
+    f.flipped & f.off_mask as turned_off,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
+  from flipping f
+),
+written as (
+  update household_preference p
+  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
+  from decision d
+  where p.district_id = :district_id and p.household_id = d.subject_id
+    and p.contact_point = d.contact_point and p.method = d.method
+    and d.found and d.flipped | d.chosen <> 0
+  returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+added as (
+  insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
+  select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
+  from decision d
+  where not d.found and (select count(*) from written) >= 0
+  order by d.subject_id, d.contact_point, d.method
+  on conflict do nothing
+  returning household_id as subject_id, contact_point, method, reasons_on, reasons_chosen
+),
+changed as (
+  select * from written
+  union all
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
+  from added where reasons_on | reasons_chosen <> 0
+),
+next_revision as (
+  update district set revision = revision + 1
+  where district_id = :district_id and (select count(*) from changed) > 0
+  returning district_id, revision
+),
+change_set_row as (
+  insert into change_set (district_id, revision, source, actor, batch_run_id)
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
+),
+logged as (
+  insert into change (district_id, revision, kind, household_id, contact_point, method,
+    turned_on, turned_off, chosen, unchosen)
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+    c.turned_on, c.turned_off, c.chosen, c.unchosen
+  from changed c cross join next_revision
+)
+select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
+group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+
+with member as materialized (
+  select m.person_id, m.household_id, changed.reasons
+  from (-- Returns the households that a revision changed, and the changed bits, from the log.
+select household_id, turned_on | turned_off as reasons
+from change
+where district_id = :district_id and revision = :changed__revision and household_id is not null) changed
+  cross join lateral (
+    select h.person_id, h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.household_id = changed.household_id
+      and active_on(h.start_date, h.end_date, :today)
+    offset 0
+  ) m
+),
+elsewhere as (
+  select member.person_id, m.household_id
+  from member
+  cross join lateral (
+    select h.household_id
+    from household_member h
+    where h.district_id = :district_id and h.person_id = member.person_id and h.household_id <> member.household_id
+      and active_on(h.start_date, h.end_date, :today)
+    offset 0
+  ) m
+  where :revision::bigint is not null
+),
+concerned as (
+  select person_id, reasons, 0::bigint as before from member
+  union all
+  select elsewhere.person_id, 0, c.reasons
+  from elsewhere
+  cross join lateral (
+    select change.turned_on | change.turned_off as reasons
+    from change
+    where change.district_id = :district_id and change.household_id = elsewhere.household_id
+      and change.kind = 'PREFERENCES' and change.revision < :revision
+      and :batch_run_id = (
+        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = change.revision)
+    offset 0
+  ) c
+),
+fresh as (
+  select person_id, bit_or(reasons) & ~bit_or(before) as reasons from concerned group by person_id
+),
+counted as (
+  select reasons, count(*) as people from fresh group by reasons
+),
+by_reason as (
+  select r.code as reason, sum(counted.people) as people
+  from counted
+  join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
+  group by r.code
+)
+update batch_cell cell set people_affected = cell.people_affected + by_reason.people
+from by_reason
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = 'HOUSEHOLD_PHONE' and cell.reason = by_reason.reason;
+

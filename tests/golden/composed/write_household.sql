@@ -1,0 +1,113 @@
+with all_channels as materialized (
+  select c.*, null::smallint as denied_by
+  from unnest(:households::boolean[], :subject_ids::bigint[], :contact_points::contact_point_kind[],
+    :methods::method[], :addresses::text[], :on_masks::bigint[], :off_masks::bigint[])
+    as c (household, subject_id, contact_point, method, address, on_mask, off_mask)
+),
+candidate as (
+  select household, subject_id, contact_point, method, address, on_mask, off_mask
+  from all_channels where denied_by is null
+),
+selected as (
+  select null::bigint as person_id, null::bigint as student_id where false
+),
+denial as (
+select :denials__rule_1__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__off_bits::bigint as off_reasons
+from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+group by d.household, d.subject_id, d.contact_point, d.method
+)
+select d.rule_no, false as whole, d.household, d.subject_id, d.contact_point, d.method,
+  (d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask) as reasons
+from denial d
+left join candidate c using (household, subject_id, contact_point, method)
+union all
+select denied_by, true, household, subject_id, contact_point, method, on_mask | off_mask
+from all_channels where denied_by is not null;
+
+with target as materialized (
+select :target__subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
+  0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen
+from unnest(:target__contact_points::contact_point_kind[], :target__methods::method[], :target__on_masks::bigint[], :target__off_masks::bigint[])
+  as c (contact_point, method, on_mask, off_mask)
+),
+locked as materialized (
+  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
+    coalesce(existing.reasons_chosen, 0) as reasons_chosen
+  from (select * from target order by subject_id, contact_point, method) t
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from household_preference p
+    where p.district_id = :district_id and p.household_id = t.subject_id
+      and p.contact_point = t.contact_point and p.method = t.method
+    for update
+  ) existing on true
+),
+differing as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+  from locked l
+),
+kept as (
+  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
+    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
+  from differing d
+),
+flipping as (
+  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
+),
+decision as materialized (
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
+    f.flipped & f.reasons_chosen as overwrote,
+    f.flipped & f.on_mask as turned_on,
+    f.flipped & f.off_mask as turned_off,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
+  from flipping f
+),
+written as (
+  update household_preference p
+  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
+  from decision d
+  where p.district_id = :district_id and p.household_id = d.subject_id
+    and p.contact_point = d.contact_point and p.method = d.method
+    and d.found and d.flipped | d.chosen <> 0
+  returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+added as (
+  insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
+  select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
+  from decision d
+  where not d.found and (select count(*) from written) >= 0
+  order by d.subject_id, d.contact_point, d.method
+  on conflict do nothing
+  returning household_id as subject_id, contact_point, method, reasons_on, reasons_chosen
+),
+changed as (
+  select * from written
+  union all
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
+  from added where reasons_on | reasons_chosen <> 0
+),
+next_revision as (
+  update district set revision = revision + 1
+  where district_id = :district_id and (select count(*) from changed) > 0
+  returning district_id, revision
+),
+change_set_row as (
+  insert into change_set (district_id, revision, source, actor, batch_run_id)
+  select district_id, revision, :source, :actor, :batch_run_id from next_revision
+),
+logged as (
+  insert into change (district_id, revision, kind, household_id, contact_point, method,
+    turned_on, turned_off, chosen, unchosen)
+  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
+    c.turned_on, c.turned_off, c.chosen, c.unchosen
+  from changed c cross join next_revision
+)
+select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
+  (select revision from next_revision) as revision,
+  (select count(*) from added) < (select count(*) from decision where not found) as raced
+from decision d
+group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+

@@ -1,0 +1,100 @@
+"""The statements of sql/ for tests: all of them by name, their headers, and their text as PostgreSQL gets it."""
+
+import re
+
+from gql_server.db.statements import resource_folder, sections
+from gql_server.domain.sql import Sql, numbered, slots
+
+FOLDER = resource_folder("sql")
+FILES = {
+    file.relative_to(FOLDER).with_suffix("").as_posix(): file.read_text(encoding="utf-8")
+    for file in sorted(FOLDER.rglob("*.sql"))
+    if file.parent.name != "migrations"
+}
+"""The files of sql/ without the migrations, by their paths."""
+
+TEXTS = {
+    f"{file}/{name}" if name else file: part
+    for file, text in FILES.items()
+    for name, part in (sections(text) or {"": text}).items()
+}
+"""The text of every statement by its name."""
+
+DENY = "select household, subject_id, contact_point, method, -1::bigint as reasons from candidate"
+DENIALS = (
+    "select 1::smallint as rule_no, household, subject_id, contact_point, method, on_mask as on_reasons,"
+    " off_mask as off_reasons from candidate c"
+)
+TARGET = (
+    "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
+    " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
+)
+ALLOWED = f"select false as household, t.* from ({TARGET}) t"
+PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
+CURRENT = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
+POPULATION = "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id"
+FRAGMENTS = {
+    "allowed": ALLOWED,
+    "counts": "batch_cell",
+    "changed": "select 1::bigint as household_id, 1::bigint as reasons",
+    "current": CURRENT,
+    "denials": DENIALS,
+    "denied_by": "null::smallint",
+    "deny_select": DENY,
+    "first_denials": TEXTS["rules/first_denials"],
+    "key": "g.grade",
+    "population": POPULATION,
+    "predicted": PREDICTED,
+    "subject": "person_id",
+    "table": "preference",
+    "target": TARGET,
+    "parent": "parent",
+}
+"""What stands in for each slot; a new slot needs a line here."""
+
+PARENTS = {
+    "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
+    "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from change c",
+    "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from change c",
+}
+"""The rows that correlated statements are correlated to."""
+
+
+def header(text: str) -> str:
+    """Return the comment at the head of a statement or file, without the dashes."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").strip())
+    return "\n".join(lines)
+
+
+def listed(name: str, what: str) -> list[str] | None:
+    """Return the names under a heading of the header, without what stands in brackets; None without the heading."""
+    found = re.search(rf"^{what}:((?:(?!^\w+:).)*)", header(TEXTS[name]), re.DOTALL | re.MULTILINE)
+    if not found:
+        return None
+    names = [part.strip() for part in re.sub(r"\([^)]*\)", "", found[1]).split(",")]
+    return [] if names == ["none"] else names
+
+
+def makes_tables(name: str) -> bool:
+    """Return whether a statement creates temporary tables or views."""
+    body = "\n".join(line for line in TEXTS[name].splitlines() if not line.startswith("--"))
+    return re.match(r"\s*(create temp|do \$\$)", body) is not None
+
+
+def complete(name: str) -> str:
+    """Return a statement as PostgreSQL gets it: slots filled, a compiled read's head before it, `$1` for names."""
+    filled = Sql(TEXTS[name].strip())
+    filled = filled.fill(**{slot: Sql(FRAGMENTS[slot]) for slot in slots(filled.text)})
+    text = re.sub(r":viewer_role\b", "'ADMIN'", filled.text)
+    if name in PARENTS:
+        text = f"select x.* from ({PARENTS[name]}) parent cross join lateral (\n{text}\n) x"
+    if name.startswith("graph/"):
+        head = re.sub(r":viewer_role\b", "'ADMIN'", TEXTS["read/viewer"])
+        text = f"{head}\nselect * from (\n{text}\n) x".replace(":viewer_person_id", "null::bigint")
+    if name == "read/viewer":
+        text += "\nselect from viewer"
+    return numbered(text)[0]
