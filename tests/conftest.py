@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import pytest
 from gql_server.db.embedded import embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.pool import Pool, connect, open_pool
-from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
@@ -48,19 +48,27 @@ async def template(server_dsn: str) -> str:
 
 
 @pytest.fixture(scope="session")
-async def maintenance(server_dsn: str) -> AsyncIterator[Connection]:
-    """A connection that makes and drops databases."""
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        yield conn
+async def fresh_database(
+    server_dsn: str, template: str
+) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[str]]]:
+    """What gives the DSN of a fresh, migrated database for the length of a block."""
+    async with connect(server_dsn.format(database="postgres")) as maintenance:
+
+        @asynccontextmanager
+        async def fresh() -> AsyncIterator[str]:
+            name = f"test_{os.getpid()}_{next(_numbers)}"
+            await maintenance.execute(f'create database "{name}" template "{template}" strategy file_copy')
+            yield server_dsn.format(database=name)
+            await maintenance.execute(f'drop database "{name}" with (force)')
+
+        yield fresh
 
 
 @pytest.fixture
-async def dsn(server_dsn: str, template: str, maintenance: Connection) -> AsyncIterator[str]:
+async def dsn(fresh_database: Callable[[], AbstractAsyncContextManager[str]]) -> AsyncIterator[str]:
     """The DSN of a fresh, migrated database."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    await maintenance.execute(f'create database "{name}" template "{template}" strategy file_copy')
-    yield server_dsn.format(database=name)
-    await maintenance.execute(f'drop database "{name}" with (force)')
+    async with fresh_database() as dsn:
+        yield dsn
 
 
 @pytest.fixture
