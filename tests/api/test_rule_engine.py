@@ -52,7 +52,7 @@ CONDITIONS = [
 
 
 @dataclass(frozen=True)
-class Given:
+class PlainRule:
     """A rule, and what it denies in plain words: of which candidates, for which settings, which bits."""
 
     rule: Rule
@@ -73,28 +73,26 @@ def checking(condition: Condition, codes: frozenset[str] | None) -> Check:
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> list[Given]:
+def rules(draw: st.DrawFn) -> list[PlainRule]:
     """Up to six rules, written in each of the ways."""
     made = []
     for number in range(draw(st.integers(1, 6))):
         condition, mask = draw(st.sampled_from(CONDITIONS)), draw(st.integers(0, ALL))
-        settings_ = draw(st.sampled_from([BOTH, frozenset({Setting.ON}), frozenset({Setting.OFF})]))
+        about = draw(st.sampled_from([BOTH, frozenset({Setting.ON}), frozenset({Setting.OFF})]))
         name, codes = f"r{number}", frozenset(CODES[bit] for bit in range(REASONS) if mask >> bit & 1)
         match draw(st.sampled_from(["condition", "select", "null", "where", "check"])):
             case "condition":
                 rule, mask = Rule(name, "No.", deny_channel_when=condition.sql, settings=BOTH), -1
             case "select":
-                rule = Rule(
-                    name, "No.", deny_select=_select(condition, f"{mask}::bigint"), settings=settings_
-                )
+                rule = Rule(name, "No.", deny_select=_select(condition, f"{mask}::bigint"), settings=about)
             case "null":  # all reasons, and each row twice
                 twice = Sql("{one} union all {one}").fill(one=_select(condition, "null::bigint"))
-                rule, mask = Rule(name, "No.", deny_select=twice, settings=settings_), -1
+                rule, mask = Rule(name, "No.", deny_select=twice, settings=about), -1
             case "where" if codes:
-                rule = Rule.where(name, "No.", condition.sql, reasons=sorted(codes), settings=settings_)
+                rule = Rule.where(name, "No.", condition.sql, reasons=sorted(codes), settings=about)
             case _:
-                rule = Rule(name, "No.", check=checking(condition, codes), settings=settings_)
-        made.append(Given(rule, condition, mask))
+                rule = Rule(name, "No.", check=checking(condition, codes), settings=about)
+        made.append(PlainRule(rule, condition, mask))
     return made
 
 
@@ -124,10 +122,10 @@ def pages(draw: st.DrawFn) -> list[PageCandidate]:
     return page
 
 
-def expected(given_: Sequence[Given], asked: PageCandidate) -> list[tuple[str, int]]:
+def expected(chosen: Sequence[PlainRule], asked: PageCandidate) -> list[tuple[str, int]]:
     """Return who denies which reasons of a candidate: conditions first, then in the given order."""
     left, found = asked.on_mask | asked.off_mask, []
-    for each in sorted(given_, key=lambda each: each.rule.deny_channel_when is None):
+    for each in sorted(chosen, key=lambda each: each.rule.deny_channel_when is None):
         if first := each.denies(asked) & left:
             found.append((each.rule.name, first))
             left &= ~first
@@ -135,12 +133,12 @@ def expected(given_: Sequence[Given], asked: PageCandidate) -> list[tuple[str, i
 
 
 async def in_a_relation(
-    db: Pool, district: DistrictBuilder, page: Sequence[PageCandidate], *given_: Rule
+    db: Pool, district: DistrictBuilder, page: Sequence[PageCandidate], *chosen: Rule
 ) -> list[list[tuple[str, int]]]:
     """Return what a plan finds that rules deny of the same candidates."""
     request = request_for(district, Context.BATCH, page)
-    numbered = dict(enumerate(applicable_rules(host_of(*given_).rules(request), request), start=1))
-    rules_ = RuleSet.of(numbered)
+    numbered = dict(enumerate(applicable_rules(host_of(*chosen).rules(request), request), start=1))
+    rule_set = RuleSet.of(numbered)
     today = district.district.today()
     args = {"district_id": district.id, "today": today}
     async with db.transaction() as conn:
@@ -151,13 +149,13 @@ async def in_a_relation(
             + ", ".join(_row(asked) for asked in page)
             + ") c (household, subject_id, contact_point, method, address, on_mask, off_mask)"
         )
-        await execute(conn, fill.fill(denied_by=denied_by(rules_.conditions)), **args)
+        await execute(conn, fill.fill(denied_by=denied_by(rule_set.conditions)), **args)
         limits = RuleLimits(statement_seconds=0.5)
         relation = RelationRules(
             db, conn, Context.BATCH, district.id, today, district.bits, limits, lambda _: None
         )
-        await relation.ask_selects(rules_.selects)
-        for number, owned in rules_.checks.items():
+        await relation.ask_selects(rule_set.selects)
+        for number, owned in rule_set.checks.items():
             await relation.ask_check(number, owned)
         rows = [dict(row.items()) for row in await fetch(conn, statement("rules/first_denials"))]
         whole = await conn.fetch(
@@ -188,22 +186,22 @@ def _row(asked: PageCandidate) -> str:
     phases=[Phase.generate],
     suppress_health_check=[*HealthCheck],
 )
-@given(given_=rules(), page=pages())
+@given(chosen=rules(), page=pages())
 async def test_all_ways_to_ask_agree(
-    db: Pool, district: DistrictBuilder, given_: list[Given], page: list[PageCandidate]
+    db: Pool, district: DistrictBuilder, chosen: list[PlainRule], page: list[PageCandidate]
 ) -> None:
     """All rules in one statement, each rule alone, and the same candidates in a plan's relation give the same first
     denier of every reason, which is the one that the rules' plain words give; the order of the rules matters (D10)."""
-    given_rules = [each.rule for each in given_]
-    together = denied(await answers(db, district, page, *given_rules))
-    assert together == [expected(given_, asked) for asked in page]
-    assert await in_a_relation(db, district, page, *given_rules) == together
-    alone = {rule.name: denied(await answers(db, district, page, rule)) for rule in given_rules}
+    all_rules = [each.rule for each in chosen]
+    together = denied(await answers(db, district, page, *all_rules))
+    assert together == [expected(chosen, asked) for asked in page]
+    assert await in_a_relation(db, district, page, *all_rules) == together
+    alone = {rule.name: denied(await answers(db, district, page, rule)) for rule in all_rules}
     for place, asked in enumerate(page):
-        for each in given_:
+        for each in chosen:
             assert sum(mask for _, mask in alone[each.rule.name][place]) == each.denies(asked)
-    backwards = denied(await answers(db, district, page, *reversed(given_rules)))
-    assert backwards == [expected(given_[::-1], asked) for asked in page]
+    backwards = denied(await answers(db, district, page, *reversed(all_rules)))
+    assert backwards == [expected(chosen[::-1], asked) for asked in page]
 
 
 async def test_a_rule_sees_persons_and_households_together(db: Pool, district: DistrictBuilder) -> None:
@@ -257,14 +255,14 @@ async def test_the_rule_at_fault_is_named(
         middle = Rule("r1", "No.", deny_channel_when=faulty, settings=BOTH)
     else:
         middle = Rule.where("r1", "No.", faulty)
-    given_ = (Rule.where("r0", "No.", fine), middle, Rule.where("r2", "No.", fine))
+    chosen = (Rule.where("r0", "No.", fine), middle, Rule.where("r2", "No.", fine))
     for context in (Context.WRITE, Context.DELIVERY):
         with pytest.raises(PluginError) as caught:
-            await answers(db, district, [person(1), household(1)], *given_, context=context)
+            await answers(db, district, [person(1), household(1)], *chosen, context=context)
         assert str(caught.value) == f"Plug-in 'given': {words}"
     if not by_condition:
         with pytest.raises(PluginError) as caught:
-            await in_a_relation(db, district, [person(1)], *given_)
+            await in_a_relation(db, district, [person(1)], *chosen)
         assert str(caught.value) == f"Plug-in 'given': {words}"
 
 
@@ -273,27 +271,27 @@ async def test_a_rule_is_not_blamed_for_what_a_condition_leaves_out(
 ) -> None:
     """The search for the rule at fault asks about what the statement asked about: a rule that would fail on channels
     which a condition leaves out is not named for the fault of another."""
-    given_ = (
+    chosen = (
         Rule("numbers", "No.", deny_channel_when=Sql("c.address !~ '^[0-9]+$'"), settings=BOTH),
         Rule.where("sound", "No.", Sql("c.address::integer < 0")),
         Rule.where("faulty", "No.", Sql("1 / (c.subject_id - c.subject_id) = 1")),
     )
     page = [person(1), person(2, address="not a number")]
-    assert denied(await answers(db, district, page, *given_[:2])) == [[], [("numbers", 1)]]
+    assert denied(await answers(db, district, page, *chosen[:2])) == [[], [("numbers", 1)]]
     for ask in (answers, in_a_relation):
         with pytest.raises(PluginError, match=r"^Plug-in 'given': rule 'faulty' failed"):
-            await ask(db, district, page, *given_)
+            await ask(db, district, page, *chosen)
 
 
 async def test_the_rule_that_takes_too_long_is_named(db: Pool, district: DistrictBuilder) -> None:
     """Of several rules in one statement of a plan, the one that exceeds its time is named, and the time is its own."""
-    given_ = [
+    chosen = [
         Rule.where("r0", "No.", Sql("true")),
         Rule.where("r1", "No.", Sql("pg_sleep(60) is not null")),
         Rule.where("r2", "No.", Sql("true")),
     ]
     with pytest.raises(PluginError) as caught:
-        await in_a_relation(db, district, [person(1)], *given_)
+        await in_a_relation(db, district, [person(1)], *chosen)
     assert str(caught.value) == "Plug-in 'given': rule 'r1' took longer than 0.5 s in the database."
 
 
@@ -311,9 +309,9 @@ async def test_a_denial_of_what_is_no_candidate_stops_all(
 ) -> None:
     """Somebody else, another method, or nothing at all: a rule that denies what it was not asked about is at fault and
     is named, in every context; for BATCH see test_batch_errors.py (D10)."""
-    given_ = [Rule.where("fine", "No.", Sql("true")), Rule("stray", "No.", deny_select=Sql(select))]
+    chosen = [Rule.where("fine", "No.", Sql("true")), Rule("stray", "No.", deny_select=Sql(select))]
     with pytest.raises(PluginError) as caught:
-        await answers(db, district, [person(1)], *given_, context=context)
+        await answers(db, district, [person(1)], *chosen, context=context)
     assert str(caught.value) == "Plug-in 'given': rule 'stray' denies what is no candidate."
 
 
@@ -342,8 +340,8 @@ async def test_a_delivery_waits_for_the_latest_time(db: Pool, district: District
         person(3, 3, address="denied"),
         household(4),
     ]
-    given_ = [deferring("first", late=later), deferring("second", denied=None)]
-    found = await answers(db, district, page, *given_, context=Context.DELIVERY)
+    chosen = [deferring("first", late=later), deferring("second", denied=None)]
+    found = await answers(db, district, page, *chosen, context=Context.DELIVERY)
     assert denied(found) == [[], [("second", 1)], [("second", 1)], []]
     waits = [each.deferral and (each.deferral.rule.rule.name, each.deferral.until) for each in found]
     assert waits == [("first", later), None, ("first", NOON), ("first", NOON)]
@@ -371,12 +369,12 @@ async def test_a_page_is_delivered_to_in_chunks(db: Pool, district: DistrictBuil
         return [Deny() if (c.person_id or 0) % 100 == 3 else Verdict.ALLOW for c in candidates]
 
     page = [*(person(n) for n in range(1, 2_001)), *(household(n) for n in range(1, 501))]
-    given_ = [
+    chosen = [
         Rule("looks", "No.", check=check),
         Rule.where("hundreds", "No.", Sql("c.subject_id % 100 in (0, 3)")),
         Rule("tens", "No.", deny_channel_when=Sql("c.subject_id % 1000 = 10"), settings=BOTH),
     ]
-    found = denied(await answers(db, district, page, *given_, context=Context.DELIVERY))
+    found = denied(await answers(db, district, page, *chosen, context=Context.DELIVERY))
     assert asked == [1_000, 1_000, 497]
     assert found[2] == [("looks", 1)]
     assert found[9] == [("tens", 1)]
