@@ -22,7 +22,8 @@ async def select_people(plan: Plan) -> int:
     selection = selection_of(plan.host, run.mode, population)
     select = statement("batch/plan/select_people").fill(population=_with_students(population))
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
-        people = await execute(conn, select, **plan.fragment_args)
+        await execute(conn, select, **plan.fragment_args)
+    people = await execute(conn, "batch/plan/fill_population")
     await execute(conn, Sql("analyze selected, population"))
     return people
 

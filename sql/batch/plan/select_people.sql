@@ -2,11 +2,5 @@
 -- where the mode does not say).
 -- Parameters: district_id, today
 -- Columns: none
-with pair as materialized (
-  select distinct people.person_id, people.student_id from ({population}) people
-),
-remembered as (
-  insert into selected (person_id, student_id) select person_id, student_id from pair
-)
-insert into population (person_id)
-select distinct person_id from pair
+insert into selected (person_id, student_id)
+select distinct people.person_id, people.student_id from ({population}) people

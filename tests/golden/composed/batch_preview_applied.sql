@@ -1,11 +1,5 @@
-with pair as materialized (
-  select distinct people.person_id, people.student_id from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
-),
-remembered as (
-  insert into selected (person_id, student_id) select person_id, student_id from pair
-)
-insert into population (person_id)
-select distinct person_id from pair;
+insert into selected (person_id, student_id)
+select distinct people.person_id, people.student_id from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, (case when (c.address is null) then 4 end)::smallint
