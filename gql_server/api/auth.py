@@ -148,7 +148,7 @@ class Tokens:
 
 def _is_name(value: object) -> bool:
     """Tell whether a value can be the code of a district or the source id of a person."""
-    return isinstance(value, str) and value != "" and TOKEN_NAME.problem(value) is None
+    return isinstance(value, str) and value != "" and TOKEN_NAME.text_error(value) is None
 
 
 def _moment(seconds: object) -> datetime | None:

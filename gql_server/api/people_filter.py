@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from gql_server.api.enums import Audience
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.limits import GLOBAL_ID, LABEL, MAX_IDS, SOURCE_ID, list_excess, search_words
+from gql_server.domain.limits import GLOBAL_ID, LABEL, MAX_IDS, SOURCE_ID, count_error, search_words
 from gql_server.domain.viewer import Role
 from gql_server.errors import Forbidden, InvalidArgument
 from gql_server.hooks.people import in_grades, reaches
@@ -92,8 +92,8 @@ def _filter(args: Args) -> Mapping[str, Any]:
 
 def _require_short(given: Mapping[str, Any]) -> None:
     for name, limit in (("sourceId", SOURCE_ID), ("schoolId", GLOBAL_ID), ("grade", LABEL)):
-        limit.sought(str(given.get(name) or ""), name)
-    if excess := list_excess("ids", given.get("ids") or (), MAX_IDS):
+        limit.require_search_length(str(given.get(name) or ""), name)
+    if excess := count_error("ids", given.get("ids") or (), MAX_IDS):
         raise InvalidArgument(f"`ids`: {excess}")
 
 

@@ -21,7 +21,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def _parse_code(value: Any) -> str:
-    if not isinstance(value, str) or not value or CODE.problem(value):
+    if not isinstance(value, str) or not value or CODE.text_error(value):
         raise GraphQLError(f"A code is one line of 1 to {CODE.longest} characters, such as EMERGENCY.")
     return value
 

@@ -1,4 +1,4 @@
-"""A batch request and its cells, checked without a database (D13)."""
+"""The cells of a batch, and their validation (D13)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,23 @@ from gql_server.errors import UserError
 
 
 class Setting(StrEnum):
+    """What a batch does with a cell (D13)."""
+
     NO_CHANGE = "NO_CHANGE"
     ON = "ON"
     OFF = "OFF"
 
 
 class FilterKind(StrEnum):
+    """Whom a saved filter selects (D11, D12)."""
+
     STUDENT = "STUDENT"
     CENSUS = "CENSUS"
 
 
 class PlanningStep(StrEnum):
+    """The steps of planning a run, in order."""
+
     SELECTING_PEOPLE = "SELECTING_PEOPLE"
     FINDING_CHANNELS = "FINDING_CHANNELS"
     ASKING_RULES = "ASKING_RULES"
@@ -39,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ChannelMasks:
-    """The bits a run turns on and off for one contact point."""
+    """The reasons, as bits, that are turned on and off for one contact point."""
 
     contact_point: ContactPointKind
     on_mask: int
@@ -47,7 +53,7 @@ class ChannelMasks:
 
 
 def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
-    """Return the distinct ON and OFF cells and what is wrong with the list.
+    """Return the distinct ON and OFF cells, and the errors of the list.
 
     Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS, TOO_MANY_CELLS.
     """
@@ -65,7 +71,7 @@ def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], li
 
 
 def channel_masks(cells: Iterable[Cell], bits: ReasonBits) -> list[ChannelMasks]:
-    """Return the masks of each contact point that the cells name, in the matrix's order."""
+    """Return the masks of each contact point that the cells name, in the order of the matrix."""
     on = dict.fromkeys(ContactPointKind, 0)
     off = dict.fromkeys(ContactPointKind, 0)
     for cell in cells:

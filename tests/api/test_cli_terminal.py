@@ -69,7 +69,7 @@ async def test_the_plan_is_shown_and_applied(server: TestServer, district: Distr
         in plan
     )
     kept_out = (
-        "6 would be kept out by rules: 4 staff_reason.assignment STAFF messages are only for people with a district"
+        "6 would be excluded by rules: 4 staff_reason.assignment STAFF messages are only for people with a district"
         " assignment. 2 opt_outs.opt_out A legal stop is on record for this address."
     )
     assert kept_out in plan

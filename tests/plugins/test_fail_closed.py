@@ -26,7 +26,7 @@ from gql_server.hooks import (
 )
 from gql_server.hooks.testing import validate_plugin
 from gql_server.services.batch.run import Run
-from gql_server.services.batch.worker import MOST_CLAIMS, BatchWorker
+from gql_server.services.batch.worker import MAX_CLAIMS, BatchWorker
 from tests.plugins.test_check_threads import INPUT, SET, SUBMIT
 from tests.plugins.test_hook_threads import host_with, post, setting
 from tests.plugins.test_host import hook, rules, write
@@ -312,7 +312,7 @@ async def test_a_run_that_ends_its_server_is_given_up(
     plugin.parent.mkdir()
     plugin.write_text(DIES, encoding="utf-8")
     # Five of its servers are dead already.
-    await district.conn.execute(f"alter table batch_run alter column claims set default {MOST_CLAIMS - 1}")
+    await district.conn.execute(f"alter table batch_run alter column claims set default {MAX_CLAIMS - 1}")
     server = ServerProcess(dsn, tmp_path, PLUGINS_DIR=str(plugin.parent), BATCH_LEASE_SECONDS="0.5")
     try:
         server.start()
@@ -328,7 +328,7 @@ async def test_a_run_that_ends_its_server_is_given_up(
     finally:
         assert server.stop() == 0, server.log
     errors = await district.conn.fetchval("select errors from batch_run")
-    assert errors[0].startswith(f"The run was begun {MOST_CLAIMS} times")
+    assert errors[0].startswith(f"The run was started {MAX_CLAIMS} times")
     asking = [json.loads(line) for line in server.log.splitlines() if "batch_check_asked" in line]
     assert {(line["plugin"], line["run"]) for line in asking} == {("dies", "run_1")}
 
@@ -345,8 +345,8 @@ async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
     )
     row = await run_with(db, district, where("cuts()"))
     assert row["status"] == "FAILED"
-    assert row["claims"] == MOST_CLAIMS + 1
-    assert row["errors"][0].startswith(f"The run was begun {MOST_CLAIMS} times, and each time")
+    assert row["claims"] == MAX_CLAIMS + 1
+    assert row["errors"][0].startswith(f"The run was started {MAX_CLAIMS} times. Each time")
 
 
 async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
@@ -356,7 +356,7 @@ async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
     await crowd(district, 3)
     host = host_with(Ruling())
     worker = BatchWorker(db, host, poll_seconds=0.02, workers=1)
-    left = MOST_CLAIMS + 1
+    left = MAX_CLAIMS + 1
 
     async def work(run: Run) -> None:
         nonlocal left
@@ -365,8 +365,8 @@ async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
             raise Busy("Every connection to the database is in use. Try again in a moment.")
         await worked(run)
 
-    worked = worker._work
-    monkeypatch.setattr(worker, "_work", work)
+    worked = worker._execute
+    monkeypatch.setattr(worker, "_execute", work)
     async with asyncio.timeout(30), working(worker):
         batches = Batches(db, host, district, worker)
         row = await batches.ended(await batches.run(*cells(CELL, "EMERGENCY"), wait=0))

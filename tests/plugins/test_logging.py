@@ -73,7 +73,7 @@ async def test_what_a_plugin_logs_appears_beside_the_servers_own(
     assert failed["error"] == "ValueError"
     assert "talks.py:" in failed["where"]
     assert [line["error"] for line in lines if line["event"] == "A thread has failed."] == ["KeyError"]
-    assert any("do not fit" in line["event"] for line in lines if line["logger"] == "maple.talks")
+    assert any("do not match" in line["event"] for line in lines if line["logger"] == "maple.talks")
     assert "not told" not in text
     assert "Ada" not in text
     assert "Traceback" not in text
