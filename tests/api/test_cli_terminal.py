@@ -24,8 +24,9 @@ BATCH = (
 PLAN = """mutation { batchSetPreferences(input: {
   mode: STUDENTS, cells: [{ contactPoint: CELL_PHONE, reason: EMERGENCY, set: ON }], dryRun: true
 }) { run { status } } }"""
-QUESTION = "Update 5 preferences? [y/N]:"
-UNDO = "Undo run_1: put back up to 5 preferences? [y/N]:"
+# The last space is written by itself: what is typed before it comes would be shown before it.
+QUESTION = "Update 5 preferences? [y/N]: "
+UNDO = "Undo run_1: put back up to 5 preferences? [y/N]: "
 
 
 @pytest.fixture

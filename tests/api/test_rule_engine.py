@@ -268,6 +268,23 @@ async def test_the_rule_at_fault_is_named(
         assert str(caught.value) == f"Plug-in 'given': {words}"
 
 
+async def test_a_rule_is_not_blamed_for_what_a_condition_leaves_out(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """The search for the rule at fault asks about what the statement asked about: a rule that would fail on channels
+    which a condition leaves out is not named for the fault of another."""
+    given_ = (
+        Rule("numbers", "No.", deny_channel_when=Sql("c.address !~ '^[0-9]+$'"), settings=BOTH),
+        Rule.where("sound", "No.", Sql("c.address::integer < 0")),
+        Rule.where("faulty", "No.", Sql("1 / (c.subject_id - c.subject_id) = 1")),
+    )
+    page = [person(1), person(2, address="not a number")]
+    assert denied(await answers(db, district, page, *given_[:2])) == [[], [("numbers", 1)]]
+    for ask in (answers, in_a_relation):
+        with pytest.raises(PluginError, match=r"^Plug-in 'given': rule 'faulty' failed"):
+            await ask(db, district, page, *given_)
+
+
 async def test_the_rule_that_takes_too_long_is_named(db: Pool, district: DistrictBuilder) -> None:
     """Of several rules in one statement of a plan, the one that exceeds its time is named, and the time is its own."""
     given_ = [

@@ -24,8 +24,8 @@ PAGES = sorted(
     ]
 )
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
-INVENTED = {"work_phones.py", "gql_server.activity", "gql_server.plugins"}
-"""Names in pages that look like paths or modules and are none: an example, a logger, a group of entry points."""
+INVENTED = {"work_phones.py", "my_plugins/no_work_phones.py", "gql_server.activity", "gql_server.plugins"}
+"""Names in pages that look like paths or modules and are none: examples, a logger, a group of entry points."""
 
 _SUFFIX = re.compile(r"\.(graphql|md|py|sql|toml|txt|ya?ml)$")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -48,7 +48,7 @@ def links(page: Path) -> Iterator[Path]:
 
 def path_spans(page: Path) -> Iterator[str]:
     """Yield what a page names as paths: text in backticks that ends like a file or begins with a folder of ours."""
-    beginnings = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    beginnings = {path.name for base in (ROOT, page.parent) for path in base.iterdir() if path.is_dir()}
     for span in _SPAN.findall(prose(page)):
         if re.fullmatch(r"[\w./*-]+", span) and not span.startswith("/") and span not in INVENTED:
             begins = "/" in span and span.partition("/")[0] in beginnings
@@ -65,8 +65,13 @@ def diagram_paths(page: Path) -> Iterator[str]:
 
 
 def targets(page: Path, span: str) -> set[Path]:
-    """Return what a path in a page may mean: from the root, from the page's folder, or from its parent."""
-    return {found.resolve() for base in (ROOT, page.parent, page.parent.parent) for found in base.glob(span)}
+    """Return what a path in a page may mean: from the root, from the page's folder, or from its parent.
+
+    A file of `sql/` may be named without its suffix, as code names it.
+    """
+    patterns = (span, f"{span}.sql")
+    bases = (ROOT, page.parent, page.parent.parent)
+    return {found.resolve() for base in bases for pattern in patterns for found in base.glob(pattern)}
 
 
 def modules(page: Path) -> set[str]:

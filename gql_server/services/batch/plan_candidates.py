@@ -47,8 +47,9 @@ async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRul
     household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
     find = statement(f"batch/plan/find_{'household' if household else 'people'}_channels")
 
-    async def ask(rules: NumberedRules) -> None:
-        async with plugin_sql(plan.conn, *fragments_of(rules), seconds=plan.limits.statement_seconds):
+    async def ask(rules: NumberedRules, suspects: NumberedRules) -> None:
+        seconds = plan.limits.statement_seconds
+        async with plugin_sql(plan.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
             await execute(
                 plan.conn,
                 find.fill(denied_by=denied_by(rules)),

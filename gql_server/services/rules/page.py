@@ -111,7 +111,8 @@ class PageRules:
         collected = _Collected(page, numbered)
         if rules.conditions or rules.selects:
             rows = await ask_together(
-                {**rules.conditions, **rules.selects}, lambda some: self._select(page, some)
+                {**rules.conditions, **rules.selects},
+                lambda some, suspects: self._select(page, RuleSet.of(some), suspects),
             )
             collected.add_rows(rows)
         for number, owned in rules.checks.items():
@@ -121,14 +122,16 @@ class PageRules:
                 collected.add_verdicts(number, chunk, await self._check(request, owned, chunk), self.bits)
         return collected.answers()
 
-    async def _select(self, page: Sequence[PageCandidate], rules: NumberedRules) -> Sequence[Row]:
+    async def _select(
+        self, page: Sequence[PageCandidate], rules: RuleSet, suspects: NumberedRules
+    ) -> Sequence[Row]:
         """Ask rules in SQL; the transaction is rolled back, with whatever their SQL did to its session."""
         query = statement("rules/page_denials").fill(
-            denied_by=denied_by(RuleSet.of(rules).conditions), denials=denials(RuleSet.of(rules).selects)
+            denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
         )
         households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
         async with self.db.acquire(self.district_id) as conn:
-            with attribute_errors(*fragments_of(rules)):
+            with attribute_errors(*fragments_of(suspects)):
                 async with restored_session(conn):
                     return await fetch(
                         conn,
