@@ -1,4 +1,4 @@
-"""The composition root: the only module that knows everyone."""
+"""The composition root: builds a server from its parts, starts it and stops it. No other module imports all layers."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from gql_server.api.execution import RoleLimits
 from gql_server.api.http import GraphQLHandler, add_routes
 from gql_server.api.schema import build_schema
 from gql_server.db.migrations import pending, require_writable
-from gql_server.db.pool import connect, open_pool
+from gql_server.db.pool import Pool, connect, open_pool
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import resource_folder
 from gql_server.errors import ConfigurationError, NewerSchema, TimedOut
@@ -41,24 +41,24 @@ from gql_server.telemetry import configure_logging
 
 log = structlog.get_logger(__name__)
 
-_ANSWERS_SHARE, _TIDY_SHARE = 0.6, 0.9
-"""Of the time to stop in: what answers under way get, and all that is asked to end with them."""
+_ANSWER_SHARE, _CLEANUP_SHARE = 0.6, 0.9
+"""Parts of `stop_timeout`: for the requests that are being answered, and for these and the clean-up together."""
 _READY_SECONDS = 3.0
 _SETTLE_SECONDS = 5.0
-"""How long a server that stops waits for plug-ins that are told what has happened."""
+"""How long a stopping server waits for plug-ins that are still being notified."""
 
 
 def shorten_pauses() -> None:
-    """Keep short what makes every request wait. To be called once all is loaded."""
-    # A full collection stops the process, for 40 to 90 ms. What is there by now stays, and need not be looked at again.
+    """Shorten the pauses that delay every request. Call this when everything is loaded."""
+    # A full garbage collection stops the process for 40 to 90 ms. The objects loaded by now are excluded from it.
     gc.collect()
     gc.freeze()
-    # A thread in which a check computes gives the event loop its turn after so many seconds; by default after 5 ms.
+    # How long a thread with a plug-in's check may compute before the event loop runs again; the default is 5 ms.
     sys.setswitchinterval(0.0005)
 
 
 def make_host(settings: Settings) -> PluginHost:
-    """Load the plug-ins: the built-in ones, the folder of the settings, installed distributions. Raises PluginError."""
+    """Load the plug-ins: built-in ones, those of `plugins_dir`, and installed distributions. Raises PluginError."""
     folders = [resource_folder("plugins")]
     if settings.plugins_dir is not None:
         folders.append(settings.plugins_dir)
@@ -66,51 +66,51 @@ def make_host(settings: Settings) -> PluginHost:
 
 
 async def require_migrated(conn: Connection) -> None:
-    """Raise ConfigurationError where the database is not migrated, or by a newer version than this."""
+    """Raise ConfigurationError if migrations are pending, and NewerSchema if a newer version migrated the database."""
     names = [migration.name for migration in await pending(conn)]
     if names:
         raise ConfigurationError(f"The database lacks {', '.join(names)}. Run `gql-server migrate`.")
 
 
 class Readiness:
-    """Whether a server that runs can do its work: what /readyz says."""
+    """Whether a running server can serve requests: the answer of /readyz."""
 
     def __init__(self, db: Database, host: PluginHost) -> None:
         self._db = db
         self._host = host
-        self._newer = False
+        self._newer_schema_logged = False
 
-    async def check(self) -> Mapping[str, object]:
-        """Return what there is to know besides. Raises ConfigurationError, TimedOut, Unavailable where it cannot."""
+    async def details(self) -> Mapping[str, object]:
+        """Return details of a server that is ready. Raises ConfigurationError, TimedOut, Unavailable if it is not."""
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                return await self._ask()
+                return await self._read_details()
         except TimeoutError as error:
             raise TimedOut(f"The database has not answered within {_READY_SECONDS:g} s.") from error
 
-    async def _ask(self) -> Mapping[str, object]:
-        told: dict[str, object] = {}
+    async def _read_details(self) -> Mapping[str, object]:
+        details: dict[str, object] = {}
         async with self._db.acquire() as conn:
             try:
                 await require_migrated(conn)
             except NewerSchema as error:
-                # The fleet is upgraded one server after the other: until its turn comes each does its work.
-                told["schema"] = "newer"
-                if not self._newer:
-                    log.warning("newer_schema", words=str(error))
-                self._newer = True
+                # Servers are upgraded one after the other. An old one must serve until its turn comes.
+                details["schema"] = "newer"
+                if not self._newer_schema_logged:
+                    log.warning("newer_schema_found", message=str(error))
+                self._newer_schema_logged = True
             await require_writable(conn)
-            lacking = await missing_reasons(conn, self._host.reasons)
-        told["pooler"] = (
-            "yes: statements have a transaction each, and no name is kept" if self._db.behind_pooler else "no"
+            missing = await missing_reasons(conn, self._host.reasons)
+        details["pooler"] = (
+            "yes: each statement runs in a transaction and is unnamed" if self._db.behind_pooler else "no"
         )
-        if lacking.districts:
-            told["districtsThatLackReasons"] = lacking.districts
-        return told
+        if missing.districts:
+            details["districtsThatLackReasons"] = missing.districts
+        return details
 
 
 def role_limits(settings: Settings) -> RoleLimits:
-    """Return what one read of each role may ask for."""
+    """Return the limits of one read for each role."""
     admin = ReadLimits(
         max_first=settings.max_page_size,
         max_price=settings.max_price,
@@ -131,13 +131,36 @@ def role_limits(settings: Settings) -> RoleLimits:
 
 
 def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
-    """Wire one server on an open pool. Its batch worker and its ear for runs that move are up as long as it is.
+    """Return a server on an open pool. Its batch worker and run signals run as long as the server.
 
     Raises ConfigurationError.
     """
-    schema = build_schema()
     signals = RunSignals(db)
-    worker = BatchWorker(
+    worker = _make_worker(settings, db, host)
+    services = Services(
+        BatchService(db, host, worker, signals, poll_seconds=settings.batch_watch_seconds),
+        PreferenceService(db, host, settings.check_timeout),
+        FilterService(db, host),
+    )
+
+    async def run_in_background(app: web.Application) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
+        yield
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await host.calls.finish(_SETTLE_SECONDS)
+
+    app = web.Application(client_max_size=settings.max_body_bytes)
+    add_routes(app, _make_handler(settings, db, host, services), Readiness(db, host).details)
+    app.cleanup_ctx.append(run_in_background)
+    return app
+
+
+def _make_worker(settings: Settings, db: Database, host: PluginHost) -> BatchWorker:
+    return BatchWorker(
         db,
         host,
         lease_seconds=settings.batch_lease_seconds,
@@ -148,7 +171,11 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         statement_seconds=settings.statement_timeout,
         plan_max_age=settings.batch_plan_max_age,
     )
-    handler = GraphQLHandler(
+
+
+def _make_handler(settings: Settings, db: Database, host: PluginHost, services: Services) -> GraphQLHandler:
+    schema = build_schema()
+    return GraphQLHandler(
         schema=schema,
         documents=DocumentCache(
             schema.graphql,
@@ -160,48 +187,29 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         districts=DistrictCache(db),
         db=db,
         host=host,
-        services=Services(
-            BatchService(db, host, worker, signals, poll_seconds=settings.batch_watch_seconds),
-            PreferenceService(db, host, settings.check_timeout),
-            FilterService(db, host),
-        ),
+        services=services,
         limits=role_limits(settings),
         graphiql=settings.graphiql,
         body_seconds=settings.body_timeout,
     )
 
-    readiness = Readiness(db, host)
-
-    async def work_batches(app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(signals.run())]
-        yield
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await host.calls.finish(_SETTLE_SECONDS)
-
-    app = web.Application(client_max_size=settings.max_body_bytes)
-    add_routes(app, handler, readiness.check)
-    app.cleanup_ctx.append(work_batches)
-    return app
-
 
 def cannot_listen(settings: Settings, error: OSError | UnicodeError) -> ConfigurationError:
-    """Return why a server cannot listen, and what to do, by the kind of the error."""
+    """Return an error that says why the server cannot listen, and what to do."""
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        why = "the port is in use. Stop the program that has it, or choose another port in GQL_SERVER_PORT."
+        cause = (
+            "the port is in use. Stop the program that uses it, or choose another port in GQL_SERVER_PORT."
+        )
     elif number in (errno.EACCES, errno.EPERM):
-        why = "that port may not be used by this user. Choose one above 1023 in GQL_SERVER_PORT."
+        cause = "this user may not use that port. Choose one above 1023 in GQL_SERVER_PORT."
     else:
-        why = "that is no address of this machine. Give one in GQL_SERVER_HOST, such as 127.0.0.1."
-    return ConfigurationError(f"Cannot listen on port {settings.port} of {settings.host[:100]}: {why}")
+        cause = "this machine has no such address. Give one in GQL_SERVER_HOST, such as 127.0.0.1."
+    return ConfigurationError(f"Cannot listen on port {settings.port} of {settings.host[:100]}: {cause}")
 
 
 def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    """Return what serves the application, within the settings' bounds for connections."""
+    """Return a runner that serves the application, with the settings' limits for HTTP connections."""
     limits = ConnectionLimits(
         total=settings.max_connections,
         per_address=settings.max_connections_per_address,
@@ -209,25 +217,25 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
         idle_seconds=settings.keepalive_timeout,
         write_seconds=settings.write_timeout,
     )
-    return LimitedRunner(app, limits, answer_seconds=settings.stop_timeout * _ANSWERS_SHARE)
+    return LimitedRunner(app, limits, answer_seconds=settings.stop_timeout * _ANSWER_SHARE)
 
 
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or cancellation. `ready` is called with the base URL once it listens.
+    """Serve until SIGTERM, SIGINT or cancellation. `ready` is called with the base URL when the server listens.
 
-    Raises ConfigurationError where the settings or the database do not allow it: nothing is applied here.
+    Raises ConfigurationError if the settings or the state of the database do not allow it. No migration is applied.
     """
     configure_logging(settings.log_level)
     if unknown := unknown_variables(os.environ):
-        words = "There are no such settings. Are they misspelt? `gql-server settings` lists all."
-        log.warning("unknown_settings", variables=unknown, words=words)
+        message = "There are no such settings. Are they misspelled? `gql-server settings` lists all."
+        log.warning("unknown_settings_found", variables=unknown, message=message)
     with stop_signals(settings.stop_timeout) as stop:
         serving = asyncio.create_task(_serve(settings, dsn, ready))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            serving.cancel()  # at any point of its start, too
+            serving.cancel()  # this also interrupts the start
             stopping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -235,19 +243,19 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
 
 @contextlib.contextmanager
 def stop_signals(seconds: float) -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set. Whatever hangs then, the process ends so many seconds later."""
+    """Give an event that SIGTERM and SIGINT set. The process is ended that many seconds later if it still runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def ask() -> None:
+    def request_stop() -> None:
         if not stop.is_set():
             stop.set()
-            watch = threading.Timer(seconds, _give_up)
-            watch.daemon = True
-            watch.start()
+            timer = threading.Timer(seconds, _exit_at_once)
+            timer.daemon = True
+            timer.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(number, request_stop)
     try:
         yield stop
     finally:
@@ -255,26 +263,55 @@ def stop_signals(seconds: float) -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _give_up() -> None:
-    log.error("stop_timeout_reached", words="Something did not end. What it was doing is cut off.")
+def _exit_at_once() -> None:
+    log.error(
+        "stop_timeout_reached", message="The server did not stop in time. The rest of its work is aborted."
+    )
     os._exit(1)
 
 
 async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | None) -> None:
     """Serve until cancelled."""
     host = make_host(settings)
-    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
-        await require_migrated(conn)
-        lacking = await missing_reasons(conn, host.reasons)
-    if lacking.districts:
-        log.warning(
-            "districts_lack_reasons", districts=lacking.districts, reasons=list(lacking.codes),
-            words="Nothing can be set for these reasons there. Run `gql-server migrate`.",
-        )  # fmt: skip
+    await _prepare(settings, dsn, host)
     settings = settings.model_copy(
         update={"max_connections": raise_open_file_limit(settings.max_connections)}
     )
-    db = await open_pool(
+    db = await _open_pool(settings, dsn)
+    runner = make_runner(make_app(settings, db, host), settings)
+    try:
+        await runner.setup()
+        shorten_pauses()
+        await _listen(runner, settings)
+        if ready is not None:
+            port = runner.addresses[0][1]
+            ready(f"http://{settings.host}:{port}")
+        await asyncio.Event().wait()
+    finally:
+        try:
+            async with asyncio.timeout(settings.stop_timeout * _CLEANUP_SHARE):
+                await runner.cleanup()
+                await db.close()
+        except TimeoutError:
+            log.warning(
+                "stop_cleanup_aborted", message="The clean-up did not end in time. Its rest is aborted."
+            )
+
+
+async def _prepare(settings: Settings, dsn: str, host: PluginHost) -> None:
+    """Raise ConfigurationError if the database is not migrated; warn if districts lack reasons of the plug-ins."""
+    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
+        await require_migrated(conn)
+        missing = await missing_reasons(conn, host.reasons)
+    if missing.districts:
+        log.warning(
+            "missing_reasons_found", districts=missing.districts, reasons=list(missing.codes),
+            message="Nothing can be set for these reasons there. Run `gql-server migrate`.",
+        )  # fmt: skip
+
+
+async def _open_pool(settings: Settings, dsn: str) -> Pool:
+    return await open_pool(
         dsn,
         min_size=settings.pool_min_size,
         max_size=settings.pool_max_size,
@@ -284,23 +321,11 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
         unnamed_statements=settings.unnamed_statements,
         max_prepared_bytes=settings.max_prepared_bytes,
     )
-    runner = make_runner(make_app(settings, db, host), settings)
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    """Start to listen. Raises ConfigurationError if the address or the port cannot be used."""
     try:
-        await runner.setup()
-        shorten_pauses()
-        site = web.TCPSite(runner, settings.host, settings.port)
-        try:
-            await site.start()
-        except (OSError, UnicodeError) as error:
-            raise cannot_listen(settings, error) from error
-        if ready is not None:
-            port = runner.addresses[0][1]
-            ready(f"http://{settings.host}:{port}")
-        await asyncio.Event().wait()
-    finally:
-        try:
-            async with asyncio.timeout(settings.stop_timeout * _TIDY_SHARE):
-                await runner.cleanup()
-                await db.close()
-        except TimeoutError:
-            log.warning("stopped_in_the_middle", words="What was still under way is cut off.")
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except (OSError, UnicodeError) as error:
+        raise cannot_listen(settings, error) from error

@@ -1,4 +1,4 @@
-"""What can go wrong, with a stable code and a sentence that says what to do."""
+"""The errors of the product. Each has a stable code and a message that says what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class UserError:
-    """Something the caller can put right. `path` leads to the input at fault, such as ("cells", "2", "reason")."""
+    """An error that the caller can correct. `path` leads to the faulty input, such as ("cells", "2", "reason")."""
 
     code: str
     message: str
@@ -20,7 +20,7 @@ class GqlServerError(Exception):
 
 
 class Rejected(GqlServerError):
-    """A request was refused whole; nothing was written. Carries one `UserError` for each thing to put right."""
+    """A request was rejected and nothing was written. `errors` has one UserError for each thing to correct."""
 
     code = "REJECTED"
 
@@ -30,12 +30,12 @@ class Rejected(GqlServerError):
 
 
 def rejected(code: str, message: str, *path: str) -> Rejected:
-    """Return a `Rejected` with the one error given."""
+    """Return a `Rejected` with a single error."""
     return Rejected([UserError(code, message, path or None)])
 
 
 class Unauthenticated(GqlServerError):
-    """The request carries no token, or one that does not hold. Answered with 401."""
+    """The request has no token, or an invalid one. The HTTP status is 401."""
 
     code = "UNAUTHENTICATED"
 
@@ -47,66 +47,66 @@ class Forbidden(GqlServerError):
 
 
 class InvalidArgument(GqlServerError):
-    """An argument of a query is out of its range, such as a cursor that no answer contained."""
+    """An argument of a query is invalid, such as a cursor that no answer contained."""
 
     code = "INVALID_ARGUMENT"
 
 
 class Unavailable(GqlServerError):
-    """The database cannot be reached now. The same request may be sent again."""
+    """The database cannot be reached now. The client may send the same request again."""
 
     code = "UNAVAILABLE"
 
 
 class Busy(Unavailable):
-    """Too much is being asked for at once, or another write holds what this one needs. It may be sent again."""
+    """Too many requests run at once, or another write holds a needed lock. The client may send the request again."""
 
     code = "BUSY"
 
 
 class TimedOut(GqlServerError):
-    """The work took longer than its bound and was stopped; nothing of it was written."""
+    """The work took longer than its limit and was stopped. Nothing was written."""
 
     code = "TIMEOUT"
 
 
 class TooExpensive(GqlServerError):
-    """A query may ask for more objects than its viewer's budget allows. Nothing was compiled or run."""
+    """The estimated price of a query exceeds the viewer's limit. No statement was compiled or executed."""
 
     code = "QUERY_TOO_EXPENSIVE"
 
 
 class AnswerTooLarge(GqlServerError):
-    """An answer, or a list in it that has no `first`, is larger than its bound. Nothing of it is sent."""
+    """An answer, or a list in it that has no `first`, is larger than its limit. Nothing of it is sent."""
 
     code = "ANSWER_TOO_LARGE"
 
 
 class AnswerMismatch(GqlServerError):
-    """The database answered something else than what was asked: its connection is dropped, nothing of it is sent.
+    """The database returned the result of another statement. The connection is closed and nothing is sent.
 
-    `district` (its code) and `role` are those of the viewer who asked.
+    `district` (a code) and `role` belong to the viewer who asked.
     """
 
     code = "UNAVAILABLE"
 
     def __init__(self, district: str, role: str) -> None:
-        super().__init__("The database answered something else than what was asked. Try again.")
+        super().__init__("The database returned the result of another query. Try again.")
         self.district, self.role = district, role
 
 
 class ConfigurationError(GqlServerError):
-    """The server cannot start as it is set up: no signing key, a database that is not migrated."""
+    """The server or a command cannot start: there is no signing key, or the database is not migrated."""
 
     code = "CONFIGURATION"
 
 
 class NewerSchema(ConfigurationError):
-    """The database was migrated by a newer version than this."""
+    """A newer version of the product has migrated the database."""
 
 
 class PluginError(GqlServerError):
-    """A plug-in cannot be loaded, or broke a rule of its hooks. Names the plug-in."""
+    """A plug-in cannot be loaded, or one of its hooks failed. The message names the plug-in."""
 
     code = "PLUGIN"
 
@@ -114,13 +114,13 @@ class PluginError(GqlServerError):
         super().__init__(f"Plug-in {plugin!r}: {problem}")
         self.plugin, self.problem = plugin, problem
 
-    def saying(self, more: str) -> "PluginError":
-        """Return the same error with more words."""
+    def with_details(self, more: str) -> "PluginError":
+        """Return the same error with a longer message."""
         return PluginError(self.plugin, f"{self.problem}{more}")
 
 
 class ImportFailed(GqlServerError):
-    """An import found input that it cannot take. Nothing was written. Names the file, and the line where known."""
+    """An import found invalid input and wrote nothing. The message names the file, and the line if it is known."""
 
     code = "IMPORT"
 
@@ -130,24 +130,25 @@ class ImportFailed(GqlServerError):
         self.file, self.line, self.problem = file, line, problem
 
 
-_SERVERS = frozenset({"gql_server", "asyncio", "asyncpg", "contextlib", "pluggy"})
+_NOT_PLUGINS = frozenset({"gql_server", "asyncio", "asyncpg", "contextlib", "pluggy"})
 
 
 def error_location_in_plugin(error: BaseException) -> str:
-    """Return the deepest file and line of a plug-in's own that an error came through; else where it comes from."""
-    own, found, trace = None, None, error.__traceback__
+    """Return the innermost file and line of the plug-in in an error's traceback, or else the error's own location."""
+    plugin_file, innermost, trace = None, None, error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if own is None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _SERVERS:
-            own = file
-        if file == own:
-            found = trace
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if plugin_file is None and package not in _NOT_PLUGINS:
+            plugin_file = file
+        if file == plugin_file:
+            innermost = trace
         trace = trace.tb_next
-    return f"{own}:{found.tb_lineno}" if found else error_location(error)
+    return f"{plugin_file}:{innermost.tb_lineno}" if innermost else error_location(error)
 
 
 def error_location(error: BaseException) -> str:
-    """Return the file and line that an error comes from: what a log may hold, where its words may be data."""
+    """Return the file and line where an error was raised. A log may hold these; the message may hold data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""The settings: environment variables named `GQL_SERVER_…`, with defaults that run on one machine."""
+"""The settings: environment variables named `GQL_SERVER_…`. The defaults suit a server on one machine."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
 Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
-"""A length of time: PostgreSQL and the system take no longer ones."""
-_OF_COMMANDS = ("GQL_SERVER_URL", "GQL_SERVER_TOKEN")
-"""What `gql-server batch` reads besides."""
+"""A length of time. PostgreSQL and the operating system do not accept longer ones."""
+_COMMAND_VARIABLES = ("GQL_SERVER_URL", "GQL_SERVER_TOKEN")
+"""Variables that `gql-server batch` reads and that are not settings."""
 _MASK = "********"
 _PART = r"(?:[!-~](?<![@:/?#\[\]%&=])|%[0-9A-Fa-f]{2})"
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{1,5})?"
@@ -28,14 +28,14 @@ _ADDRESS = re.compile(
     rf"(?:/(?:{_PART}|[&=])*)?(?:\?(?:\w+=(?:{_PART}|[:/=])*(?:&|$))*)?",
     re.ASCII,
 )
-"""An address of a database that can be read in one way only."""
+"""The URL of a database, without characters that would make it ambiguous."""
 
 
 def default_data_dir() -> Path:
-    """Return the user's data folder; for root one that others may pass through.
+    """Return the user's data folder, or for root a folder under /var/lib.
 
-    The embedded PostgreSQL never runs as root: it makes itself a user, and opens every folder above its data
-    to all users. Root's home folder must not be opened so.
+    The embedded PostgreSQL never runs as root: it creates a user for itself, and opens every folder above its data to
+    all users. Root's home folder must not be opened like that.
     """
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/gql-server")
@@ -43,12 +43,12 @@ def default_data_dir() -> Path:
 
 
 def _most_workers(connections: int) -> int:
-    """Return how many runs may be worked at a time on a pool: a plan holds a connection of those that write."""
+    """Return how many runs may be executed at the same time: each plan holds a connection for writes."""
     return max(1, write_slot_count(connections) - 1)
 
 
 class Settings(BaseSettings):
-    """Read from the environment once, by the command that starts. Times are in seconds."""
+    """The settings of one process, read from the environment when a command starts. Times are in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -56,7 +56,8 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL to use: postgresql://user:password@host/database. Not set: the embedded one.",
+        description="URL of the PostgreSQL database: postgresql://user:password@host/database. Not set: the embedded "
+        "PostgreSQL is used.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -64,47 +65,48 @@ class Settings(BaseSettings):
     )
     signing_key: SecretStr | None = Field(
         None,
-        description="Secret of at least 32 bytes that tokens are signed with. `serve` and `token` need it.",
+        description="Secret of at least 32 bytes for signing tokens. Required by `serve` and `token`.",
     )
     token_audience: str | None = Field(
         None,
         min_length=1,
         max_length=200,
-        description="Whom tokens are for (`aud`). Not set: tokens that name an audience do not hold here.",
+        description="Audience (`aud`) that tokens must have. Not set: tokens with an audience are refused.",
     )
     token_max_lifetime: float = Field(
         366 * 24 * 3600,
         gt=0,
         le=100 * 366 * 24 * 3600,
-        description="Longest time that a token may hold, from its issue to its end.",
+        description="Longest lifetime of a token, from its issue to its expiry.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
     max_connections: int = Field(
-        2_000, ge=1, description="Connections of clients at a time; more are closed as they come."
+        2_000, ge=1, description="Maximum of HTTP connections at the same time; further ones are closed."
     )
     max_connections_per_address: int = Field(
         500,
         ge=1,
-        description="Of these, from one address. Behind a proxy all come from its address: then as many as in all.",
+        description="Maximum of HTTP connections from one address. Behind a proxy all come from its address: set it "
+        "to the same value as GQL_SERVER_MAX_CONNECTIONS.",
     )
     header_timeout: Seconds = Field(
-        10, description="How long a client may take to send the line and headers of a request."
+        10, description="How long a client may take to send the request line and headers."
     )
     body_timeout: Seconds = Field(30, description="How long a client may take to send the body of a request.")
     keepalive_timeout: Seconds = Field(
         75,
-        description="How long a connection is kept between requests; longer than your proxy keeps it.",
+        description="How long an idle HTTP connection stays open; choose more than your proxy's idle timeout.",
     )
     write_timeout: Seconds = Field(
-        30, description="How long a client may read nothing of its answer before it is given up."
+        30, description="How long a client may stop reading its answer before the connection is closed."
     )
     stop_timeout: Seconds = Field(
-        30, description="How long the server may take to stop after SIGTERM or SIGINT."
+        30, description="How long the server may take to stop after SIGTERM or SIGINT; then it is ended."
     )
     graphiql: bool = Field(False, description="Whether /graphql shows the GraphiQL page to a browser.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least level that is logged."
+        "INFO", description="Lowest level that is logged."
     )
     plugins_dir: Path | None = Field(
         None, description="Folder of the district's own plug-ins, loaded after the built-in ones."
@@ -112,103 +114,109 @@ class Settings(BaseSettings):
     disabled_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names of plug-ins that are not loaded, separated by commas."
     )
-    pool_min_size: int = Field(2, ge=0, le=1_000, description="Database connections kept open.")
+    pool_min_size: int = Field(2, ge=0, le=1_000, description="Database connections that are kept open.")
     pool_max_size: int = Field(
         10,
         ge=1,
         le=1_000,
-        description="Database connections opened at most. Half of them may write at a time; one district has at most "
-        "about half of them for its reads, and a quarter for its writes.",
+        description="Maximum of database connections. Half of them may write at the same time. One district may use "
+        "about half of them for reads and a quarter for writes.",
     )
     acquire_timeout: Seconds = Field(10, description="How long a request waits for a database connection.")
     statement_timeout: Seconds = Field(
         60,
-        description="How long one statement may take; in the plan of a batch, one that holds SQL of a plug-in.",
+        description="How long one statement may take. In the plan of a batch this limits only statements with a "
+        "plug-in's SQL.",
     )
     lock_timeout: Seconds = Field(
-        5, description="How long a statement waits for a lock before the request is answered with BUSY."
+        5, description="How long a statement may wait for a lock; then the request is answered with BUSY."
     )
     migrate_lock_timeout: Seconds = Field(
         2,
         le=3600,
-        description="How long `migrate` waits for a table before it lets others pass and tries again.",
+        description="How long `migrate` waits for a lock before it lets other transactions run and tries again.",
     )
     unnamed_statements: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Whether SQL is sent as through a pooler that hands connections on after each transaction: "
-        "`auto` asks each connection; `never` is for PgBouncer from 1.21 on with max_prepared_statements.",
+        description="Whether statements are unnamed, as a pooler in transaction mode requires: `auto` tests each "
+        "connection for a pooler; `never` is for PgBouncer 1.21 or later with max_prepared_statements.",
     )
     max_prepared_bytes: int = Field(
-        1_000_000, ge=1_000, description="SQL prepared on a database connection before it is replaced."
+        1_000_000,
+        ge=1_000,
+        description="Bytes of SQL that may be prepared on a database connection before it is replaced.",
     )
     batch_lease_seconds: Seconds = Field(
-        30, description="How long a batch run stays with a server that has stopped answering."
+        30, description="How long a batch run stays with a server that no longer renews its lease."
     )
     batch_poll_seconds: Seconds = Field(
-        1, description="How often a server looks for batch runs left by others."
+        1, description="How often a server looks for batch runs that no server is executing."
     )
     batch_watch_seconds: Seconds = Field(
-        0.5, description="How often a watched batch run is looked at where no notification tells of it."
+        0.5, description="How often the state of a watched batch run is read if no notification arrives."
     )
     batch_chunk_size: int = Field(
-        10_000, ge=1, description="Preference rows that one transaction of a run writes."
+        10_000, ge=1, description="Preference rows that a run writes in one transaction."
     )
     batch_plan_max_age: float = Field(
         24 * 3600,
         gt=0,
         le=366 * 24 * 3600,
-        description="Age from which a plan that is applied is reported as outdated.",
+        description="A plan that is older than this when it is applied is reported as outdated.",
     )
     check_timeout: Seconds = Field(
         30,
-        description="How long a plug-in's Python rule may take over one chunk of candidates, or beside one write.",
+        description="How long a plug-in's rule in Python may take for one chunk of candidates, or for one write.",
     )
     hook_timeout: Seconds = Field(
         10,
-        description="How long the hooks of plug-ins may take when they are asked, and a listener each time it is told.",
+        description="How long one call of a plug-in's hook may take.",
     )
     batch_workers: int = Field(
         default_factory=lambda given: min(2, _most_workers(given.get("pool_max_size", 10))),
         ge=1,
-        description="Districts whose batch runs one server works at a time; fewer than half of the pool's connections.",
+        description="Batch runs that one server executes at the same time, each for another district. Must be less "
+        "than half of GQL_SERVER_POOL_MAX_SIZE.",
     )
-    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Size of the largest request body.")
-    max_depth: int = Field(10, ge=1, description="Depth of the deepest query.")
-    max_aliases: int = Field(15, ge=0, description="Aliases in one query at most.")
-    max_tokens: int = Field(1_000, ge=10, description="Lexical tokens in one query at most.")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Maximum size of a request body.")
+    max_depth: int = Field(10, ge=1, description="Maximum depth of a query.")
+    max_aliases: int = Field(15, ge=0, description="Maximum of aliases in a query.")
+    max_tokens: int = Field(1_000, ge=10, description="Maximum of lexical tokens in a document.")
     max_selections: int = Field(
         10_000,
         ge=10,
-        description="Fields and fragments in one document at most; a fragment's counted each time.",
+        description="Maximum of fields and fragments in a document; a fragment counts each time it is used.",
     )
     max_document_characters: int = Field(
-        50_000, ge=1_000, description="Length of the longest document; variables do not count."
+        50_000, ge=1_000, description="Maximum length of a document; variables do not count."
     )
-    max_page_size: int = Field(100, ge=1, description="Largest `first` of a connection.")
-    max_vendor_page_size: int = Field(
-        1_000, ge=1, description="Largest `first` of a connection for a vendor."
-    )
+    max_page_size: int = Field(100, ge=1, description="Maximum of `first` in a query.")
+    max_vendor_page_size: int = Field(1_000, ge=1, description="Maximum of `first` in a vendor's query.")
 
     max_price: int = Field(
         500_000,
         ge=1,
-        description="Largest price of a query, about the rows it may ask for: links times lists.",
+        description="Maximum price of a query: about the number of rows that it may request.",
     )
-    max_portal_price: int = Field(50_000, ge=1, description="The same for guardians, students and staff.")
+    max_portal_price: int = Field(
+        50_000, ge=1, description="Maximum price of a query of a guardian, student or staff member."
+    )
     max_statement_characters: int = Field(
-        90_000, ge=10_000, description="Length of the longest statement that a query may become."
+        90_000, ge=10_000, description="Maximum length of the SQL statement for a query."
     )
     max_portal_statement_characters: int = Field(
-        24_000, ge=10_000, description="The same for guardians, students and staff."
+        24_000,
+        ge=10_000,
+        description="Maximum length of the SQL statement for a query of a guardian, student or staff member.",
     )
-    max_answer_bytes: int = Field(
-        4 * 1024 * 1024, ge=1_000, description="Size of the largest answer to a query."
-    )
+    max_answer_bytes: int = Field(4 * 1024 * 1024, ge=1_000, description="Maximum size of an answer.")
     max_portal_answer_bytes: int = Field(
-        1024 * 1024, ge=1_000, description="The same for guardians, students and staff."
+        1024 * 1024,
+        ge=1_000,
+        description="Maximum size of an answer to a guardian, student or staff member.",
     )
     portal_statement_timeout: Seconds = Field(
-        5, description="How long one read of a guardian, student or staff member may take."
+        5, description="How long a query of a guardian, student or staff member may take."
     )
 
     @field_validator("disabled_plugins", mode="before")
@@ -227,7 +235,7 @@ class Settings(BaseSettings):
             return None
         if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
-        # What can be read in two ways is not read at all: part of a password would be taken for a host, and shown.
+        # An ambiguous URL is refused: part of the password could be taken for the host, and be shown.
         if not _ADDRESS.fullmatch(value.get_secret_value()):
             raise ValueError(
                 "must be postgresql://user:password@host:port/database. In the user's name and the password write"
@@ -242,14 +250,14 @@ class Settings(BaseSettings):
         most = _most_workers(self.pool_max_size)
         if self.batch_workers > most:
             raise ValueError(
-                f"{variable('batch_workers')} must be {most} at most, so that of the connections that may write,"
-                f" half of {variable('pool_max_size')}, one is left to everybody else"
+                f"{variable('batch_workers')} must be {most} at most: half of {variable('pool_max_size')} may write,"
+                " and one of these connections must stay free for other writes"
             )
         return self
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings of the environment. Raises ConfigurationError; it names variables, not values."""
+    """Return the settings of the environment. Raises ConfigurationError, which names variables but no values."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -263,15 +271,15 @@ def variable(field: str) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that begin like a setting and are none: most likely misspelt."""
+    """Return the variables that begin like a setting but are not one. They are probably misspelled."""
     known = {variable(name) for name in Settings.model_fields}
-    known.update(_OF_COMMANDS)
+    known.update(_COMMAND_VARIABLES)
     return sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """A setting as `gql-server settings` lists it."""
+class SettingDescription:
+    """A setting as `gql-server settings` prints it."""
 
     variable: str
     value: str
@@ -279,18 +287,18 @@ class Described:
     description: str
 
 
-def describe(settings: Settings) -> Iterator[Described]:
-    """Yield every setting, secrets masked: the signing key, and the password in the database's address."""
+def describe(settings: Settings) -> Iterator[SettingDescription]:
+    """Yield every setting. The signing key and the password in the database's URL are masked."""
     for name, field in Settings.model_fields.items():
-        yield Described(
+        yield SettingDescription(
             variable(name),
-            _shown(getattr(settings, name)),
+            _displayed(getattr(settings, name)),
             name not in settings.model_fields_set,
             field.description or "",
         )
 
 
-def _shown(value: object) -> str:
+def _displayed(value: object) -> str:
     if value is None or value == ():
         return "not set"
     if isinstance(value, SecretStr):
@@ -301,18 +309,20 @@ def _shown(value: object) -> str:
 
 
 def _masked(secret: str) -> str:
-    """Mask a secret; of an address keep what is none: a query may hold a password too, and goes whole."""
+    """Mask a secret. Of a URL mask the password and the whole query, which may hold a password too."""
     try:
         url = urlsplit(secret)
-        place = f"{url.hostname or ''}{f':{url.port}' if url.port else ''}"
+        host = f"{url.hostname or ''}{f':{url.port}' if url.port else ''}"
     except ValueError:
         return _MASK
     if url.scheme not in ("postgresql", "postgres"):
         return _MASK
-    who = f"{url.username}:{_MASK}@" if url.password else f"{url.username}@" if url.username else ""
-    return f"{url.scheme}://{who}{place}{url.path}{f'?{_MASK}' if url.query else ''}"
+    user = f"{url.username}:{_MASK}@" if url.password else f"{url.username}@" if url.username else ""
+    return f"{url.scheme}://{user}{host}{url.path}{f'?{_MASK}' if url.query else ''}"
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
-    words = message.removeprefix("Value error, ").rstrip(".")
-    return f"{variable(str(location[0]))}: {words[:1].lower()}{words[1:]}." if location else f"{words}."
+    sentence = message.removeprefix("Value error, ").rstrip(".")
+    return (
+        f"{variable(str(location[0]))}: {sentence[:1].lower()}{sentence[1:]}." if location else f"{sentence}."
+    )

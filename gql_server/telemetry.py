@@ -1,8 +1,8 @@
-"""What the server tells about itself: its log.
+"""Configures the log.
 
-One line an event on stderr, in one format, whoever tells it: the server by structlog, its libraries and the plug-ins
-by the standard library. Lines for people on a terminal, JSON elsewhere. No line holds a stack trace: those print what
-exceptions say, which may be about a person; told are an exception's type, and the file and line it comes from.
+Each event is one line on stderr, in the same format for the server (structlog) and for libraries and plug-ins (the
+standard library's logging): readable text on a terminal, JSON elsewhere. No line has a stack trace, because the
+messages of exceptions may hold people's data. An exception is logged by its type, file and line.
 """
 
 import logging
@@ -17,13 +17,13 @@ from gql_server.errors import error_location
 
 
 def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
-    """Log from this level on, what the standard library's loggers are told, too."""
+    """Log events of this level and above, from structlog and from the standard library's loggers."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
-        _without_trace,
+        _replace_traceback,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -34,7 +34,7 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, _one_line],
+            foreign_pre_chain=[*shared, _keep_first_line],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer(),
@@ -45,43 +45,45 @@ def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    threading.excepthook = _thread_failed
+    threading.excepthook = _log_thread_failure
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes to a stream. A call that does not fit its own message is told in one line, without its arguments."""
+    """Writes to a stream. If a message and its arguments do not match, an error line without arguments is written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
-        if isinstance(error, OSError):  # nobody reads the log any more
+        if isinstance(error, OSError):  # the reader of the stream is gone
             return
-        words = "This line could not be written: its message and its arguments do not fit."
-        told = logging.LogRecord(
-            record.name, logging.ERROR, record.pathname, record.lineno, words, None, None
+        message = "This line could not be written: its message and its arguments do not match."
+        replacement = logging.LogRecord(
+            record.name, logging.ERROR, record.pathname, record.lineno, message, None, None
         )
-        self.stream.write(self.format(told) + self.terminator)
+        self.stream.write(self.format(replacement) + self.terminator)
         self.flush()
 
 
-def _without_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Tell an exception by its type and place."""
-    told = event.pop("exc_info", None)
+def _replace_traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace an exception by its type and location."""
+    exc_info = event.pop("exc_info", None)
     event.pop("stack_info", None)
-    error = told[1] if isinstance(told, tuple) else sys.exc_info()[1] if told is True else told
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if isinstance(error, BaseException):
         event.setdefault("error", type(error).__name__)
         event.setdefault("where", error_location(error))
     return event
 
 
-def _one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Keep the first line of what a library says: on further ones asyncio prints whole objects."""
+def _keep_first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keep only the first line of a library's message: on the others asyncio prints whole objects."""
     event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 
-def _thread_failed(args: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread that a plug-in or a library has started."""
+def _log_thread_failure(args: threading.ExceptHookArgs) -> None:
+    """Log the exception that ended a thread of a plug-in or a library."""
     error = args.exc_value
     if error is not None and not isinstance(error, SystemExit):
         logging.getLogger(__name__).error(

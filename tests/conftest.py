@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -46,15 +47,28 @@ async def template(server_dsn: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+async def fresh_database(
+    server_dsn: str, template: str
+) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[str]]]:
+    """What gives the DSN of a fresh, migrated database for the length of a block."""
+    async with connect(server_dsn.format(database="postgres")) as maintenance:
+
+        @asynccontextmanager
+        async def fresh() -> AsyncIterator[str]:
+            name = f"test_{os.getpid()}_{next(_numbers)}"
+            await maintenance.execute(f'create database "{name}" template "{template}" strategy file_copy')
+            yield server_dsn.format(database=name)
+            await maintenance.execute(f'drop database "{name}" with (force)')
+
+        yield fresh
+
+
 @pytest.fixture
-async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
+async def dsn(fresh_database: Callable[[], AbstractAsyncContextManager[str]]) -> AsyncIterator[str]:
     """The DSN of a fresh, migrated database."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'create database "{name}" template "{template}" strategy file_copy')
-    yield server_dsn.format(database=name)
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'drop database "{name}" with (force)')
+    async with fresh_database() as dsn:
+        yield dsn
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class Tokens:
         for name, value in (("district", district), ("person", person)):
             if value and not _is_name(value):
                 raise ConfigurationError(
-                    f"The {name} of a token is a text of at most {TOKEN_NAME.longest} characters on one line."
+                    f"The {name} of a token is a string of at most {TOKEN_NAME.longest} characters on one line."
                 )
         if expires > self._max_lifetime:
             raise ConfigurationError(
@@ -148,7 +148,7 @@ class Tokens:
 
 def _is_name(value: object) -> bool:
     """Tell whether a value can be the code of a district or the source id of a person."""
-    return isinstance(value, str) and value != "" and TOKEN_NAME.problem(value) is None
+    return isinstance(value, str) and value != "" and TOKEN_NAME.text_error(value) is None
 
 
 def _moment(seconds: object) -> datetime | None:
@@ -171,7 +171,7 @@ def _claims(payload: object) -> Claims:
     district, person, expires = payload.get("district"), payload.get("person"), payload.get("exp")
     if not _is_name(district) or not (person is None or _is_name(person)):
         raise Unauthenticated(
-            "The token's district or person is not a valid name: text of at most"
+            "The token's district or person is not a valid name: a string of at most"
             f" {TOKEN_NAME.longest} characters on one line. Get a new one."
         )
     if type(expires) is not int:

@@ -54,7 +54,7 @@ def id_param(kind: IdKind, argument: str = "id") -> ParamsFunction:
     """
 
     def params(args: Args, context: ReadContext) -> dict[str, object]:
-        return {"id": parse_id(kind, GLOBAL_ID.sought(str(args[argument]), argument))}
+        return {"id": parse_id(kind, GLOBAL_ID.require_search_length(str(args[argument]), argument))}
 
     return params
 

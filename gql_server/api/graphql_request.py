@@ -68,7 +68,7 @@ def parse_request(body: object) -> GraphQLRequest:
     if not (variables is None or isinstance(variables, dict)):
         raise MalformedRequest("`variables` must be an object.")
     if not (name is None or isinstance(name, str)):
-        raise MalformedRequest("`operationName` must be a text.")
+        raise MalformedRequest("`operationName` must be a string.")
     if not (extensions is None or isinstance(extensions, dict)):
         raise MalformedRequest("`extensions` must be an object.")
     return GraphQLRequest(query, variables or {}, name, (extensions or {}).get("price") is True)

@@ -53,7 +53,10 @@ def user_errors(rejected: Rejected) -> list[UserError]:
 @strawberry.type(description="The result of `batchSetPreferences`.")
 class BatchSetPreferencesPayload(Payload):
     ref: strawberry.Private[int | None]
-    run: BatchRun | None = payload_object("batch_run", "The new run; null if the input was rejected.")
+    run: BatchRun | None = payload_object(
+        "batch_run",
+        "The run, which is an earlier one if the idempotency key was used before; null if the input was rejected.",
+    )
     user_errors: list[UserError] = column(USER_ERRORS)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from gql_server.api.enums import Audience
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.limits import GLOBAL_ID, LABEL, MAX_IDS, SOURCE_ID, list_excess, search_words
+from gql_server.domain.limits import GLOBAL_ID, LABEL, MAX_IDS, SOURCE_ID, count_error, search_words
 from gql_server.domain.viewer import Role
 from gql_server.errors import Forbidden, InvalidArgument
 from gql_server.hooks.people import in_grades, reaches
@@ -71,8 +71,8 @@ def people_params(args: Args, context: ReadContext) -> dict[str, object]:
     Raises InvalidArgument if a value is too long, and Forbidden if the viewer's role may not use a field (D27).
     """
     given = _filter(args)
-    _require_role(given, context.viewer.role)
-    _require_short(given)
+    _require_permitted(given, context.viewer.role)
+    _require_valid_lengths(given)
     audience = given.get("audience")
     ids = [parse_id(IdKind.PERSON, str(id_)) for id_ in given.get("ids") or ()]
     return {
@@ -90,10 +90,10 @@ def _filter(args: Args) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], args.get("filter") or {})
 
 
-def _require_short(given: Mapping[str, Any]) -> None:
+def _require_valid_lengths(given: Mapping[str, Any]) -> None:
     for name, limit in (("sourceId", SOURCE_ID), ("schoolId", GLOBAL_ID), ("grade", LABEL)):
-        limit.sought(str(given.get(name) or ""), name)
-    if excess := list_excess("ids", given.get("ids") or (), MAX_IDS):
+        limit.require_search_length(str(given.get(name) or ""), name)
+    if excess := count_error("ids", given.get("ids") or (), MAX_IDS):
         raise InvalidArgument(f"`ids`: {excess}")
 
 
@@ -102,7 +102,7 @@ def _text(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-def _require_role(given: Mapping[str, Any], role: Role) -> None:
+def _require_permitted(given: Mapping[str, Any], role: Role) -> None:
     refused = [name for name in _NOT_FOR_PORTAL if given.get(name) is not None]
     if refused and role in PORTAL_ROLES:
         names = " and ".join(f"`{name}`" for name in refused)

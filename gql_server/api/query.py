@@ -33,16 +33,17 @@ from gql_server.services.batch.scope import resolve_scope
 
 
 def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
-    on = f"{{child}}.{table}_id = :id::bigint"
-    return RowsLink(table, on, params=id_param(kind), roles=roles, row_cost=2)
+    """Return the link of a field that finds one row by the argument `id`."""
+    condition = f"{{child}}.{table}_id = :id::bigint"
+    return RowsLink(table, condition, params=id_param(kind), roles=roles, row_cost=2)
 
 
 def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
     """Return the link of one object type for `node`. It finds a row only for an id of its own kind."""
-    on = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
+    condition = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
     return RowsLink(
         table,
-        on,
+        condition,
         params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]},
         roles=roles,
     )
@@ -83,6 +84,7 @@ def _plugins(args: Args, context: ReadContext) -> dict[str, object]:
 
 
 async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
+    """Return the SQL of the people whom a mode and scope select. Raises Rejected for an invalid scope."""
     scope, mode = args["scope"], str(args["mode"])
     assert isinstance(scope, Mapping)
     given = ScopeInput(

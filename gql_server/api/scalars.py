@@ -21,14 +21,14 @@ def _unchanged(value: Any) -> Any:
 
 
 def _parse_code(value: Any) -> str:
-    if not isinstance(value, str) or not value or CODE.problem(value):
+    if not isinstance(value, str) or not value or CODE.text_error(value):
         raise GraphQLError(f"A code is one line of 1 to {CODE.longest} characters, such as EMERGENCY.")
     return value
 
 
 def _parse_date(value: Any) -> datetime.date:
     if not isinstance(value, str):
-        raise GraphQLError("A day is a text such as 2026-09-01.")
+        raise GraphQLError("A day is a string such as 2026-09-01.")
     try:
         return start_or_end_day(parse_day(value))
     except ValueError as error:
@@ -39,7 +39,7 @@ def _parse_date_time(value: Any) -> datetime.datetime:
     try:
         moment = datetime.datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise GraphQLError("A moment is a text such as 2026-09-01T08:30:00+00:00.") from None
+        raise GraphQLError("A moment is a string such as 2026-09-01T08:30:00+00:00.") from None
     try:
         start_or_end_day(moment.date())
     except ValueError as error:
@@ -85,8 +85,8 @@ SCALARS: Mapping[object, Any] = {
     ),
     Revision: strawberry.scalar(
         name="Revision",
-        description="A position in the district's history of changes: a whole number, as a text. It grows by one with "
-        "every committed change set.",
+        description="A position in the district's history of changes: a whole number, as a string. It grows by one "
+        "with every committed change set.",
         serialize=_unchanged,
         parse_value=_parse_revision,
         parse_literal=_literal(_parse_revision),

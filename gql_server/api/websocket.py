@@ -195,5 +195,5 @@ def _parse(message: WSMessage) -> Json:
 def _operation_id(body: Json) -> str:
     operation_id = body.get("id")
     if not isinstance(operation_id, str) or not operation_id:
-        raise _Closed(_BAD_MESSAGE, "The message needs an id, a text.")
+        raise _Closed(_BAD_MESSAGE, "The message needs an `id`, which is a string that is not empty.")
     return operation_id

@@ -1,4 +1,4 @@
-"""What the commands print of a batch run: the matrix (D20), what else its cells say, what rules kept out."""
+"""Prints a batch run: the matrix (D20), notes on its cells, and the exclusions by rule."""
 
 from collections.abc import Iterable
 
@@ -11,44 +11,44 @@ from gql_server.api.client import Json
 from gql_server.cli import common
 from gql_server.domain.channels import ContactPointKind
 
-_RULES = 20
-"""How many rules are told at most."""
-_DONE = {
-    "unchanged": "were already as asked",
+_MAX_RULES = 20
+"""How many rules are listed."""
+_RESULT_NOTES = {
+    "unchanged": "were already set as requested",
     "overwroteChosen": "of those updated had been people's own choice",
-    "keptChosen": "were left alone, being people's own choice",
+    "keptChosen": "were left alone because they are people's own choice",
 }
-_FORESEEN = {
-    "unchanged": "are already as asked",
+_FORECAST_NOTES = {
+    "unchanged": "are already set as requested",
     "overwroteChosen": "of those to be updated are people's own choice, and would be overwritten",
-    "keptChosen": "would be left alone, being people's own choice",
+    "keptChosen": "would be left alone because they are people's own choice",
 }
-_REVERT = {
+_REVERT_NOTES = {
     "restored": "were restored",
     "leftAlone": "were left as they are: somebody has changed them since",
 }
-_DIFFERENCE = {
+_DIFFERENCE_NOTES = {
     "leftPopulation": "people or households of the plan are no longer selected and were skipped",
-    "choseSince": "preferences were chosen by people since the plan and stay so",
-    "excludedSince": "preferences are kept out by a rule only since the plan",
+    "choseSince": "preferences were chosen by people since the plan and left alone",
+    "excludedSince": "preferences were excluded by a rule that did not deny them in the plan",
 }
 
 
 def show(run: Json) -> None:
-    """Print what became of a run, or what a plan foresees: errors on top, the matrix, the notes, who was kept out."""
+    """Print the result of a run, or the forecast of a plan: errors first, then the matrix, notes, and exclusions."""
     for error in run["errors"]:
-        common.complain(error)
-    common.tell(f"\n{run['mode']}, {run['population']:,} people selected. {_headline(run)}")
-    if not _to_tell(run):
+        common.print_error(error)
+    common.print_text(f"\n{run['mode']}, {run['population']:,} people selected. {_headline(run)}")
+    if not _has_result(run):
         return
-    common.say("")
+    common.print_line("")
     common.stdout.print(matrix(_cells(run)))
-    told = [*_reached(run), *notes(run)]
-    if told:
-        common.say("")
-    for line in told:
-        common.tell(line)
-    _show_kept_out(run)
+    lines = [*_people_affected(run), *notes(run)]
+    if lines:
+        common.print_line("")
+    for line in lines:
+        common.print_text(line)
+    _print_exclusions(run)
 
 
 def updated(run: Json) -> int:
@@ -57,15 +57,15 @@ def updated(run: Json) -> int:
 
 
 def notes(run: Json) -> Iterable[str]:
-    """Yield a line for each thing that a run's cells say beside the numbers updated, summed over them."""
-    for key, words in (_FORESEEN if _is_plan(run) else _DONE).items():
+    """Yield a line for each other count of a run, summed over its cells."""
+    for key, words in (_FORECAST_NOTES if _is_plan(run) else _RESULT_NOTES).items():
         if count := _sum(run, key):
             yield f"{count:,} {words}."
-    for key, words in _REVERT.items():
+    for key, words in _REVERT_NOTES.items():
         if run[key] is not None:
             yield f"{run[key]:,} {words}."
     difference = run["difference"] or {}
-    for key, words in _DIFFERENCE.items():
+    for key, words in _DIFFERENCE_NOTES.items():
         if difference.get(key):
             yield f"{difference[key]:,} {words}."
     if difference.get("outdated"):
@@ -73,16 +73,17 @@ def notes(run: Json) -> Iterable[str]:
 
 
 def matrix(cells: list[Json]) -> Table:
-    """Return the table of a result: reasons by contact points, each cell the number updated, or a dot for No Change.
+    """Return the matrix as a table. Each cell is the number of preferences updated, or a dot for No Change.
 
-    The reasons are its rows, since plug-ins add more of them: 80 columns hold any number.
+    Reasons are the rows and contact points the columns, so that it fits 80 columns however many reasons there are.
     """
     numbers = {(cell["contactPoint"], cell["reason"]): cell["updated"] for cell in cells}
-    kinds, reasons = (list(dict.fromkeys(key[place] for key in numbers)) for place in (0, 1))
+    kinds = list(dict.fromkeys(kind for kind, _ in numbers))
+    reasons = list(dict.fromkeys(reason for _, reason in numbers))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("\n. No Change", overflow="fold")
     for kind in kinds:
-        first, *rest = ContactPointKind(kind).words.capitalize().split(maxsplit=1)
+        first, *rest = ContactPointKind(kind).label.capitalize().split(maxsplit=1)
         heading = f"{first}\n{rest[0]}" if rest else f"\n{first}"
         table.add_column(heading, justify="right", no_wrap=True)
     for reason in reasons:
@@ -98,7 +99,7 @@ def _is_plan(run: Json) -> bool:
 
 
 def _cells(run: Json) -> list[Json]:
-    """Return what a plan foresees, or what a run did: never the one as the other (D20)."""
+    """Return the forecast of a plan, or the results of a run. They are different fields (D20)."""
     cells: list[Json] = run["forecast"] if _is_plan(run) else run["results"]
     return cells
 
@@ -107,14 +108,14 @@ def _sum(run: Json, key: str) -> int:
     return sum(cell[key] or 0 for cell in _cells(run))
 
 
-def _to_tell(run: Json) -> bool:
-    """Whether there is more to tell than that nothing was done."""
+def _has_result(run: Json) -> bool:
+    """Return False if a run ended without updating anything."""
     return run["status"] not in ("FAILED", "CANCELLED") or updated(run) > 0
 
 
 def _headline(run: Json) -> str:
     status = run["status"]
-    if not _to_tell(run):
+    if not _has_result(run):
         return f"{status}: nothing was updated."
     if run["reverts"]:
         return "Preferences put back:"
@@ -125,34 +126,34 @@ def _headline(run: Json) -> str:
     }.get(status, f"{status}. Preferences updated until then:")
 
 
-def _reached(run: Json) -> Iterable[str]:
-    """Yield what there is to know where a household phone was set: whom it concerns (D17)."""
-    reached = [
+def _people_affected(run: Json) -> Iterable[str]:
+    """Yield how many people are affected if a household phone was set (D17)."""
+    counts = [
         f"{cell['reason']} {cell['peopleAffected']:,}"
         for cell in _cells(run)
         if cell["contactPoint"] == ContactPointKind.HOUSEHOLD_PHONE and cell["peopleAffected"] is not None
     ]
-    if reached:
+    if counts:
         changed = "that would change" if _is_plan(run) else "changed"
         yield (
             "The household phone belongs to everyone who lives there. People in the households"
-            f" {changed}: {', '.join(reached)}."
+            f" {changed}: {', '.join(counts)}."
         )
 
 
-def _show_kept_out(run: Json) -> None:
-    """Print how much each rule kept out, and why."""
+def _print_exclusions(run: Json) -> None:
+    """Print how many preferences each rule excluded, and why."""
     rules = run["excludedByRule"]
     if not rules:
         return
     total = sum(rule["excluded"] for rule in rules)
-    common.tell(f"\n{total:,} {'would be' if _is_plan(run) else 'were'} kept out by rules:")
+    common.print_text(f"\n{total:,} {'would be' if _is_plan(run) else 'were'} excluded by rules:")
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    for rule in rules[:_RULES]:
+    for rule in rules[:_MAX_RULES]:
         table.add_row(f"{rule['excluded']:,}", Text(rule["rule"]), Text(rule["because"]))
     common.stdout.print(Padding(table, (0, 0, 0, 2), expand=False))
-    if len(rules) > _RULES:
-        common.say(f"  and by {len(rules) - _RULES} more rules.")
+    if len(rules) > _MAX_RULES:
+        common.print_line(f"  and by {len(rules) - _MAX_RULES} more rules.")

@@ -1,4 +1,4 @@
-"""What the commands share: where they print, which database they use, how they run and leave."""
+"""Shared by the commands: printing, the choice of the database, the event loop, and signals."""
 
 import asyncio
 import signal
@@ -20,25 +20,25 @@ stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error as one line."""
     stderr.print("Error:", style="bold red", end=" ")
     stderr.print(" ".join(message.split()), markup=False, soft_wrap=True)
 
 
-def say(message: str) -> None:
-    """Print a line for people, whole, however wide the terminal is."""
+def print_line(message: str) -> None:
+    """Print a line without wrapping it, however narrow the terminal is."""
     stdout.print(message, markup=False, soft_wrap=True)
 
 
-def tell(words: str) -> None:
-    """Print sentences for people, broken between words where the terminal ends."""
-    stdout.print(Text(words))
+def print_text(text: str) -> None:
+    """Print sentences, wrapped at the width of the terminal."""
+    stdout.print(Text(text))
 
 
 @contextmanager
 def database(settings: Settings) -> Iterator[str]:
-    """Give the DSN of the database: the one named, or the embedded one for the length of the block."""
+    """Give the DSN of the configured database, or run the embedded PostgreSQL during the block."""
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
     else:
@@ -47,7 +47,7 @@ def database(settings: Settings) -> Iterator[str]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where there is one."""
+    """Run a coroutine, on uvloop except on Windows."""
     try:
         if sys.platform == "win32":
             return asyncio.run(work)
@@ -55,15 +55,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
         return uvloop.run(work)
     finally:
-        work.close()  # a signal may come before it has begun
+        work.close()  # a signal may arrive before the coroutine was started
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:
+def _exit(signum: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + signum)
 
 
-def leave_tidily() -> None:
-    """Let a SIGTERM or SIGHUP unwind the program, so that an embedded server is stopped and tidied up."""
+def exit_on_signals() -> None:
+    """Raise SystemExit on SIGTERM and SIGHUP, so that context managers stop an embedded server."""
     for name in ("SIGTERM", "SIGHUP"):
         if number := getattr(signal, name, None):
-            signal.signal(number, _leave)
+            signal.signal(number, _exit)

@@ -1,4 +1,4 @@
-"""`gql-server demo`: a sample district on an embedded PostgreSQL, served, with tokens to try it with."""
+"""`gql-server demo`: serves a sample district from an embedded PostgreSQL, and prints tokens to try it."""
 
 import asyncio
 import secrets
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gql_server.api.auth import Tokens
-from gql_server.cli import batch, common
+from gql_server.cli import batch_client, common
 from gql_server.db.embedded import create_database, embedded_postgres
 from gql_server.db.migrations import migrate
 from gql_server.db.pool import connect
@@ -26,22 +26,22 @@ from gql_server.settings import Settings
 
 DISTRICT = "demo"
 _EXPIRES = timedelta(days=1)
-_NEXT = "\nNext: `gql-server demo` keeps serving, with GraphiQL and a token for each role."
+_NEXT_STEP = "\nNext: `gql-server demo` keeps serving, with GraphiQL and a token for each role."
 _QUERY = (
     "{ people(first: 3) { edges { node { firstName lastName preferences { contactPoint method on } } } } }"
 )
 
 
 def run_demo(settings: Settings, *, students: int, seed: int, once: bool) -> None:
-    """Serve a sample district until interrupted, or with `once` run a sample batch through HTTP and end.
+    """Serve a sample district until interrupted, or with `once` run one sample batch over HTTP and return.
 
-    PostgreSQL's data live in a temporary folder for as long as the demo runs: demos do not meet each other,
-    and nothing is left behind. Raises ConfigurationError where the port is taken.
+    The data is in a temporary folder, so demos do not share data, and nothing is left behind. Raises
+    ConfigurationError if the port is in use.
     """
     key = secrets.token_urlsafe(32)
-    fixed = {"database_url": None, "signing_key": SecretStr(key), "graphiql": True}
-    quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
-    settings = settings.model_copy(update={**fixed, **quiet, "port": 0 if once else settings.port})
+    forced = {"database_url": None, "signing_key": SecretStr(key), "graphiql": True}
+    log_level = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
+    settings = settings.model_copy(update={**forced, **log_level, "port": 0 if once else settings.port})
     _require_port(settings)
     common.stderr.print("Starting PostgreSQL.", style="dim")
     with (
@@ -56,16 +56,16 @@ async def _demo(settings: Settings, server_dsn: str, *, students: int, seed: int
 
     tokens = Tokens.of(settings)
     dsn = await create_database(server_dsn, DISTRICT)
-    people = await _sample(settings, dsn, students, seed)
+    people = await _make_sample(settings, dsn, students, seed)
     if once:
         admin = tokens.issue(DISTRICT, Role.ADMIN, None, _EXPIRES)
-        await _while_serving(settings, dsn, lambda url: batch.run_sample_batch(url, admin))
-        common.tell(_NEXT)
+        await _while_serving(settings, dsn, lambda url: batch_client.run_sample_batch(url, admin))
+        common.print_text(_NEXT_STEP)
     else:
         await serve(settings, dsn, ready=lambda url: _welcome(url, tokens, people))
 
 
-async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> SamplePeople:
+async def _make_sample(settings: Settings, dsn: str, students: int, seed: int) -> SamplePeople:
     from gql_server.app import make_host
 
     host = make_host(settings)
@@ -74,10 +74,10 @@ async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> Sam
             await migrate(conn)
             people = await make_sample(
                 conn, host, code=DISTRICT, students=students, seed=seed,
-                progress=lambda words: status.update(f"Making a sample district: {words}"),
+                report=lambda message: status.update(f"Making a sample district: {message}"),
             )  # fmt: skip
     rows = people.counts
-    common.tell(
+    common.print_text(
         f"A sample district: {students:,} students, {rows['person']:,} people,"
         f" {rows['household']:,} households, {rows['change']:,} preference rows (seed {seed})."
     )
@@ -85,12 +85,12 @@ async def _sample(settings: Settings, dsn: str, students: int, seed: int) -> Sam
 
 
 async def _while_serving(settings: Settings, dsn: str, work: Callable[[str], Awaitable[None]]) -> None:
-    """Do some work with a server that runs for its length. Raises what either of them does."""
+    """Start a server, do some work with it, and stop it. Raises the errors of both."""
     from gql_server.app import serve
 
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(settings, dsn, ready=listening.set_result))
-    # Whatever ends the server also ends the wait for it.
+    # If the server ends before it listens, the wait for it must end too.
     serving.add_done_callback(lambda _: listening.cancel())
     try:
         await work(await listening)
@@ -104,7 +104,7 @@ async def _while_serving(settings: Settings, dsn: str, work: Callable[[str], Awa
 
 
 def _require_port(settings: Settings) -> None:
-    """Raise ConfigurationError where the port cannot be had, before anything is made."""
+    """Raise ConfigurationError if the port cannot be used, before anything is created."""
     from gql_server.app import cannot_listen
 
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -117,7 +117,7 @@ def _require_port(settings: Settings) -> None:
 
 
 def _welcome(url: str, tokens: Tokens, people: SamplePeople) -> None:
-    """Print who may try what, and a command that works. Tokens stay whole, to be copied."""
+    """Print a token for each role, and a command to try. Tokens are not wrapped, so that they can be copied."""
     bearers = {
         "administrator": (Role.ADMIN, None),
         "guardian": (Role.GUARDIAN, people.guardian),
@@ -125,20 +125,22 @@ def _welcome(url: str, tokens: Tokens, people: SamplePeople) -> None:
         "staff member": (Role.STAFF, people.staff),
         "vendor": (Role.VENDOR, None),
     }
-    table = Table("Role", "Person", "Token (holds for a day)", box=None, pad_edge=False)
-    issued = {who: tokens.issue(DISTRICT, role, person, _EXPIRES) for who, (role, person) in bearers.items()}
-    for who, token in issued.items():
-        table.add_row(who, bearers[who][1] or "-", token)
+    table = Table("Role", "Person", "Token (valid for a day)", box=None, pad_edge=False)
+    issued = {
+        name: tokens.issue(DISTRICT, role, person, _EXPIRES) for name, (role, person) in bearers.items()
+    }
+    for name, token in issued.items():
+        table.add_row(name, bearers[name][1] or "-", token)
     wide = Console(width=40 + max(map(len, issued.values())), highlight=False)
     wide.print(table)
-    common.say(f"\nGraphiQL: {url}/graphql")
-    common.say('Give it the header {"Authorization": "Bearer <token>"}.\nOr try:\n')
-    common.say(_curl(f"{url}/graphql", issued["administrator"]))
-    common.say("\nPress Ctrl+C to stop; nothing is kept.")
+    common.print_line(f"\nGraphiQL: {url}/graphql")
+    common.print_line('Give it the header {"Authorization": "Bearer <token>"}.\nOr try:\n')
+    common.print_line(_curl(f"{url}/graphql", issued["administrator"]))
+    common.print_line("\nPress Ctrl+C to stop; nothing is kept.")
 
 
 def _curl(url: str, token: str) -> str:
-    words = [
+    arguments = [
         "curl",
         "-s",
         url,
@@ -147,4 +149,4 @@ def _curl(url: str, token: str) -> str:
         "-H",
         "Content-Type: application/json",
     ]
-    return shlex.join([*words, "-d", orjson.dumps({"query": _QUERY}).decode()])
+    return shlex.join([*arguments, "-d", orjson.dumps({"query": _QUERY}).decode()])

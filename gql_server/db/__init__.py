@@ -1,1 +1,1 @@
-"""PostgreSQL: the pool, the statements of `sql/`, migrations, the embedded server. asyncpg appears only here."""
+"""The database layer: pool, statements, migrations, the embedded PostgreSQL. asyncpg is imported only here."""

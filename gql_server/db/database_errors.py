@@ -16,7 +16,7 @@ CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
 )
-"""Errors that are raised where there is no connection, or no longer one."""
+"""Errors that are raised if a connection cannot be made, or was lost."""
 DATABASE_ERRORS = (TimeoutError, asyncpg.PostgresError, *CONNECTION_LOST)
 
 _log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ _ADVICE: dict[type[BaseException], str] = {
 
 
 def translated(error: BaseException) -> GqlServerError | None:
-    """Return the error to raise in place of a database error, or None where the statement itself is at fault.
+    """Return the error to raise instead of a database error, or None if the statement itself is at fault.
 
     TimedOut: a statement took too long, by PostgreSQL's clock or the driver's. Busy: a lock was not granted in time,
     or two transactions conflicted. Unavailable: the connection or the server is gone, the database is short of
@@ -129,7 +129,7 @@ def error_details(error: BaseException) -> dict[str, str]:
 
 
 def safe_message(error: BaseException) -> str | None:
-    """Return PostgreSQL's own message in one line, or None where it may hold data."""
+    """Return the first line of PostgreSQL's message, or None if it may hold people's data."""
     return _first_line(error) if isinstance(error, tuple(_ADVICE)) else None
 
 

@@ -29,9 +29,8 @@ class FairSlots:
     @asynccontextmanager
     async def slot(self, district_id: int | None) -> AsyncIterator[None]:
         """Hold a slot during the block. None stands for the server's own work, which has no limit. Raises Busy."""
-        if self._is_available(
-            district_id
-        ):  # nobody else waits for this slot: `_serve_waiting` has served them
+        if self._is_available(district_id):
+            # No one else waits for this slot: `_serve_waiting` runs at every release.
             self._take(district_id)
         else:
             await self._wait_for_slot(district_id)
@@ -100,7 +99,7 @@ class FairSlots:
 def write_slots(connections: int, timeout: float) -> FairSlots:
     """Return the slots for writes on a pool of that many connections: half of them, at least one.
 
-    One district may hold half of the slots, but always two where there are two: the plan of a run holds one for long.
+    One district may hold half of the slots, but always two if there are two: planning a run holds one for a long time.
     """
     slots = write_slot_count(connections)
     message = "Too many changes are waiting. Nothing was written; try again in a moment."

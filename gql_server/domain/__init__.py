@@ -1,1 +1,1 @@
-"""Channels, reasons, cells and viewers: pure values, no I/O."""
+"""Pure values and rules without I/O: channels, reasons, cells, viewers, limits."""

@@ -1,27 +1,33 @@
-"""A batch request and its cells, checked without a database (D13)."""
+"""The cells of a batch, and their validation (D13)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gql_server.domain.cells import reason_errors, too_many_cells
 from gql_server.domain.channels import ContactPointKind
-from gql_server.domain.limits import MAX_CELLS, list_excess
 from gql_server.domain.reasons import ReasonBits
 from gql_server.errors import UserError
 
 
 class Setting(StrEnum):
+    """What a batch does with a cell (D13)."""
+
     NO_CHANGE = "NO_CHANGE"
     ON = "ON"
     OFF = "OFF"
 
 
 class FilterKind(StrEnum):
+    """Whom a saved filter selects (D11, D12)."""
+
     STUDENT = "STUDENT"
     CENSUS = "CENSUS"
 
 
 class PlanningStep(StrEnum):
+    """The steps of planning a run, in order."""
+
     SELECTING_PEOPLE = "SELECTING_PEOPLE"
     FINDING_CHANNELS = "FINDING_CHANNELS"
     ASKING_RULES = "ASKING_RULES"
@@ -39,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ChannelMasks:
-    """The bits a run turns on and off for one contact point."""
+    """The reasons, as bits, that are turned on and off for one contact point."""
 
     contact_point: ContactPointKind
     on_mask: int
@@ -47,36 +53,25 @@ class ChannelMasks:
 
 
 def named_cells(cells: Sequence[Cell], bits: ReasonBits) -> tuple[list[Cell], list[UserError]]:
-    """Return the distinct ON and OFF cells and what is wrong with the list.
+    """Return the distinct ON and OFF cells, and the errors of the list.
 
     Errors: UNKNOWN_REASON, REASON_NOT_SET_UP, CONFLICTING_CELLS (D13), NO_CELLS, TOO_MANY_CELLS.
     """
-    if excess := list_excess("cells", cells, MAX_CELLS):
-        return [], [UserError("TOO_MANY_CELLS", excess, ("cells",))]
-    errors: list[UserError] = []
-    settings: dict[tuple[ContactPointKind, str], Setting] = {}
-    for index, cell in enumerate(cells):
-        path = ("cells", str(index))
-        key = (cell.contact_point, cell.reason)
-        if cell.reason not in bits:
-            errors.append(bits.unknown(cell.reason, (*path, "reason")))
-        elif settings.setdefault(key, cell.set) is not cell.set:
-            errors.append(
-                UserError(
-                    "CONFLICTING_CELLS",
-                    f"The cell {cell.contact_point} × {cell.reason} is named twice with different settings. "
-                    "Name it once.",
-                    path,
-                )
-            )
-    named = [Cell(*key, setting) for key, setting in settings.items() if setting is not Setting.NO_CHANGE]
+    if errors := too_many_cells(cells):
+        return [], errors
+    errors = reason_errors(((cell.contact_point, cell.reason, cell.set) for cell in cells), bits)
+    distinct: dict[tuple[ContactPointKind, str], Cell] = {}
+    for cell in cells:
+        if cell.reason in bits:
+            distinct.setdefault((cell.contact_point, cell.reason), cell)
+    named = [cell for cell in distinct.values() if cell.set is not Setting.NO_CHANGE]
     if not errors and not named:
         errors.append(UserError("NO_CELLS", "No cell is set to ON or OFF. Name at least one.", ("cells",)))
     return named, errors
 
 
 def channel_masks(cells: Iterable[Cell], bits: ReasonBits) -> list[ChannelMasks]:
-    """Return the masks of each contact point that the cells name, in the matrix's order."""
+    """Return the masks of each contact point that the cells name, in the order of the matrix."""
     on = dict.fromkeys(ContactPointKind, 0)
     off = dict.fromkeys(ContactPointKind, 0)
     for cell in cells:

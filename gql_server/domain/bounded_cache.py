@@ -1,4 +1,4 @@
-"""A cache that is bounded in bytes, not in entries: what a stranger can make large must not make the server large."""
+"""A cache with a limit in bytes instead of entries, because clients determine how large the entries are."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -10,9 +10,9 @@ V = TypeVar("V")
 
 
 class ByteBoundedCache(Generic[K, V]):
-    """Keeps what was used last, up to a sum of sizes. Threads may share it.
+    """A least-recently-used cache with a limit on the sum of the entries' sizes. It is thread-safe.
 
-    The sizes are the caller's to say: in bytes, with what the keys take.
+    The caller states the size of each entry in bytes, including its key.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,7 +26,7 @@ class ByteBoundedCache(Generic[K, V]):
 
     @property
     def bytes(self) -> int:
-        """The sum of the sizes of what is kept. Never more than `max_bytes`."""
+        """The sum of the sizes of all entries. It never exceeds `max_bytes`."""
         return self._bytes
 
     def get(self, key: K) -> V | None:
@@ -39,9 +39,9 @@ class ByteBoundedCache(Generic[K, V]):
             return entry[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep a value, or give one that is kept another value or size: what was used least recently makes room.
+        """Store a value, or replace one. The least recently used entries are removed to make room.
 
-        A value larger than the whole cache is not kept.
+        A value larger than the whole cache is not stored.
         """
         with self._lock:
             self._drop(key)
@@ -53,7 +53,7 @@ class ByteBoundedCache(Generic[K, V]):
                 self._drop(next(iter(self._entries)))
 
     def discard(self, key: K) -> None:
-        """Forget a key, if it is kept."""
+        """Remove the entry of a key, if there is one."""
         with self._lock:
             self._drop(key)
 

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class Source(StrEnum):
+    """Where a change set comes from."""
+
     BATCH = "BATCH"
     ADMIN = "ADMIN"
     PORTAL = "PORTAL"
@@ -14,6 +16,8 @@ class Source(StrEnum):
 
 
 class ChangeKind(StrEnum):
+    """What a change is about."""
+
     PREFERENCES = "PREFERENCES"
     CONTACT_POINTS = "CONTACT_POINTS"
     MEMBERSHIP = "MEMBERSHIP"

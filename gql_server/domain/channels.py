@@ -1,10 +1,12 @@
-"""Contact points, methods and the channels they make (D1, D2, D14)."""
+"""Contact points, methods, and channels: a contact point with a method (D1, D2, D14)."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class ContactPointKind(StrEnum):
+    """The kinds of contact points, in the order of the matrix (D1)."""
+
     HOUSEHOLD_PHONE = "HOUSEHOLD_PHONE"
     HOME_PHONE = "HOME_PHONE"
     WORK_PHONE = "WORK_PHONE"
@@ -17,12 +19,14 @@ class ContactPointKind(StrEnum):
         return self not in (ContactPointKind.EMAIL, ContactPointKind.SECONDARY_EMAIL)
 
     @property
-    def words(self) -> str:
-        """The kind as people say it: `cell phone`."""
+    def label(self) -> str:
+        """The kind in lower case with spaces, for messages: `cell phone`."""
         return self.value.lower().replace("_", " ")
 
 
 class Method(StrEnum):
+    """How a contact point is used (D2)."""
+
     VOICE = "VOICE"
     TEXT = "TEXT"
     EMAIL = "EMAIL"
@@ -34,14 +38,17 @@ class Channel(NamedTuple):
     contact_point: ContactPointKind
     method: Method
 
+    def __str__(self) -> str:
+        return f"{self.contact_point} by {self.method}"
+
 
 def methods(kind: ContactPointKind) -> tuple[Method, ...]:
-    """Return the methods a contact point can be reached by: phones by VOICE and TEXT, emails by EMAIL (D2)."""
+    """Return the methods of a contact point: VOICE and TEXT for a phone, EMAIL for an email address (D2)."""
     return (Method.VOICE, Method.TEXT) if kind.is_phone else (Method.EMAIL,)
 
 
 def batch_method(kind: ContactPointKind) -> Method:
-    """Return the one method that a batch sets for a contact point: never TEXT (D14)."""
+    """Return the only method that a batch sets for a contact point. It is never TEXT (D14)."""
     return methods(kind)[0]
 
 

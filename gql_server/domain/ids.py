@@ -1,4 +1,4 @@
-"""Global ids: opaque to clients, `<prefix>_<number>` to us."""
+"""Global ids: `<prefix>_<number>`. Clients must treat them as opaque."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ _MAX_BIGINT = 2**63 - 1
 
 
 class IdKind(StrEnum):
-    """The prefix of the ids of each kind of node."""
+    """The kinds of objects that have a global id. The value is the prefix of the id."""
 
     PERSON = "person"
     HOUSEHOLD = "household"
@@ -23,8 +23,8 @@ def encode_id(kind: IdKind, number: int) -> str:
 def parse_id(kind: IdKind, text: str) -> int | None:
     """Return the number in an id of that kind, or None.
 
-    A malformed id, an id of another kind and one that is out of range all give None, and None finds
-    nothing: they cannot be told from an id that does not exist.
+    A malformed id, an id of another kind and a number out of range give None. Statements find no row for None, so
+    the caller answers as for an id that does not exist.
     """
     prefix, _, digits = text.rpartition("_")
     if prefix != kind.value or not digits.isascii() or not digits.isdecimal() or len(digits) > 19:

@@ -6,7 +6,7 @@ document, the role, and which arguments are given. It never contains values: tho
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -19,6 +19,7 @@ from gql_server.domain.sql import parameters, slots
 from gql_server.domain.viewer import Role
 from gql_server.reads.cursors import connection_params, cursor_sql
 from gql_server.reads.links import (
+    PORTAL_ROLES,
     Args,
     ConnectionLink,
     ExpressionLink,
@@ -29,7 +30,9 @@ from gql_server.reads.links import (
 )
 from gql_server.reads.selections import ResponsePath, SelectedField, condition_of
 
-SHARED_PARAMETERS = frozenset({"district_id", "today", "viewer_role", "viewer_person_id", "viewer_source_id"})
+SHARED_PARAMETERS = frozenset(
+    {"district_id", "today", "viewer_role", "viewer_sees_all", "viewer_person_id", "viewer_source_id"}
+)
 """Parameters that every graph file and condition may use."""
 
 TOO_LONG = "too_long"
@@ -104,9 +107,15 @@ def column_name(field_name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", field_name).lower()
 
 
-def graph_rows(table: str) -> str:
-    """Return the SELECT of a graph file, which gives the rows that the viewer may see."""
-    return body(f"graph/{table}")
+def graph_rows(table: str, tables: Mapping[str, str] | None = None) -> str:
+    """Return the SELECT of a graph file, which gives the rows that the viewer may see.
+
+    `tables` names the table for each slot of a file that can be used with several tables.
+    """
+    text = body(f"graph/{table}")
+    for slot, name in (tables or {}).items():
+        text = text.replace(f"{{{slot}}}", name)
+    return text
 
 
 class Compiler:
@@ -138,6 +147,7 @@ class Compiler:
             f"from (select {expression} as answer offset 0) as result"
         )
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
+        text = re.sub(r":viewer_sees_all\b", "false" if self._role in PORTAL_ROLES else "true", text)
         text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
         return CompiledStatement(text, digest, tuple(self._params), tuple(self._slots), tuple(self._lists))
 
@@ -175,7 +185,7 @@ class Compiler:
             return self.object(fields, row)
         child = self._alias()
         params = self._add_params(selected, link.params)
-        source = self._adapt(graph_rows(link.table), params, child, row or "", link.slots)
+        source = self._adapt(graph_rows(link.table, link.tables), params, child, row or "", link.slots)
         where = self._adapt(condition_of(link, selected.args), params, child, row or "", None)
         rows = f"(\n{source}\n) as {child} where {where}"
         json = self.object(fields, child)

@@ -24,7 +24,7 @@ def cursor_sql(alias: str, keys: Sequence[SortKey]) -> str:
 
 def parse_cursor(text: str, keys: Sequence[SortKey]) -> list[object]:
     """Return the sort keys in a cursor. Raises InvalidArgument if it is not a cursor over these keys."""
-    CURSOR.sought(text, "after")
+    CURSOR.require_search_length(text, "after")
     try:
         values = orjson.loads(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):

@@ -83,6 +83,7 @@ class RowsLink:
     condition: selects the file's rows. It and the file may use the parameters that `params` returns.
     order: the ORDER BY of a list, over `{child}`.
     slots: returns the SQL for the slots of the file.
+    tables: the table for each slot of a file that can be used with several tables.
     null_when_empty: whether a list without rows is null instead of [].
     roles: who may select the field; None for everyone. The graph file decides which rows each viewer sees.
     max_rows: how many rows a list may have. A longer list is an error; it is never cut.
@@ -95,6 +96,7 @@ class RowsLink:
     order: str | None = None
     params: ParamsFunction = no_params
     slots: SlotsFunction | None = None
+    tables: Mapping[str, str] | None = None
     null_when_empty: bool = False
     roles: frozenset[Role] | None = None
     max_rows: int | None = None

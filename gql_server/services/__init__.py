@@ -1,1 +1,1 @@
-"""What the product does, without GraphQL and HTTP."""
+"""The services: what the product does, independent of GraphQL and HTTP."""

@@ -1,6 +1,6 @@
-"""The one way in which preferences are written, and the district's revisions (D28).
+"""Writes preferences and takes the district's revisions (D28). Every write of preferences goes through here.
 
-Locks: preference rows in key order, then the district's row, last. Nothing is locked after it.
+Order of locks: preference rows in key order, then the district's row. Nothing is locked after the district's row.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ from gql_server.hooks.host import PluginHost
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How many rows of one contact point went the same way. The masks say which bits were asked for, flipped,
-    had been chosen before they flipped, were kept because they are chosen, and stayed because they were chosen since
-    the target was made."""
+class MaskCount:
+    """How many rows of one contact point have the same masks after a write.
+
+    asked: bits that the target turns on or off. flipped: bits that changed. overwrote: flipped bits that people had
+    chosen before. kept: bits left alone because people chose them. skipped_as_chosen: bits left alone because people
+    chose them after the target was made.
+    """
 
     contact_point: ContactPointKind
     asked: int
@@ -30,31 +33,31 @@ class Tally:
     rows: int
 
     @classmethod
-    def from_row(cls, row: Row) -> "Tally":
+    def from_row(cls, row: Row) -> "MaskCount":
         masks = (row["asked"], row["flipped"], row["overwrote"], row["kept"], row["skipped_as_chosen"])
         return cls(ContactPointKind(row["contact_point"]), *masks, row["rows"])
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a write did. `revision` is None where nothing changed."""
+class WriteResult:
+    """The result of a write. `revision` is None if nothing changed."""
 
     revision: int | None
-    tallies: tuple[Tally, ...]
+    counts: tuple[MaskCount, ...]
 
     @property
     def preferences(self) -> int:
         """The number of preferences (bits) that changed."""
-        return sum(tally.flipped.bit_count() * tally.rows for tally in self.tallies)
+        return sum(count.flipped.bit_count() * count.rows for count in self.counts)
 
 
-class Raced(Unavailable):
-    """Another transaction added a row that this one found missing."""
+class ConcurrentInsert(Unavailable):
+    """Another transaction inserted a preference row that this one found missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """Who writes, and why (D28)."""
+    """Who writes, and from which source: the data of the change set (D28)."""
 
     district_id: int
     source: Source
@@ -65,9 +68,9 @@ class ChangeSet:
 async def take_revision(
     conn: Connection, district_id: int, source: Source, actor: str, batch_run_id: int | None = None
 ) -> int:
-    """Take the district's next revision, open its change set and return it.
+    """Take the district's next revision, insert its change set, and return the revision.
 
-    Locks the district's row: call it after all other locks of the transaction. The rows of `change` may be
+    This locks the district's row, so call it after all other locks of the transaction. The rows of `change` may be
     written before or after.
     """
     return int(
@@ -97,14 +100,16 @@ async def write_preferences(
     household: bool,
     keep_chosen: bool = False,
     mark_chosen: bool = False,
-) -> Written:
-    """Turn the target's bits on and off in one table, log what changed, and take a revision if anything did.
+) -> WriteResult:
+    """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
     `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen,
-    each channel once. Call it once in a transaction and lock nothing after it. A changed bit ceases to be
-    chosen (D18), but one of mark_as_chosen becomes so (D29); a chosen bit of skip_if_chosen stays as it is; with
-    `keep_chosen` so do all chosen bits; with `mark_chosen` all bits asked for become chosen (D23).
-    Raises Raced: the transaction is to be rolled back and tried again.
+    with one row for each channel. Call this once in a transaction and lock nothing after it.
+
+    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29).
+    Chosen bits of skip_if_chosen are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits
+    of the target are marked as chosen (D23).
+    Raises ConcurrentInsert: roll the transaction back and try again.
     """
     slots = {**table_slots(household), "target": target}
     rows = await fetch(
@@ -118,13 +123,17 @@ async def write_preferences(
         batch_run_id=change_set.batch_run_id,
     )
     if any(row["raced"] for row in rows):
-        raise Raced("These preferences were set for the first time by another request just now. Try again.")
-    tallies = tuple(Tally.from_row(row) for row in rows)
-    return Written(rows[0]["revision"] if rows else None, tallies)
+        raise ConcurrentInsert(
+            "These preferences were set for the first time by another request just now. Try again."
+        )
+    counts = tuple(MaskCount.from_row(row) for row in rows)
+    return WriteResult(rows[0]["revision"] if rows else None, counts)
 
 
-def tell_changed(host: PluginHost, district_code: str, source: Source, written: Written) -> None:
-    """Tell the plug-ins of a write, after its commit. They hear of it soon; nobody waits for them."""
+def notify_preferences_changed(
+    host: PluginHost, district_code: str, source: Source, written: WriteResult
+) -> None:
+    """Notify the plug-ins of a write, after its commit. Returns without waiting for them."""
     if written.revision is None:
         return
     changes = PreferenceChanges(

@@ -1,4 +1,4 @@
-"""Districts: created with their reasons and the cells switched off by default, looked up by code."""
+"""Creates and finds districts, and gives them the contact reasons of the plug-ins (D3, D15)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from gql_server.hooks.host import OwnedReason
 
 
 async def find_district(conn: Connection, code: str) -> District | None:
+    """Return the district of a code, or None."""
     row = await fetchrow(conn, "district/find", code=code)
     return District(**dict(row.items())) if row else None
 
@@ -18,9 +19,9 @@ async def find_district(conn: Connection, code: str) -> District | None:
 async def create_district(
     conn: Connection, code: str, name: str, time_zone: str, reasons: Iterable[OwnedReason]
 ) -> District:
-    """Create a district with its reasons and the default disabled cells (D15); return an existing one as it is.
+    """Create a district with its reasons and the default disabled cells (D15). Return an existing district unchanged.
 
-    Call it in a transaction.
+    Call this in a transaction.
     """
     await execute(conn, "district/create", code=code, name=name, time_zone=time_zone)
     district = await find_district(conn, code)
@@ -30,14 +31,14 @@ async def create_district(
 
 
 async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> int:
-    """Give every district a bit for each reason that it lacks (D3) and return how many were added.
+    """Give every district a bit for each reason that it lacks (D3), and return how many were added.
 
-    Bits are allocated once and never reused; a reason whose plug-in is gone keeps its bit. A TEACHER reason that
-    is new to a district is switched off on every phone (D15). Call it in a transaction.
+    Bits are allocated once and never reused: a reason keeps its bit when its plug-in is removed. A TEACHER reason
+    that is new to a district is switched off for every phone (D15). Call this in a transaction.
     """
     owned = list(reasons)
     if not (await missing_reasons(conn, owned)).districts:
-        return 0  # a lock needs a right that who has nothing to write may lack
+        return 0  # without a lock: it needs a right that a read-only user does not have
     await fetch(conn, "district/lock_lacking", codes=[reason.code for reason in owned])
     return int(
         await fetchval(
@@ -52,22 +53,22 @@ async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
-    """How many districts have no place yet for reasons of the loaded plug-ins, and for which."""
+class MissingReasons:
+    """How many districts lack a bit for a reason of the loaded plug-ins, and the codes of these reasons."""
 
     districts: int
     codes: Sequence[str]
 
 
-async def missing_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> Lacking:
-    """Return what `gql-server migrate` would add. All else works without it."""
+async def missing_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> MissingReasons:
+    """Return the reasons that `gql-server migrate` would add. Everything else works without them."""
     row = await fetchrow(conn, "district/missing_reasons", codes=[reason.code for reason in reasons])
     assert row is not None
-    return Lacking(row["districts"], row["codes"])
+    return MissingReasons(row["districts"], row["codes"])
 
 
 async def reason_bits(conn: Connection, district_id: int, loaded: Iterable[OwnedReason] = ()) -> ReasonBits:
-    """Return the bits of a district's reasons; those of `loaded` that it lacks are told apart from unknown ones."""
+    """Return the bits of a district's reasons. `loaded`: reasons of the plug-ins, to report which ones are missing."""
     rows = await fetch(conn, "district/reason_bits", district_id=district_id)
     bits = {row["code"]: row["bit"] for row in rows}
     return ReasonBits(bits, (reason.code for reason in loaded))

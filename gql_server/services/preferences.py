@@ -10,24 +10,24 @@ from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.changes import Source
 from gql_server.domain.channels import Channel
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.preferences import PreferenceCell, cell_errors, cell_masks
+from gql_server.domain.preferences import PreferenceCell, cell_masks, validate_cells
 from gql_server.domain.reasons import ReasonBits
-from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.domain.viewer import Viewer, require_admin
+from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import Candidate, Cell, Context, RuleRequest
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.redact import logging_failures
+from gql_server.services.batch.redact import log_plugin_failures
 from gql_server.services.changes import (
     ChangeSet,
-    Raced,
-    Written,
+    ConcurrentInsert,
+    WriteResult,
+    notify_preferences_changed,
     table_slots,
-    tell_changed,
     write_preferences,
 )
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
-from gql_server.services.rules.page import Asked, PageRules
+from gql_server.services.rules.page import PageCandidate, PageRules
 
 __all__ = ["PreferenceCell", "PreferenceService"]
 
@@ -94,12 +94,11 @@ class PreferenceService:
         cells: Sequence[PreferenceCell],
         if_revision: int | None,
     ) -> int:
-        if viewer.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator may set these preferences.")
+        require_admin(viewer, "set these preferences")
         subject = _Subject(viewer.district.district_id, household, number)
-        async with logging_failures(self._db, viewer.district):
+        async with log_plugin_failures(self._db, viewer.district):
             for _ in range(_RETRIES):
-                with suppress(Raced):
+                with suppress(ConcurrentInsert):
                     return await self._try(viewer, subject, cells, if_revision)
             return await self._try(viewer, subject, cells, if_revision)
 
@@ -115,11 +114,11 @@ class PreferenceService:
             change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
             written = await _write(conn, change_set, subject, cells, bits)
             await _require_revision(conn, subject, if_revision, written)
-        tell_changed(self._host, viewer.district.code, Source.ADMIN, written)
+        notify_preferences_changed(self._host, viewer.district.code, Source.ADMIN, written)
         return subject_id
 
     async def _require_allowed(
-        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[Asked]
+        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[PageCandidate]
     ) -> None:
         """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
         district = viewer.district
@@ -147,7 +146,7 @@ class PreferenceService:
         bits: ReasonBits,
     ) -> tuple[int, dict[str, str | None]]:
         """Return the number of the subject, and the values on record by contact point. Raises Rejected."""
-        errors = cell_errors(cells, bits, household=subject.household)
+        errors = validate_cells(cells, bits, household=subject.household)
         rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
         if subject.number is None or not rows:
             words = f"There is no such {subject.noun}. Use an id that this API gave."
@@ -160,11 +159,11 @@ class PreferenceService:
 
 def _page(
     subject: _Subject, addresses: Mapping[str, str | None], masks: Mapping[Channel, ChannelMasks]
-) -> list[Asked]:
+) -> list[PageCandidate]:
     """Return the channels that a write names, as candidates."""
     person_id, household_id = (None, subject.number) if subject.household else (subject.number, None)
     return [
-        Asked(
+        PageCandidate(
             Candidate(person_id, household_id, *channel, addresses.get(channel.contact_point)),
             each.on_mask,
             each.off_mask,
@@ -194,7 +193,7 @@ async def _write(
     subject: _Subject,
     cells: Sequence[PreferenceCell],
     bits: ReasonBits,
-) -> Written:
+) -> WriteResult:
     masks = cell_masks(cells, bits)
     target = statement("preference/cells").having(
         subject_id=subject.number,
@@ -207,11 +206,11 @@ async def _write(
 
 
 async def _require_revision(
-    conn: Connection, subject: _Subject, if_revision: int | None, written: Written
+    conn: Connection, subject: _Subject, if_revision: int | None, written: WriteResult
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 
-    Asked after the write, under the district's row lock: what has an earlier revision is committed and seen.
+    PageCandidate after the write, under the district's row lock: what has an earlier revision is committed and seen.
     """
     if if_revision is None:
         return

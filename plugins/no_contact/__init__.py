@@ -15,17 +15,18 @@ where r.district_id = :district_id and r.messenger and {active("r")}
 group by s.person_id
 having bool_and(r.no_contact)"""
 
-# Their households in which no selected person lives who is not left out.
+# Their households in which every selected person is left out.
 _HOUSEHOLDS = f"""
 select m.household_id
 from household_member m
-join left_out using (person_id)
 where m.district_id = :district_id and {active("m")}
-  and not exists (
-    select from household_member other
-    join selected s on s.person_id = other.person_id
-    where other.district_id = :district_id and other.household_id = m.household_id and {active("other")}
-      and other.person_id not in (select person_id from left_out))"""
+  and m.household_id in (
+    select own.household_id from household_member own
+    join left_out using (person_id)
+    where own.district_id = :district_id and {active("own")})
+group by m.household_id
+having bool_and(
+  m.person_id in (select person_id from left_out) or m.person_id not in (select person_id from selected))"""
 
 # A mode that does not say through whom it selects is decided by the first condition alone, at once.
 _DENY = Sql(f"""

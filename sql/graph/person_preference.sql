@@ -1,6 +1,6 @@
 -- ChannelPreference of a person: a row for each channel, whether or not anything was set or is on record (D2, D4).
 -- A portal user sees only their own (D27).
--- Parameters: district_id, viewer_role, viewer_person_id
+-- Parameters: district_id, viewer_sees_all, viewer_person_id
 -- Columns: person_id, contact_point, method, value, on, chosen
 select p.person_id, channel.contact_point, channel.method, v.value,
   (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
@@ -19,4 +19,4 @@ left join preference s
   on s.district_id = p.district_id and s.person_id = p.person_id
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
-  and (:viewer_role in ('ADMIN', 'VENDOR') or p.person_id = :viewer_person_id)
+  and (:viewer_sees_all or p.person_id = :viewer_person_id)

@@ -1,5 +1,5 @@
--- Lets what follows read only, and write nothing but temporary tables. To be set in a savepoint: with its end it is off
--- again, and inside nothing can switch it off.
+-- Makes the transaction read-only, but for temporary tables. Run it inside a savepoint: nothing can switch it off before
+-- the savepoint ends, and then it is off again.
 -- Parameters: none
 -- Columns: read_only
 select set_config('transaction_read_only', 'on', true) as read_only

@@ -1,5 +1,5 @@
--- What holds in the session: its role and all that was set since it began, as one text that is equal where nothing else
--- is set. Names are qualified, since the path in which they are looked for may be what was set.
+-- Returns the session's role and all settings made since it began, as one text: two texts are equal if nothing was set in
+-- between. Names are qualified, because the search path may be what was set.
 -- Parameters: none
 -- Columns: session
 select pg_catalog.concat_ws(' ', current_user, session_user,

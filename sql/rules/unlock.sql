@@ -1,4 +1,4 @@
--- Lets go of the locks of the session, which outlive a transaction.
+-- Releases the advisory locks of the session, which outlive a transaction.
 -- Parameters: none
 -- Columns: none
 select pg_catalog.pg_advisory_unlock_all()

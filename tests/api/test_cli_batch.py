@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gql_server.cli.batch_order import parse_cell
+from gql_server.cli.batch_command import parse_cell
 from gql_server.cli.batch_report import notes
 from gql_server.db.pool import Pool
 from gql_server.domain.channels import Method
@@ -58,7 +58,7 @@ async def test_it_prints_the_matrix(server: TestServer) -> None:
     assert "run_1: DONE" in lines
     assert lines[-1].endswith("gql-server batch --revert run_1")
     again = await batch(server, *STUDENTS)
-    assert "4 were already as asked." in again.stdout
+    assert "4 were already set as requested." in again.stdout
 
 
 async def test_it_prints_json(server: TestServer) -> None:
@@ -136,7 +136,7 @@ async def test_user_errors_are_a_line_each(server: TestServer) -> None:
     [
         ((), "--mode"),
         (("--mode", "STUDENTS", "--watch", "run_1"), "--mode"),
-        (("--watch", "run_1", "--dry-run"), "settled"),
+        (("--watch", "run_1", "--dry-run"), "already has its cells"),
         (("--watch", "run_999"), "no run run_999"),
         (("--mode", "STUDENTS", "--set", "CELL_PHONE=ON"), "CELL_PHONE:EMERGENCY=ON"),
         ((*STUDENTS, "--school", "Nowhere"), "'Maple High', 'Maple Low'"),

@@ -24,8 +24,9 @@ BATCH = (
 PLAN = """mutation { batchSetPreferences(input: {
   mode: STUDENTS, cells: [{ contactPoint: CELL_PHONE, reason: EMERGENCY, set: ON }], dryRun: true
 }) { run { status } } }"""
-QUESTION = "Update 5 preferences? [y/N]:"
-UNDO = "Undo run_1: put back up to 5 preferences? [y/N]:"
+# The last space is written by itself: what is typed before it comes would be shown before it.
+QUESTION = "Update 5 preferences? [y/N]: "
+UNDO = "Undo run_1: put back up to 5 preferences? [y/N]: "
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_the_plan_is_shown_and_applied(server: TestServer, district: Distr
         in plan
     )
     kept_out = (
-        "6 would be kept out by rules: 4 staff_reason.assignment STAFF messages are only for people with a district"
+        "6 would be excluded by rules: 4 staff_reason.assignment STAFF messages are only for people with a district"
         " assignment. 2 opt_outs.opt_out A legal stop is on record for this address."
     )
     assert kept_out in plan

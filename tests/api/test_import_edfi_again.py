@@ -166,7 +166,7 @@ async def test_a_part_may_refer_to_what_is_known(
         "assignments": 1,
     }
     assert {changed for _, _, changed, _ in report.rows()} == {0}
-    assert report.left_out == {"enrollments without any school year to go by, taken by their entry date": 1}
+    assert report.left_out == {"enrollments without a known school year, assigned by their entry date": 1}
 
 
 async def test_districts_do_not_meet(conn: Connection, host: PluginHost, folder: EdfiFolder) -> None:

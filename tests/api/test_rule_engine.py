@@ -16,7 +16,7 @@ from gql_server.errors import PluginError
 from gql_server.hooks import Candidate, Context, Defer, Deny, Rule, Setting, Sql, Verdict
 from gql_server.hooks.types import Check
 from gql_server.services.rules.limits import RuleLimits
-from gql_server.services.rules.page import Asked
+from gql_server.services.rules.page import PageCandidate
 from gql_server.services.rules.relation import RelationRules
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules, denied_by
 from tests.support.builder import DistrictBuilder
@@ -59,7 +59,7 @@ class Given:
     condition: Condition
     mask: int
 
-    def denies(self, asked: Asked) -> int:
+    def denies(self, asked: PageCandidate) -> int:
         on = asked.on_mask if Setting.ON in self.rule.settings else 0
         off = asked.off_mask if Setting.OFF in self.rule.settings else 0
         return (on | off) & self.mask if self.condition.holds(asked.candidate) else 0
@@ -112,7 +112,7 @@ channels = st.sampled_from(
 
 
 @st.composite
-def pages(draw: st.DrawFn) -> list[Asked]:
+def pages(draw: st.DrawFn) -> list[PageCandidate]:
     """Channels of persons and households, each once, with the reasons to turn on and off."""
     keys = draw(st.lists(st.tuples(st.integers(1, 6), channels), min_size=1, max_size=12, unique=True))
     page = []
@@ -120,11 +120,11 @@ def pages(draw: st.DrawFn) -> list[Asked]:
         on = draw(st.integers(0, ALL))
         off = draw(st.integers(0, ALL)) & ~on
         who = (None, number) if kind is HOME else (number, None)
-        page.append(Asked(Candidate(*who, kind, method, draw(st.sampled_from([None, "1"]))), on, off))
+        page.append(PageCandidate(Candidate(*who, kind, method, draw(st.sampled_from([None, "1"]))), on, off))
     return page
 
 
-def expected(given_: Sequence[Given], asked: Asked) -> list[tuple[str, int]]:
+def expected(given_: Sequence[Given], asked: PageCandidate) -> list[tuple[str, int]]:
     """Return who denies which reasons of a candidate: conditions first, then in the given order."""
     left, found = asked.on_mask | asked.off_mask, []
     for each in sorted(given_, key=lambda each: each.rule.deny_channel_when is None):
@@ -135,7 +135,7 @@ def expected(given_: Sequence[Given], asked: Asked) -> list[tuple[str, int]]:
 
 
 async def in_a_relation(
-    db: Pool, district: DistrictBuilder, page: Sequence[Asked], *given_: Rule
+    db: Pool, district: DistrictBuilder, page: Sequence[PageCandidate], *given_: Rule
 ) -> list[list[tuple[str, int]]]:
     """Return what a plan finds that rules deny of the same candidates."""
     request = request_for(district, Context.BATCH, page)
@@ -172,7 +172,7 @@ async def in_a_relation(
     return [found[asked.key] for asked in page]
 
 
-def _row(asked: Asked) -> str:
+def _row(asked: PageCandidate) -> str:
     is_household, number, kind, method = asked.key
     address = "null" if asked.candidate.address is None else f"'{asked.candidate.address}'"
     return (
@@ -190,7 +190,7 @@ def _row(asked: Asked) -> str:
 )
 @given(given_=rules(), page=pages())
 async def test_all_ways_to_ask_agree(
-    db: Pool, district: DistrictBuilder, given_: list[Given], page: list[Asked]
+    db: Pool, district: DistrictBuilder, given_: list[Given], page: list[PageCandidate]
 ) -> None:
     """All rules in one statement, each rule alone, and the same candidates in a plan's relation give the same first
     denier of every reason, which is the one that the rules' plain words give; the order of the rules matters (D10)."""
@@ -266,6 +266,23 @@ async def test_the_rule_at_fault_is_named(
         with pytest.raises(PluginError) as caught:
             await in_a_relation(db, district, [person(1)], *given_)
         assert str(caught.value) == f"Plug-in 'given': {words}"
+
+
+async def test_a_rule_is_not_blamed_for_what_a_condition_leaves_out(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """The search for the rule at fault asks about what the statement asked about: a rule that would fail on channels
+    which a condition leaves out is not named for the fault of another."""
+    given_ = (
+        Rule("numbers", "No.", deny_channel_when=Sql("c.address !~ '^[0-9]+$'"), settings=BOTH),
+        Rule.where("sound", "No.", Sql("c.address::integer < 0")),
+        Rule.where("faulty", "No.", Sql("1 / (c.subject_id - c.subject_id) = 1")),
+    )
+    page = [person(1), person(2, address="not a number")]
+    assert denied(await answers(db, district, page, *given_[:2])) == [[], [("numbers", 1)]]
+    for ask in (answers, in_a_relation):
+        with pytest.raises(PluginError, match=r"^Plug-in 'given': rule 'faulty' failed"):
+            await ask(db, district, page, *given_)
 
 
 async def test_the_rule_that_takes_too_long_is_named(db: Pool, district: DistrictBuilder) -> None:

@@ -288,7 +288,7 @@ async def test_a_plan_that_nobody_applies_ends(db: Pool, host: PluginHost, distr
         batches = Batches(db, host, district, worker)
         run = await batches.run(*NAMED, dry_run=True)
         await district.conn.execute("update batch_run set planned_at = planned_at - interval '31 days'")
-        await worker._sweep()
+        await worker._clean_up()
     row = await batches.row(run)
     assert (row["status"], row["errors"]) == (
         "CANCELLED",

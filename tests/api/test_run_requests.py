@@ -193,7 +193,7 @@ async def test_a_key_is_forgotten_after_a_day(batches: Batches) -> None:
     assert later != run
     assert await batches.run(*cells(CELL, "EMERGENCY", to=OFF), key="k") == later
     await batches.district.conn.execute("update idempotency_key set created_at = now() - interval '25 hours'")
-    await batches.worker._sweep()
+    await batches.worker._clean_up()
     assert await count(batches, "idempotency_key") == 0
 
 

@@ -1,6 +1,7 @@
 """Sample districts: the same for the same size and seed, with everything in them that a real one surprises with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -111,12 +112,10 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 async def sample(
-    server_dsn: str, template: str, host: PluginHost
+    fresh_database: Callable[[], AbstractAsyncContextManager[str]], host: PluginHost
 ) -> AsyncIterator[tuple[Connection, int, SamplePeople]]:
     """A district of 300 students, in a database of its own."""
-    async with connect(server_dsn.format(database="postgres")) as conn:
-        await conn.execute(f'create database sample template "{template}"')
-    async with connect(server_dsn.format(database="sample")) as conn:
+    async with fresh_database() as dsn, connect(dsn) as conn:
         people = await make_sample(conn, host, code="oak", students=300, seed=7)
         yield conn, await conn.fetchval("select district_id from district where code = 'oak'"), people
 

@@ -117,7 +117,7 @@ async def test_a_lost_ear_grows_again(
             seen = await watched(server, held, disturb)
     assert (seen[0]["status"], seen[-1]["status"]) == ("QUEUED", "DONE")
     heard = [entry["event"] for entry in logged if "signals" in entry["event"]]
-    assert heard == ["batch_signals_not_heard", "batch_signals_heard_again"]
+    assert heard == ["batch_signals_lost", "batch_signals_restored"]
 
 
 async def test_where_nobody_can_listen_the_poll_goes_on(
@@ -142,7 +142,7 @@ async def test_where_nobody_can_listen_the_poll_goes_on(
         async with serving(db, host, "maple", batch_chunk_size=1) as server:
             seen = await watched(server, held, disturb)
     assert seen[-1]["status"] == "DONE"
-    assert [e["event"] for e in logged if "signals" in e["event"]] == ["batch_signals_not_heard"]
+    assert [e["event"] for e in logged if "signals" in e["event"]] == ["batch_signals_lost"]
 
 
 async def test_a_stopped_server_listens_no_more(

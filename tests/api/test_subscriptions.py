@@ -339,7 +339,7 @@ async def test_a_connection_has_a_limit_of_operations(server: TestServer, blocke
 
 def watching() -> int:
     """Return how many watches run in this process, which is the server's too."""
-    return sum("Subscription" in repr(task) or "_answer" in repr(task) or "_send(" in repr(task)
+    return sum("Subscription" in repr(task) or "ClientConnection._execute(" in repr(task) or "_send(" in repr(task)
                for task in asyncio.all_tasks())  # fmt: skip
 
 

@@ -170,12 +170,12 @@ async def test_a_run_waits_out_a_lock(
             async with working(batches.worker):
                 run = await batches.run(*cells(EMAIL, "GENERAL"), wait=0)
                 async with asyncio.timeout(PATIENCE):
-                    while len([e for e in logged if e["event"] == "batch_run_waits"]) < 3:
+                    while len([e for e in logged if e["event"] == "batch_run_delayed"]) < 3:
                         await asyncio.sleep(0.05)
                 await conn.execute("commit")  # the lock goes while the worker works
                 assert (await batches.ended(run))["status"] == "DONE"
                 await conn.execute("begin")
-    assert {e["sqlstate"] for e in logged if e["event"] == "batch_run_waits"} == {"55P03"}
+    assert {e["sqlstate"] for e in logged if e["event"] == "batch_run_delayed"} == {"55P03"}
     assert await district.on(person, ContactPointKind.EMAIL) == ["GENERAL"]
 
 

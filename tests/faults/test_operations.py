@@ -108,10 +108,10 @@ async def test_a_database_that_can_only_be_read(
             assert (await server.post(READ, token=server.token()))[1].keys() == {"data"}
             _, answer = await server.post(write(person), token=server.token())
             assert codes(answer) == {"UNAVAILABLE"}
-            assert "Tell who runs the server" in answer["errors"][0]["message"]
+            assert "Tell the operator of the server" in answer["errors"][0]["message"]
             status, said = await readiness(server)
-            assert (status, "only be read" in said["because"]) == (503, True)
-            while not (told := [e for e in logged if e["event"] == "batch_work_interrupted"]):
+            assert (status, "read-only" in said["because"]) == (503, True)
+            while not (told := [e for e in logged if e["event"] == "batch_worker_interrupted"]):
                 await asyncio.sleep(0.05)
     assert told[0]["sqlstate"] == "25006"
     assert "read-only transaction" in told[0]["reason"]
@@ -144,7 +144,7 @@ async def test_a_newer_schema_takes_no_running_server_out(
             for _ in range(3):
                 status, said = await readiness(server)
                 assert (status, said["status"], said["schema"]) == (200, "ready", "newer")
-    assert len([e for e in logged if e["event"] == "newer_schema"]) == 1
+    assert len([e for e in logged if e["event"] == "newer_schema_found"]) == 1
 
 
 async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
@@ -163,7 +163,7 @@ async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
     with structlog.testing.capture_logs() as logged:
         async with working(batches.worker), asyncio.timeout(PATIENCE):
             run = await batches.run(*cells(EMAIL, "GENERAL"), wait=0)
-            while len(told := [e for e in logged if e["event"] == "batch_work_interrupted"]) < 3:
+            while len(told := [e for e in logged if e["event"] == "batch_worker_interrupted"]) < 3:
                 await asyncio.sleep(0.05)
             await district.conn.execute("drop trigger full_disk on preference")
             assert (await batches.ended(run))["status"] == "DONE"
@@ -193,7 +193,7 @@ async def test_a_host_that_says_nothing_is_told() -> None:
         url = f"postgresql://ann@127.0.0.1:{silent.sockets[0].getsockname()[1]}/maple"
         settings = {"DATABASE_URL": url, "SIGNING_KEY": KEY}
         told = refusal(await asyncio.to_thread(gql_server, "serve", settings=settings, timeout=50))
-    assert "does not answer" in told
+    assert "nothing answered" in told
     assert "GQL_SERVER_DATABASE_URL" in told
 
 

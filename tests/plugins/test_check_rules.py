@@ -1,4 +1,4 @@
-"""Rules in Python: asked in chunks, with a time limit, failing closed, and without holding up anybody else."""
+"""Rules in Python: called in chunks, with a time limit, failing closed, and without delaying anybody else."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from tests.support.checks import crowd, run_checking
 
 
 async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: DistrictBuilder) -> None:
-    """A check is asked about every candidate once, in key order, at most a thousand at a time; and what it denies is
-    kept out, with its words."""
+    """A check gets every candidate once, in key order, at most a thousand at a time. What it denies is excluded, with
+    its words."""
     first = await crowd(district, 2_500)
     home = await district.household(first, phone="2")
     asked: list[list[Candidate]] = []
@@ -48,7 +48,7 @@ async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: Distr
 
 
 async def test_a_check_that_takes_too_long_stops_the_run(db: Pool, district: DistrictBuilder) -> None:
-    """Past the limit of the settings the run fails and names the plug-in; nothing is written."""
+    """After the time limit of the settings the run fails and names the plug-in. Nothing is written."""
     person = await crowd(district, 3)
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict | Deny]:
@@ -61,8 +61,8 @@ async def test_a_check_that_takes_too_long_stops_the_run(db: Pool, district: Dis
 
 
 async def test_no_word_about_a_person_is_told(db: Pool, district: DistrictBuilder) -> None:
-    """The run's errors and the log name plug-in, rule, the exception's type and its place, and give its words but for
-    those about people; a stack trace may hold more, and is not told."""
+    """The run's errors and the log name the plug-in, the rule, the exception's type and its place, and repeat its words
+    except those about people. A stack trace may hold more, and is not logged."""
     await crowd(district, 3)
     await district.person("Ada Lane")
 
@@ -95,7 +95,7 @@ async def test_a_plan_fails_as_a_run_does(db: Pool, district: DistrictBuilder, d
 
 
 async def test_a_lost_connection_is_not_the_rules_fault(db: Pool, district: DistrictBuilder) -> None:
-    """Where the database goes away while a rule reads, the run is not failed: it is worked anew."""
+    """A run whose rule loses the database while it reads is not failed: it is worked again."""
     await crowd(district, 3)
     cut: list[bool] = []
 
@@ -110,7 +110,7 @@ async def test_a_lost_connection_is_not_the_rules_fault(db: Pool, district: Dist
 
 
 async def test_a_waiting_check_holds_no_connection(db: Pool, district: DistrictBuilder) -> None:
-    """While a rule waits for something else, and between its looks, the pool has a connection for everybody else."""
+    """While a rule waits for something else, and between its reads, it holds no connection of the pool."""
     await crowd(district, 3)
     idle: list[object] = []
 
@@ -131,7 +131,7 @@ async def test_a_waiting_check_holds_no_connection(db: Pool, district: DistrictB
 
 
 async def test_a_slow_check_does_not_hold_up_the_loop(db: Pool, district: DistrictBuilder) -> None:
-    """While a check looks at many candidates, portal requests have their turns on the loop in between."""
+    """While a check looks at many candidates, portal requests are answered in between."""
     await crowd(district, 30_000)
     turns, asked = 0, []
 

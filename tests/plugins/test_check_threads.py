@@ -1,4 +1,4 @@
-"""Rules in Python run aside: whatever a check does in its thread, the server goes on, and can end."""
+"""Rules in Python run in threads: whatever a check does there, the server goes on, and can stop."""
 
 import asyncio
 import threading
@@ -53,16 +53,16 @@ async def until(true: Callable[[], object]) -> None:
 
 
 class Blocking:
-    """A check that blocks its thread, the first time it is asked, until it is let go; then it reads."""
+    """A check that blocks its thread, the first time it is called, until it is released. Then it reads."""
 
     def __init__(self) -> None:
-        self.inside, self.let_go = threading.Event(), threading.Event()
+        self.inside, self.released = threading.Event(), threading.Event()
         self.told: list[BaseException | Sequence[Any]] = []
 
     async def __call__(self, candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
         if not self.inside.is_set():
             self.inside.set()
-            self.let_go.wait(60)
+            self.released.wait(60)
             try:
                 self.told.append(await reader.fetch("select 1 as one"))
             except RuntimeError as error:
@@ -74,14 +74,14 @@ class Blocking:
 def blocking() -> Iterator[Blocking]:
     check = Blocking()
     yield check
-    check.let_go.set()
+    check.released.set()
 
 
 async def test_the_portal_is_answered_while_a_check_blocks(
     db: Pool, district: DistrictBuilder, blocking: Blocking
 ) -> None:
-    """While a run's check blocks its thread, reads over HTTP are answered, and so are single writes that ask the
-    same rule (D22); let go, the check reads and the run goes on."""
+    """While a run's check blocks its thread, reads over HTTP are answered, and so are single writes under the same rule
+    (D22). When it is released, the check reads and the run goes on."""
     person = encode_id(IdKind.PERSON, await crowd(district, 3))
     cell = {"contactPoint": "CELL_PHONE", "method": "VOICE", "reason": "GENERAL", "on": True}
     async with serving(db, host_checking(blocking), district.district.code) as server:
@@ -93,7 +93,7 @@ async def test_the_portal_is_answered_while_a_check_blocks(
         assert await server.run(SET, {"input": given}) == {"setPreferences": {"userErrors": []}}
         assert (await look(server, run))["status"] == "PLANNING"
         assert not blocking.told
-        blocking.let_go.set()
+        blocking.released.set()
         await ended(server, run, "DONE")
     assert blocking.told == [[{"one": 1}]]
 
@@ -112,8 +112,8 @@ async def ended(server: TestServer, run: str, status: str) -> None:
 async def test_a_check_that_blocks_too_long_is_left_behind(
     db: Pool, district: DistrictBuilder, blocking: Blocking
 ) -> None:
-    """A check that blocks past the limit fails the run, and nothing is written. The next run is asked in another
-    thread; the first check, should it come back, reads no more."""
+    """A check that blocks longer than its time limit fails the run, and nothing is written. The next run's check gets
+    another thread. The first check, when it goes on, can read nothing more."""
     person = await crowd(district, 3)
     _, row = await run_checking(db, district, blocking, check_seconds=0.2)
     assert row["status"] == "FAILED"
@@ -122,7 +122,7 @@ async def test_a_check_that_blocks_too_long_is_left_behind(
     _, row = await run_checking(db, district, blocking, check_seconds=30)
     assert row["status"] == "DONE"
     assert not blocking.told
-    blocking.let_go.set()
+    blocking.released.set()
     await until(lambda: blocking.told)
     assert "reads no more" in str(blocking.told[0])
 
@@ -177,7 +177,7 @@ async def test_a_cancelled_run_cancels_its_check(db: Pool, district: DistrictBui
 async def test_no_exception_of_a_check_reaches_the_server(
     db: Pool, district: DistrictBuilder, error: BaseException
 ) -> None:
-    """What would end or cancel the server's own work, were it raised there, fails the run as any other error does."""
+    """An exception that would end or cancel the server's own work fails the run as any other error does."""
     await crowd(district, 3)
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
@@ -189,7 +189,7 @@ async def test_no_exception_of_a_check_reaches_the_server(
 
 
 async def test_a_check_reads_from_its_thread(db: Pool, district: DistrictBuilder) -> None:
-    """A check reads the district's data, several looks at once, and goes on after one that fails."""
+    """A check reads the district's data, several reads at once, and goes on after one that fails."""
     first = await crowd(district, 3)
     looks: list[Any] = []
 
@@ -218,7 +218,7 @@ def owned(check: Check) -> OwnedRule:
 
 
 async def test_a_check_sees_the_context_of_its_caller(thread: CheckThread) -> None:
-    """Context variables, such as those that a log line carries, are in the check as they were where it was asked."""
+    """A check has the context variables, such as those of log lines, of the code that called it."""
     run = ContextVar("run", default="none")
     seen: list[str] = []
 
@@ -233,7 +233,7 @@ async def test_a_check_sees_the_context_of_its_caller(thread: CheckThread) -> No
 
 
 async def test_a_kept_reader_reads_no_more(thread: CheckThread) -> None:
-    """A reader is for one chunk: kept for the next, it says so."""
+    """A reader is for one call: one that is kept for the next refuses to read, and says why."""
     kept: list[DistrictReader] = []
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
@@ -249,7 +249,7 @@ async def test_a_kept_reader_reads_no_more(thread: CheckThread) -> None:
 
 
 async def test_an_error_left_behind_is_logged_without_its_words(thread: CheckThread) -> None:
-    """A task that a check has started and forgotten may fail: the log says where, not what about whom."""
+    """A task that a check leaves running may fail: the log says where, without its words."""
 
     async def forgotten() -> None:
         raise ValueError("Ada Lane")
@@ -266,12 +266,14 @@ async def test_an_error_left_behind_is_logged_without_its_words(thread: CheckThr
     assert "Ada" not in str(logged)
 
 
-async def test_a_plugin_that_never_comes_back_is_asked_no_more(db: Pool, district: DistrictBuilder) -> None:
-    """Threads that hang are counted: past the limit the plug-in fails at once, until they have come back."""
-    let_go = threading.Event()
+async def test_a_plugin_whose_threads_never_end_is_no_longer_called(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """Threads that do not end are counted: above the limit the plug-in fails at once, until they have ended."""
+    released = threading.Event()
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Verdicts:
-        let_go.wait(60)
+        released.wait(60)
         return []
 
     async def ask() -> Verdicts:
@@ -283,7 +285,7 @@ async def test_a_plugin_that_never_comes_back_is_asked_no_more(db: Pool, distric
             await ask()
     with pytest.raises(PluginError, match="restart the server"):
         await ask()
-    let_go.set()
+    released.set()
     await until(lambda: not any(each.name == "abandoned: odd" for each in threading.enumerate()))
     assert await ask() == []
 
@@ -308,8 +310,8 @@ def eligibility_rules(request):
 async def test_a_server_whose_check_never_comes_back_ends(
     dsn: str, district: DistrictBuilder, tmp_path: Path, limit: str
 ) -> None:
-    """A check that blocks for ever fails its run with the plug-in's name, and SIGTERM ends the server at once: while
-    it waits for the check, and after it has given it up."""
+    """A check that blocks for ever fails its run with the plug-in's name, and SIGTERM ends the server at once, both
+    while it waits for the check and after it has abandoned the thread."""
     await crowd(district, 3)
     plugin = tmp_path / "plugins" / "sleeper.py"
     plugin.parent.mkdir()

@@ -26,7 +26,7 @@ from gql_server.hooks import (
 )
 from gql_server.hooks.testing import validate_plugin
 from gql_server.services.batch.run import Run
-from gql_server.services.batch.worker import MOST_CLAIMS, BatchWorker
+from gql_server.services.batch.worker import MAX_CLAIMS, BatchWorker
 from tests.plugins.test_check_threads import INPUT, SET, SUBMIT
 from tests.plugins.test_hook_threads import host_with, post, setting
 from tests.plugins.test_host import hook, rules, write
@@ -117,8 +117,8 @@ FAULTS = [
 async def test_a_rules_sql_at_fault_fails_the_run(
     db: Pool, district: DistrictBuilder, plugin: Ruling, words: str
 ) -> None:
-    """SQL that is wrong, that writes, also in a function, or that takes too long fails the run: with the plug-in, the
-    rule, PostgreSQL's words and the place in the author's own SQL, without values; nothing is written (D10)."""
+    """SQL that is wrong, that writes (even in a function), or that takes too long fails the run. The error names the
+    plug-in, the rule, PostgreSQL's words and the place in the author's own SQL, without values (D10)."""
     await crowd(district, 3)
     await district.person("Sam Lee")
     await district.conn.execute(STEALTHY)
@@ -133,7 +133,7 @@ async def test_a_rules_sql_at_fault_fails_the_run(
 
 
 async def test_a_write_is_refused_where_a_rules_sql_is_at_fault(db: Pool, district: DistrictBuilder) -> None:
-    """Beside a single write a rule's SQL only reads, too; the answer and the log name the plug-in, the log with
+    """In a single write, too, a rule's SQL can only read. The answer and the log name the plug-in, and the log has
     PostgreSQL's words."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
     await district.conn.execute(STEALTHY)
@@ -150,7 +150,7 @@ async def test_a_write_is_refused_where_a_rules_sql_is_at_fault(db: Pool, distri
 
 
 async def test_a_check_that_fails_beside_a_write_is_logged(db: Pool, district: DistrictBuilder) -> None:
-    """What a check raises beside a single write is in the log, in its own words but for those about people."""
+    """The log has the words of an exception that a check raises in a single write, except those about people."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
@@ -182,8 +182,8 @@ LOOKS = [
 async def test_a_check_whose_sql_is_wrong_is_told_where(
     db: Pool, district: DistrictBuilder, sql: str, words: str
 ) -> None:
-    """An error of what a check sends through its reader is told with the place in the author's SQL; the log's place is
-    the line of the plug-in that sent it."""
+    """The error for a wrong statement of a check's reader has the place in the author's SQL, and the log has the line
+    of the plug-in that sent it."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
 
     async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
@@ -218,7 +218,7 @@ async def test_a_selection_at_fault_is_refused_when_it_is_submitted(
 
 
 async def test_candidates_reach_a_check_as_a_tuple(db: Pool, district: DistrictBuilder) -> None:
-    """What a check is given cannot be changed under the server's hands, in a run and beside a write."""
+    """A check gets a tuple, in a run and in a single write, and so cannot change what the server goes on to use."""
     person = await crowd(district, 3)
     kinds: list[type] = []
 
@@ -276,7 +276,7 @@ async def test_a_reason_that_there_is_not_fails_the_run(db: Pool, district: Dist
     ],
 )
 def test_what_can_be_seen_is_refused_before_a_run(body: str, words: str, tmp_path: Path) -> None:
-    """What a plug-in gives is looked at when it is loaded or asked, by the server and by the kit for authors alike."""
+    """The server validates what a plug-in gives when it is loaded or called, and so does the kit for authors."""
     file = write(tmp_path, "faulty", body)
     with pytest.raises(PluginError, match="Plug-in 'faulty': ") as caught:
         validate_plugin(file)
@@ -284,7 +284,7 @@ def test_what_can_be_seen_is_refused_before_a_run(body: str, words: str, tmp_pat
 
 
 async def test_words_in_literals_and_comments_are_no_writes(tmp_path: Path) -> None:
-    """What only looks like a write, or like the end of a statement, is taken."""
+    """Text that only looks like a write, or like the end of a statement, is accepted."""
     text = "c.address <> 'delete from; (' /* for update; ) */ and c.address <> 'it''s -- no comment'"
     validate_plugin(write(tmp_path, "sound", rules(f'[Rule.where("r", "W.", Sql("""{text}"""))]')))
 
@@ -305,14 +305,14 @@ def eligibility_rules(request):
 async def test_a_run_that_ends_its_server_is_given_up(
     dsn: str, district: DistrictBuilder, tmp_path: Path
 ) -> None:
-    """A plug-in that ends the process each time it is asked does so no more than six times: the next server fails the
-    run, and goes on."""
+    """A plug-in that ends the process whenever it is called does so six times at most: the next server fails the run
+    and goes on."""
     await crowd(district, 3)
     plugin = tmp_path / "plugins" / "dies.py"
     plugin.parent.mkdir()
     plugin.write_text(DIES, encoding="utf-8")
     # Five of its servers are dead already.
-    await district.conn.execute(f"alter table batch_run alter column claims set default {MOST_CLAIMS - 1}")
+    await district.conn.execute(f"alter table batch_run alter column claims set default {MAX_CLAIMS - 1}")
     server = ServerProcess(dsn, tmp_path, PLUGINS_DIR=str(plugin.parent), BATCH_LEASE_SECONDS="0.5")
     try:
         server.start()
@@ -328,7 +328,7 @@ async def test_a_run_that_ends_its_server_is_given_up(
     finally:
         assert server.stop() == 0, server.log
     errors = await district.conn.fetchval("select errors from batch_run")
-    assert errors[0].startswith(f"The run was begun {MOST_CLAIMS} times")
+    assert errors[0].startswith(f"The run was started {MAX_CLAIMS} times")
     asking = [json.loads(line) for line in server.log.splitlines() if "batch_check_asked" in line]
     assert {(line["plugin"], line["run"]) for line in asking} == {("dies", "run_1")}
 
@@ -336,7 +336,7 @@ async def test_a_run_that_ends_its_server_is_given_up(
 async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
     db: Pool, district: DistrictBuilder
 ) -> None:
-    """A rule whose SQL cuts its own connection is begun again five times, no more; then the run has FAILED, and its
+    """A run whose rule's SQL cuts its own connection is begun again five times at most. Then it has FAILED, and its
     words say why (D20)."""
     await crowd(district, 3)
     await district.conn.execute(
@@ -345,8 +345,8 @@ async def test_a_run_whose_connection_is_cut_each_time_is_given_up(
     )
     row = await run_with(db, district, where("cuts()"))
     assert row["status"] == "FAILED"
-    assert row["claims"] == MOST_CLAIMS + 1
-    assert row["errors"][0].startswith(f"The run was begun {MOST_CLAIMS} times, and each time")
+    assert row["claims"] == MAX_CLAIMS + 1
+    assert row["errors"][0].startswith(f"The run was started {MAX_CLAIMS} times. Each time")
 
 
 async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
@@ -356,7 +356,7 @@ async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
     await crowd(district, 3)
     host = host_with(Ruling())
     worker = BatchWorker(db, host, poll_seconds=0.02, workers=1)
-    left = MOST_CLAIMS + 1
+    left = MAX_CLAIMS + 1
 
     async def work(run: Run) -> None:
         nonlocal left
@@ -365,8 +365,8 @@ async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
             raise Busy("Every connection to the database is in use. Try again in a moment.")
         await worked(run)
 
-    worked = worker._work
-    monkeypatch.setattr(worker, "_work", work)
+    worked = worker._execute
+    monkeypatch.setattr(worker, "_execute", work)
     async with asyncio.timeout(30), working(worker):
         batches = Batches(db, host, district, worker)
         row = await batches.ended(await batches.run(*cells(CELL, "EMERGENCY"), wait=0))
@@ -376,7 +376,7 @@ async def test_a_worker_that_has_to_wait_does_not_wear_a_run_out(
 async def test_what_gets_further_or_is_handed_over_does_not_count(
     db: Pool, district: DistrictBuilder
 ) -> None:
-    """A server that stops in order takes its claim back, and each chunk begins the count anew."""
+    """A server that stops in an orderly way takes its claim back, and each chunk starts the count again."""
     await crowd(district, 3)
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Hooks are called aside: one that waits holds up those who ask it, and nobody else; listeners hold up nobody."""
+"""Hooks run in threads: one that waits delays only the requests that need its answer, a listener delays nobody."""
 
 import asyncio
 import threading
@@ -28,18 +28,18 @@ mutation submit($input: BatchSetPreferencesInput!) {
 
 
 class Waiting:
-    """Waits, in the hook that it is told to, until it is let go."""
+    """A plug-in that waits in one of its hooks until it is released."""
 
     def __init__(self) -> None:
         self.hook: str | None = None
-        self.inside, self.let_go = threading.Event(), threading.Event()
+        self.inside, self.released = threading.Event(), threading.Event()
         self.raises: BaseException | None = None
         self.heard: list[Any] = []
 
     def wait(self, hook: str) -> None:
         if hook == self.hook:
             self.inside.set()
-            assert self.let_go.wait(60)
+            assert self.released.wait(60)
             if self.raises is not None:
                 raise self.raises
 
@@ -72,7 +72,7 @@ class Waiting:
 def waiting() -> Iterator[Waiting]:
     plugin = Waiting()
     yield plugin
-    plugin.let_go.set()
+    plugin.released.set()
 
 
 def host_with(plugin: object, **options: Any) -> PluginHost:
@@ -98,11 +98,11 @@ async def post(server: TestServer, document: str, variables: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("hook", ["eligibility_rules", "select_population"])
-async def test_a_hook_that_waits_holds_up_those_alone_who_ask_it(
+async def test_a_hook_that_waits_delays_only_those_who_need_it(
     dsn: str, db: Pool, district: DistrictBuilder, waiting: Waiting, hook: str
 ) -> None:
-    """While more requests than there are connections wait for a hook, reads are answered, and so are writes that ask
-    another; let go, each of those that waited has its answer."""
+    """While more requests than there are connections wait for a hook, reads are answered, and so are writes that need
+    another hook. When the hook returns, each request that waited gets its answer."""
     person = await one_student(district)
     asking = (SET, setting(person)) if hook == "eligibility_rules" else (
         SUBMIT, {"input": {**INPUT, "mode": "WAITING"}}
@@ -116,7 +116,7 @@ async def test_a_hook_that_waits_holds_up_those_alone_who_ask_it(
             assert (await server.run(PERSON, {"id": person}))["person"] is not None
         assert "errors" not in await post(server, *other)
         assert not any(task.done() for task in blocked)
-        waiting.let_go.set()
+        waiting.released.set()
         answers = await asyncio.gather(*blocked)
     if hook == "eligibility_rules":
         assert all("errors" not in answer for answer in answers), answers
@@ -124,11 +124,11 @@ async def test_a_hook_that_waits_holds_up_those_alone_who_ask_it(
         assert {answer["errors"][0]["extensions"]["code"] for answer in answers} == {"PLUGIN"}
 
 
-async def test_a_listener_that_waits_holds_up_nobody(
+async def test_a_listener_that_waits_delays_nobody(
     db: Pool, district: DistrictBuilder, waiting: Waiting
 ) -> None:
-    """A write is answered and a run ends while the plug-in that is told of it waits; it hears of everything in
-    order, once it goes on (D28)."""
+    """A write is answered and a run ends while the listener of an earlier change still waits. When it returns, the
+    plug-in is called for each of the others, in order (D28)."""
     person = await one_student(district)
     waiting.hook = "preferences_changed"
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
@@ -138,28 +138,28 @@ async def test_a_listener_that_waits_holds_up_nobody(
         await ended(server, run, "DONE")
         assert waiting.inside.is_set()
         assert waiting.heard == []
-        waiting.let_go.set()
+        waiting.released.set()
         await until(lambda: len(waiting.heard) == 5)
     assert waiting.heard[:4] == [1, 2, 3, 4]
     assert waiting.heard[4].run_id == run
 
 
-async def test_a_stopping_server_tells_what_there_is_to_tell(
+async def test_a_stopping_server_makes_the_calls_that_wait(
     db: Pool, district: DistrictBuilder, waiting: Waiting
 ) -> None:
-    """What a plug-in has not heard of when the server stops is told it before the end."""
+    """A server that stops first makes the calls of listeners that still wait."""
     person = await one_student(district)
     waiting.hook = "preferences_changed"
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
         await server.run(SET, setting(person))
         await server.run(SET, setting(person, False))
-        threading.Timer(0.2, waiting.let_go.set).start()
+        threading.Timer(0.2, waiting.released.set).start()
     assert waiting.heard == [1, 2]
 
 
 async def test_a_listener_may_be_a_coroutine(db: Pool, district: DistrictBuilder) -> None:
-    """A coroutine function is awaited, on a loop of its own; one that stalls is cancelled after its time, told in the
-    log, and hears of the next."""
+    """A coroutine function is awaited, on an event loop of its own. One that takes too long is cancelled and logged,
+    and is called again for the next change."""
     person = await one_student(district)
     heard: list[Any] = []
 
@@ -199,11 +199,11 @@ async def test_a_listener_may_be_a_coroutine(db: Pool, district: DistrictBuilder
 async def test_no_exception_of_a_hook_reaches_the_server(
     db: Pool, district: DistrictBuilder, waiting: Waiting, hook: str, error: BaseException
 ) -> None:
-    """What would end or cancel the server's own work is an error with the plug-in's name, in the answer, the run and
-    the log; the next request and the next run go their way."""
+    """An exception that would end or cancel the server's own work becomes an error with the plug-in's name, in the
+    answer, the run and the log. The next request and the next run are not affected."""
     person = await one_student(district)
     waiting.hook, waiting.raises = hook, error
-    waiting.let_go.set()
+    waiting.released.set()
     words = f"Plug-in 'odd': {hook} failed: {type(error).__name__}."
     with structlog.testing.capture_logs() as logs:
         async with serving(db, host_with(waiting), district.district.code) as server:
@@ -226,8 +226,8 @@ async def test_no_exception_of_a_hook_reaches_the_server(
 async def test_a_hook_that_takes_too_long_fails_the_request(
     db: Pool, district: DistrictBuilder, waiting: Waiting
 ) -> None:
-    """Past the limit a write is refused with the plug-in's name, and nothing is written; threads that never come back
-    are counted, and past so many the plug-in is asked no more, until they are back."""
+    """After the time limit a write is refused with the plug-in's name, and nothing is written. The threads that still
+    run are counted. When there are too many, the plug-in is no longer called, until they have ended."""
     person = await one_student(district)
     waiting.hook = "eligibility_rules"
     async with serving(db, host_with(waiting, hook_seconds=0.2), district.district.code) as server:
@@ -239,18 +239,18 @@ async def test_a_hook_that_takes_too_long_fails_the_request(
         stuck = [thread for thread in threading.enumerate() if thread.name == "abandoned: odd"]
         assert len(stuck) == MAX_ABANDONED_THREADS
         waiting.hook = None
-        waiting.let_go.set()
+        waiting.released.set()
         await until(lambda: not any(thread.is_alive() for thread in stuck))
         await server.run(SET, setting(person))
 
 
-async def test_clients_that_leave_make_no_hook_stuck(
+async def test_clients_that_disconnect_abandon_no_thread(
     db: Pool, district: DistrictBuilder, waiting: Waiting
 ) -> None:
-    """However many leave while a slow plug-in is asked for them, others are answered: only what is out of its own time
-    counts as stuck. What they left is asked to its end."""
+    """However many clients disconnect while a slow plug-in is called for them, others are answered: a thread counts as
+    abandoned only after its own time limit. The calls go on until they end."""
     person = await one_student(district)
-    before = set(threading.enumerate())  # other tests of this process may have left some
+    before = set(threading.enumerate())  # other tests of this process may have left threads behind
     waiting.hook = "select_population"
     read = '{ batchOptions(mode: "WAITING") { population } }'
     async with serving(db, host_with(waiting, hook_seconds=60), district.district.code) as server:
@@ -263,7 +263,7 @@ async def test_clients_that_leave_make_no_hook_stuck(
         for on in (True, False) * 15:  # the server notices while it answers
             assert await server.run(SET, setting(person, on)) == {"setPreferences": {"userErrors": []}}
         assert not begun_since(before, "abandoned")
-        waiting.let_go.set()
+        waiting.released.set()
         await until(lambda: len(begun_since(before, "hooks")) <= 5)
 
 
@@ -280,17 +280,17 @@ def calls(folder: Path, names: str) -> Iterator[str]:
                 yield f"{file.name}: {line.strip()}"
 
 
-def test_nobody_calls_a_hook_in_place(builtin_plugins: Path) -> None:
-    """Services and the API ask hooks aside alone: a call in place would hold up every request."""
+def test_nobody_calls_a_hook_on_the_event_loop(builtin_plugins: Path) -> None:
+    """Services and the API call hooks only in threads: a call on the event loop would delay every request."""
     found: Callable[[str], list[str]] = lambda layer: list(  # noqa: E731
         calls(builtin_plugins.parent / "gql_server" / layer, "rules population tell notify_run_finished")
     )
     assert [*found("services"), *found("api"), *found("reads")] == []
 
 
-async def test_what_no_listener_can_keep_up_with_is_dropped_and_logged(waiting: Waiting) -> None:
-    """So many calls wait for a plug-in that does not come back, no more: what is not told is in the log, when it comes
-    and when the server stops."""
+async def test_calls_beyond_the_queue_are_dropped_and_logged(waiting: Waiting) -> None:
+    """A limited number of calls waits for a listener that does not return. The log names each call that is dropped,
+    when it is dropped and when the server stops."""
     host = PluginHost([], given={"odd": waiting}, hook_seconds=60)
     waiting.hook = "preferences_changed"
     host.calls.notify_preferences_changed(changes(0))

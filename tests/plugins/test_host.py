@@ -1,4 +1,4 @@
-"""The plug-in host finds, orders and attributes plug-ins, and refuses to start with one that is at fault."""
+"""The plug-in host finds and orders plug-ins, names the one at fault, and refuses to start with a faulty one."""
 
 import sys
 import textwrap
@@ -63,7 +63,7 @@ def test_plugins_are_listed_and_called_in_the_order_of_folders_and_names(tmp_pat
 
 
 def test_a_package_imports_its_own_modules_relatively(tmp_path: Path) -> None:
-    """Helper modules work, and those of another folder's plug-in of one name are not mixed up with them."""
+    """A package's own modules work, and are not confused with those of another folder's plug-in of the same name."""
     for code in ("FIRST", "SECOND"):
         write(tmp_path / code, "mine/", f"from .helper import CODE\n{REASONS.replace('{code!r}', 'CODE')}")
         (tmp_path / code / "mine" / "helper.py").write_text(f"CODE = {code!r}\n", encoding="utf-8")
@@ -73,7 +73,7 @@ def test_a_package_imports_its_own_modules_relatively(tmp_path: Path) -> None:
 def test_an_installed_distribution_is_found_by_its_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dist-info folder is enough, and the list says which distribution and version it is."""
+    """A plug-in is found by the metadata of its distribution, and the list names the distribution and its version."""
     write(tmp_path, "maple_rules", reason("MAPLE"))
     info = tmp_path / "maple_rules-1.2.dist-info"
     info.mkdir()
@@ -217,7 +217,7 @@ def test_what_two_plugins_give_stops_the_start(body: str, tmp_path: Path) -> Non
 
 
 def test_a_name_given_twice_stops_the_start(tmp_path: Path) -> None:
-    """Two folders with a plug-in of one name cannot both be meant."""
+    """Two plug-ins of one name, in two folders, stop the start."""
     write(tmp_path / "one", "mine", reason("A"))
     write(tmp_path / "two", "mine", reason("B"))
     with pytest.raises(PluginError, match="'mine': two plug-ins have this name"):
@@ -225,19 +225,19 @@ def test_a_name_given_twice_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    """A misspelt plug-in folder is an error, not an empty one."""
+    """A folder that does not exist is an error, not a folder without plug-ins."""
     with pytest.raises(PluginError, match="there is no folder"):
         PluginHost([tmp_path / "nowhere"])
 
 
 def test_disabling_what_is_not_there_stops_the_start() -> None:
-    """A misspelt name in the settings is an error: the rule meant would stay on."""
+    """A misspelt name of a disabled plug-in is an error: the plug-in that was meant would stay on."""
     with pytest.raises(PluginError, match=r"'on_recrod'.*no such plug-in"):
         PluginHost([], disabled=["on_recrod"])
 
 
 def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
-    """A plug-in's name stands in answers and logs, so it is a plain word."""
+    """A plug-in's name appears in answers and logs, so it is a plain word."""
     write(tmp_path, "two words", reason("A"))
     with pytest.raises(PluginError, match="Rename it"):
         PluginHost([tmp_path])
@@ -270,6 +270,20 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
         ("[Rule('loud', 'Why.', deny_select=Sql('select :today', {'today': 1}))]", "sets :today"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
+        (
+            "[Rule('loud', 'Why.\\nHow.', deny_select=Sql('select 1'))]",
+            "`because` must be one line of at most 300",
+        ),
+        (
+            "[Rule('loud', 'W' * 301, deny_select=Sql('select 1'))]",
+            "`because` must be one line of at most 300",
+        ),
+        (
+            "[Rule('loud', 'Why.', code='so', deny_select=Sql('select 1'))]",
+            "`code` must be upper-case letters",
+        ),
+        ("[Rule('loud', 'Why.', remedy='', deny_select=Sql('select 1'))]", "`remedy` is not a text"),
+        ("[Rule('loud', 'Why.', remedy='Do\\x00.', check=print)]", "`remedy` must be one line"),
         ("[None]", "Rule values, not NoneType"),
         ("1 / 0", "eligibility_rules failed: ZeroDivisionError"),
     ],
@@ -285,7 +299,7 @@ def test_a_rule_at_fault_is_refused_with_the_plugins_name(result: str, words: st
 
 
 def test_rules_carry_the_name_of_their_plugin(tmp_path: Path) -> None:
-    """The host stamps each rule, in the plug-ins' order."""
+    """Each rule carries the name of its plug-in, in the order of the plug-ins."""
     body = "[Rule.where('quiet', 'Why.', Sql('c.address is null'))]"
     write(tmp_path, "b", rules(body))
     write(tmp_path, "a", rules(body))
@@ -317,7 +331,7 @@ def test_a_mode_is_selected_by_the_plugin_that_lists_it(tmp_path: Path) -> None:
     ],
 )
 def test_a_population_at_fault_is_refused(result: str, words: str, tmp_path: Path) -> None:
-    """A mode that selects nothing sound stops the run and names its plug-in (D11)."""
+    """A mode that gives no valid population stops the run and names its plug-in (D11)."""
     write(tmp_path, "owner", MODE + hook("select_population(mode, scope)", result))
     host = PluginHost([tmp_path])
     with pytest.raises(PluginError) as caught:
@@ -327,7 +341,7 @@ def test_a_population_at_fault_is_refused(result: str, words: str, tmp_path: Pat
 
 
 def test_a_listener_that_fails_is_reported_and_the_others_are_told(tmp_path: Path) -> None:
-    """What plug-ins do with the news undoes nothing and silences nobody."""
+    """A listener that fails undoes nothing, and the listeners of other plug-ins are still called."""
     write(tmp_path, "bad", hook("run_finished(run)", "1 / 0") + hook("preferences_changed(changes)", "1 / 0"))
     write(tmp_path, "good", "HEARD = []\n" + hook("run_finished(run)", "HEARD.append(run.run_id)"))
     host = PluginHost([tmp_path])
@@ -339,7 +353,7 @@ def test_a_listener_that_fails_is_reported_and_the_others_are_told(tmp_path: Pat
 
 
 def test_the_error_of_a_hook_tells_its_type_and_not_its_words(tmp_path: Path) -> None:
-    """The words of a plug-in's exception may hold a person's data and stay out of the answer."""
+    """The words of a plug-in's exception may hold a person's data, so the answer does not repeat them."""
     body = "@hookimpl\ndef eligibility_rules(request):\n    raise ValueError('555-0100')\n"
     write(tmp_path, "chatty", body)
     host = PluginHost([tmp_path])

@@ -55,9 +55,9 @@ async def logged(dsn: str, district: DistrictBuilder, folder: Path, **settings: 
 async def test_what_a_plugin_logs_appears_beside_the_servers_own(
     dsn: str, district: DistrictBuilder, tmp_path: Path
 ) -> None:
-    """What plug-ins tell the standard library's loggers stands in the server's log, in its format and from its level
-    on; an exception, a thread that fails and a call that does not fit its message are one line each, without their
-    words and without a trace."""
+    """What plug-ins log with the standard library appears in the server's log, in its format and from its level on. An
+    exception, a thread that fails and a call that does not fit its message are one line each, without their words and
+    without a trace."""
     text, lines = await logged(dsn, district, tmp_path)
     assert all({"event", "level", "logger", "timestamp"} <= line.keys() for line in lines), text
     told = {(line["logger"], line["level"], line["event"]) for line in lines}
@@ -73,14 +73,14 @@ async def test_what_a_plugin_logs_appears_beside_the_servers_own(
     assert failed["error"] == "ValueError"
     assert "talks.py:" in failed["where"]
     assert [line["error"] for line in lines if line["event"] == "A thread has failed."] == ["KeyError"]
-    assert any("do not fit" in line["event"] for line in lines if line["logger"] == "maple.talks")
+    assert any("do not match" in line["event"] for line in lines if line["logger"] == "maple.talks")
     assert "not told" not in text
     assert "Ada" not in text
     assert "Traceback" not in text
 
 
 async def test_the_level_holds_for_plugins_too(dsn: str, district: DistrictBuilder, tmp_path: Path) -> None:
-    """GQL_SERVER_LOG_LEVEL is the least level for what plug-ins say, as for the server's own lines."""
+    """GQL_SERVER_LOG_LEVEL holds for what plug-ins log as for the server's own lines."""
     _, lines = await logged(dsn, district, tmp_path, LOG_LEVEL="ERROR")
     events = {line["event"] for line in lines if line["logger"] == "maple.talks"}
     assert "Could not tell." in events

@@ -29,7 +29,7 @@ LEAKS = {
 
 @pytest.fixture(params=LEAKS)
 async def leaks(request: pytest.FixtureRequest, district: DistrictBuilder) -> None:
-    """A function that changes its session and is true: what a plug-in's own text shows is refused beforehand."""
+    """A function that changes its session. Calls that a plug-in's own text shows are refused when it is loaded."""
     await district.conn.execute(
         "create function leaks() returns boolean language plpgsql volatile as"
         f" $$ begin return {LEAKS[request.param]} is not null; end $$"
@@ -38,13 +38,13 @@ async def leaks(request: pytest.FixtureRequest, district: DistrictBuilder) -> No
 
 @pytest.fixture
 async def narrow(dsn: str) -> AsyncIterator[Pool]:
-    """A pool whose every request has the connection of the one before."""
+    """A pool with one connection, so that each request gets the connection of the one before."""
     pool = await open_pool(dsn, min_size=1, max_size=1)
     yield pool
     await pool.close()
 
 
-async def hold_clean(pool: Pool, district: DistrictBuilder) -> None:
+async def require_clean(pool: Pool, district: DistrictBuilder) -> None:
     """Fail where the session of the pool's connection is not as it was made."""
     async with pool.acquire() as conn:
         assert "public" in await conn.fetchval("show search_path")
@@ -56,19 +56,19 @@ async def hold_clean(pool: Pool, district: DistrictBuilder) -> None:
 
 @pytest.mark.usefixtures("leaks")
 async def test_a_rule_beside_a_write_leaves_no_session_state(narrow: Pool, district: DistrictBuilder) -> None:
-    """A write whose rule changes its session is answered, or refused, and the next request finds the session clean."""
+    """After a write whose rule changes its session, the next request finds the session clean."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
     async with serving(narrow, host_with(where("not leaks()")), district.district.code) as server:
         for on in (True, False):
             answer = await post(server, SET, setting(person, on))
             assert all("'picky'" in error["message"] for error in answer.get("errors", ()))
             assert (await server.run(PERSON, {"id": person}))["person"] is not None
-            await hold_clean(narrow, district)
+            await require_clean(narrow, district)
 
 
 @pytest.mark.usefixtures("leaks")
 async def test_a_look_of_a_check_leaves_no_session_state(narrow: Pool, district: DistrictBuilder) -> None:
-    """What a check's reader sends is undone, too; it takes no statement that would end its transaction."""
+    """A statement of a check's reader is undone, too, and it refuses statements that would end its transaction."""
     person = encode_id(IdKind.PERSON, await crowd(district, 1))
     told: list[str] = []
 
@@ -84,15 +84,15 @@ async def test_a_look_of_a_check_leaves_no_session_state(narrow: Pool, district:
         await post(server, SET, setting(person))
         assert told == ["A reader takes a SELECT."] * 3
         assert (await server.run(PERSON, {"id": person}))["person"] is not None
-        await hold_clean(narrow, district)
+        await require_clean(narrow, district)
 
 
 @pytest.mark.usefixtures("leaks")
 async def test_a_rule_of_a_run_leaves_no_session_state(
     narrow: Pool, db: Pool, district: DistrictBuilder
 ) -> None:
-    """A run whose rule sets something for its session fails with the rule's name, none of the plan's later statements
-    with another's; locks are let go of."""
+    """A run whose rule sets something for its session fails with the name of that rule and of no other. Its locks are
+    released."""
     await crowd(district, 3)
     async with narrow.acquire() as conn:
         takes_lock = "'locked'" in await conn.fetchval("select prosrc from pg_proc where proname = 'leaks'")
@@ -121,7 +121,7 @@ class Filtering:
 async def test_a_read_with_a_plugins_sql_leaves_no_session_state(
     narrow: Pool, district: DistrictBuilder
 ) -> None:
-    """What saved filters and modes put into a read is undone with it."""
+    """What the SQL of saved filters and modes sets during a read is undone."""
     await crowd(district, 1)
     await district.conn.execute(
         "insert into saved_filter (district_id, name, kind, criteria) values ($1, 'Odd', 'STUDENT', $2)",
@@ -136,9 +136,9 @@ async def test_a_read_with_a_plugins_sql_leaves_no_session_state(
     async with serving(narrow, host_with(plugin), district.district.code) as server:
         for read in reads:
             await post(server, read, {})
-            await hold_clean(narrow, district)
+            await require_clean(narrow, district)
         await post(server, SUBMIT, {"input": {**INPUT, "mode": "ODD"}})
-        await hold_clean(narrow, district)
+        await require_clean(narrow, district)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_a_read_with_a_plugins_sql_leaves_no_session_state(
     ["set_config('a.b', 'c', false)", "PG_ADVISORY_LOCK (1)", "pg_terminate_backend(1)", "nextval('s')"],
 )
 def test_sql_that_acts_is_refused_when_it_is_loaded(call: str, tmp_path: Path) -> None:
-    """What does more than read, and can be seen, is refused by name."""
+    """A call that does more than read is refused when its name is in the SQL."""
     text = f"{call} is null"
     for body in (
         rules(f'[Rule.where("r", "W.", Sql("""{text}"""))]'),

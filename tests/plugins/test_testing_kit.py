@@ -45,7 +45,7 @@ def run_finished(run):
 
 
 def test_a_sound_plugin_passes_as_file_folder_and_module(tmp_path: Path) -> None:
-    """A path to a module or a package, as text too, and an imported module are all taken."""
+    """A path to a module or a package, also as text, and an imported module are all accepted."""
     file, package = tmp_path / "bus.py", tmp_path / "bus_package"
     package.mkdir()
     for path in (file, package / "__init__.py"):
@@ -70,7 +70,7 @@ def test_a_fault_that_loading_does_not_show_is_found(fault: str, tmp_path: Path)
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
-    """What the file raises becomes the error that the server's start would show."""
+    """An exception of the file becomes the error that the server would show at its start."""
     file = tmp_path / "broken.py"
     file.write_text("import no_such_module\n", encoding="utf-8")
     with pytest.raises(PluginError, match="'broken': it cannot be loaded"):

@@ -32,9 +32,6 @@ EVERY_DISTRICT = {
 }
 """The statements that are not bound to one district, and why."""
 
-PLAN = re.compile(r"batch/(plan/|[a-z_]+$)|preference/denials|rules/")
-"""Statements whose headers may leave out what there is none of."""
-
 
 def words(text: str) -> str:
     """Return what a header says before it lists parameters and columns."""
@@ -57,10 +54,9 @@ def test_a_header_says_what_the_statement_is_for_takes_and_gives(name: str) -> N
     assert re.fullmatch(r"[A-Z].+\.", words(TEXTS[name]), re.DOTALL)
     told, own = listed(name, "Parameters"), set(parameters(TEXTS[name]))
     filled_in = AMBIENT if slots(TEXTS[name]) else set()  # a fragment may take what the statement does not
-    if not PLAN.match(name):
-        assert told is not None
-        assert listed(name, "Columns") is not None
-    assert own <= set(told or []) <= own | filled_in
+    assert told is not None
+    assert listed(name, "Columns") is not None
+    assert own <= set(told) <= own | filled_in
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if sections(FILES[file])])

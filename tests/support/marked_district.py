@@ -151,6 +151,7 @@ async def _run(marked: Marked) -> None:
         rule="on_record",
         code="ON_RECORD",
         because="None.",
+        remedy="Add it.",
     )
     for household, subject, kind in (
         (False, marked.person("gran"), "EMAIL"), (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"),

@@ -9,7 +9,7 @@ from gql_server.domain.viewer import Role
 from gql_server.hooks import Candidate, Cell, Context, Rule, RuleRequest, Setting, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.rules.limits import RuleLimits
-from gql_server.services.rules.page import Answer, Asked, PageRules
+from gql_server.services.rules.page import Answer, PageCandidate, PageRules
 from tests.support.builder import DistrictBuilder
 
 BOTH = frozenset({Setting.ON, Setting.OFF})
@@ -36,17 +36,17 @@ def host_of(*rules: Rule) -> PluginHost:
 def person(
     number: int, on: int = 1, off: int = 0, *, kind: ContactPointKind = CELL, method: Method = Method.VOICE,
     address: str | None = "1",
-) -> Asked:  # fmt: skip
+) -> PageCandidate:  # fmt: skip
     """Return a person's channel with the reasons to turn on and off."""
-    return Asked(Candidate(number, None, kind, method, address), on, off)
+    return PageCandidate(Candidate(number, None, kind, method, address), on, off)
 
 
-def household(number: int, on: int = 1, off: int = 0, *, method: Method = Method.VOICE) -> Asked:
+def household(number: int, on: int = 1, off: int = 0, *, method: Method = Method.VOICE) -> PageCandidate:
     """Return a household's phone with the reasons to turn on and off."""
-    return Asked(Candidate(None, number, HOME, method, "1"), on, off)
+    return PageCandidate(Candidate(None, number, HOME, method, "1"), on, off)
 
 
-def request_for(district: DistrictBuilder, context: Context, page: Sequence[Asked]) -> RuleRequest:
+def request_for(district: DistrictBuilder, context: Context, page: Sequence[PageCandidate]) -> RuleRequest:
     """Return the request whose cells the page has."""
     cells = {
         Cell(asked.candidate.contact_point, asked.candidate.method, reason, setting): None
@@ -65,7 +65,11 @@ def request_for(district: DistrictBuilder, context: Context, page: Sequence[Aske
 
 
 async def answers(
-    db: Pool, district: DistrictBuilder, page: Sequence[Asked], *rules: Rule, context: Context = Context.WRITE
+    db: Pool,
+    district: DistrictBuilder,
+    page: Sequence[PageCandidate],
+    *rules: Rule,
+    context: Context = Context.WRITE,
 ) -> list[Answer]:
     """Return what rules say of a page."""
     host = host_of(*rules)

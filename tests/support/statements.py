@@ -89,12 +89,16 @@ def complete(name: str) -> str:
     """Return a statement as PostgreSQL gets it: slots filled, a compiled read's head before it, `$1` for names."""
     filled = Sql(TEXTS[name].strip())
     filled = filled.fill(**{slot: Sql(FRAGMENTS[slot]) for slot in slots(filled.text)})
-    text = re.sub(r":viewer_role\b", "'ADMIN'", filled.text)
+    text = _as_admin(filled.text)
     if name in PARENTS:
         text = f"select x.* from ({PARENTS[name]}) parent cross join lateral (\n{text}\n) x"
     if name.startswith("graph/"):
-        head = re.sub(r":viewer_role\b", "'ADMIN'", TEXTS["read/viewer"])
+        head = _as_admin(TEXTS["read/viewer"])
         text = f"{head}\nselect * from (\n{text}\n) x".replace(":viewer_person_id", "null::bigint")
     if name == "read/viewer":
         text += "\nselect from viewer"
     return numbered(text)[0]
+
+
+def _as_admin(text: str) -> str:
+    return re.sub(r":viewer_sees_all\b", "true", re.sub(r":viewer_role\b", "'ADMIN'", text))

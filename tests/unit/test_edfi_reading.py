@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gql_server.errors import ImportFailed
 from gql_server.services.imports.edfi.words import grade, is_guardian
 from gql_server.services.imports.edfi.xml import read_records
-from gql_server.services.imports.households import Joined
+from gql_server.services.imports.households import DisjointSets
 from gql_server.services.imports.values import email_address, phone_number
 
 STUDENT = frozenset({"Student"})
@@ -237,7 +237,7 @@ def ties_among(size: int) -> st.SearchStrategy[tuple[int, list[tuple[int, int]]]
 def test_joined_numbers_share_the_smallest(drawn: tuple[int, list[tuple[int, int]]]) -> None:
     """The root of a number is the smallest that ties lead to, whatever their order."""
     size, ties = drawn
-    joined = Joined(size)
+    joined = DisjointSets(size)
     for one, other in ties:
         joined.join(one, other)
     smallest = list(range(size))

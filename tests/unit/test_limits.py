@@ -56,13 +56,13 @@ def test_a_day_has_one_spelling(text: str) -> None:
 def test_what_a_limit_takes_can_be_kept(text: str, longest: int) -> None:
     """A text without a problem is short enough, one line, and one that PostgreSQL can hold."""
     limit = TextLimit("It", longest)
-    if limit.problem(text) is None:
+    if limit.text_error(text) is None:
         assert len(text) <= longest
         assert "\0" not in text
         assert len(text.splitlines()) <= 1
         text.encode()
-    if limit.excess(text):
-        assert limit.problem(text) == limit.excess(text)
+    if limit.length_error(text):
+        assert limit.text_error(text) == limit.length_error(text)
 
 
 def test_a_search_has_bounds() -> None:
@@ -79,4 +79,6 @@ def test_limits_are_called_by_words() -> None:
     table = [each for each in vars(limits).values() if isinstance(each, TextLimit)]
     assert len({each.noun for each in table}) == len(table)
     for each in table:
-        assert f"{each.noun} has at most {each.longest:,} characters" in (each.excess("x" * 9_000) or "")
+        assert f"{each.noun} has at most {each.longest:,} characters" in (
+            each.length_error("x" * 9_000) or ""
+        )

@@ -1,12 +1,12 @@
 """Types for batches: contact reasons, modes, options, runs and their results; also saved filters and plug-ins."""
 
 import datetime
-from typing import Optional
+from typing import Annotated, Optional, TypeAlias
 
 import strawberry
 
 from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, PlanningStep, Setting
-from gql_server.api.fields import LINK, After, First, OptionalFirst, column, linked, linked_with_arguments
+from gql_server.api.fields import LINK, After, First, column, linked, linked_with_arguments
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
 from gql_server.api.types.common import Connection, Node
@@ -17,6 +17,10 @@ from gql_server.reads.links import ConnectionLink, ExpressionLink, RowsLink, Sor
 
 _MATRIX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
+_HAS_FORECAST = (
+    "exists (select from batch_forecast f"
+    " where f.district_id = :district_id and f.batch_run_id = {parent}.batch_run_id)"
+)
 
 
 @strawberry.type(
@@ -80,7 +84,7 @@ class BatchPlanning:
 
 
 @strawberry.type(
-    description="The progress of a run, in people; those whose household phone is set count as households."
+    description="The progress of a run, counted in people and, for the household phone, in households."
 )
 class BatchProgress:
     done: int = column("The number of people and households that are done.")
@@ -130,21 +134,27 @@ class BatchExclusion:
     contact_point: ContactPointKind = column("The contact point.")
     reason: ReasonCode = column("The contact reason.")
     rule: str = column("The rule: the names of its plug-in and of the rule.")
-    code: str = column("Why the rule excluded them, as a stable code of its plug-in, such as `NO_CONTACT`.")
+    code: str = column(
+        "Why the rule excluded them, for programs: a stable code of the rule, such as `NO_CONTACT`."
+    )
     because: str = column("Why the rule excluded them, in the rule's words.")
-    remedy: str | None = column("What would help, in the rule's words; null if the rule names nothing.")
+    remedy: str | None = column(
+        "What could be done about it, in the rule's words; null if the rule does not say."
+    )
 
 
 @strawberry.type(description="How much one rule excluded from a run, over all cells.")
 class BatchExcludedByRule:
     rule: str = column("The rule: the names of its plug-in and of the rule.")
     code: str = column(
-        "Why the rule excludes, as a stable code. The codes in `exclusions` may differ from person to person."
+        "Why the rule excludes, for programs. The codes in `exclusions` may differ from person to person."
     )
     because: str = column(
         "Why the rule excludes, in the rule's words. The words in `exclusions` may differ from person to person."
     )
-    remedy: str | None = column("What would help, in the rule's words; null if the rule names nothing.")
+    remedy: str | None = column(
+        "What could be done about it, in the rule's words; null if the rule does not say."
+    )
     excluded: int = column("The number of preferences that the rule excluded.")
 
 
@@ -205,6 +215,14 @@ MAX_EXCLUSIONS = 10_000
 """The maximum of `first` for exclusions. Every page sorts all exclusions of its run, so few long pages are better."""
 
 
+_ExclusionsFirst: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"The maximum number of rows to return, from 1 to {MAX_EXCLUSIONS:,}. Null means the default of 50."
+    ),
+]
+
+
 @strawberry.type(description="One run of a batch: what was requested, its progress, and its results.")
 class BatchRun(Node):
     mode: ModeCode = column("The mode that selects the people.")
@@ -229,6 +247,7 @@ class BatchRun(Node):
             "batch_cell_result",
             _OF_RUN,
             "{child}.contact_point, {child}.bit",
+            tables={"counts": "batch_cell"},
             max_rows=_MATRIX_CELLS,
             naturally_bounded=True,
         ),
@@ -237,9 +256,10 @@ class BatchRun(Node):
     )
     forecast: list[BatchCellResult] | None = linked(
         RowsLink(
-            "batch_cell_forecast",
-            _OF_RUN,
+            "batch_cell_result",
+            f"{_OF_RUN} and {_HAS_FORECAST}",
             "{child}.contact_point, {child}.bit",
+            tables={"counts": "batch_forecast"},
             null_when_empty=True,
             max_rows=_MATRIX_CELLS,
             naturally_bounded=True,
@@ -288,10 +308,10 @@ class BatchRun(Node):
     )
     def exclusions(
         self,
-        first: OptionalFirst = None,
+        first: _ExclusionsFirst = None,
         after: After = None,
     ) -> Connection[BatchExclusion]:
-        """The people and households that rules excluded, with the cell and the rule. `first` may be up to 10,000."""
+        """The people and households that rules excluded, with the cell and the rule."""
 
     excluded_by_rule: list[BatchExcludedByRule] = linked(
         RowsLink("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", max_rows=200),

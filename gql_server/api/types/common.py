@@ -43,5 +43,6 @@ class UserError:
     )
     message: str = column("A sentence for people, which says what to do.")
     path: list[str] | None = column(
-        'The path to the wrong part of the input, such as ["cells", "2", "reason"]; null if it is not one part.'
+        'The path to the wrong part of the input, such as ["cells", "2", "reason"]; null if the error concerns '
+        "the whole input."
     )

@@ -17,7 +17,8 @@ from gql_server.reads.links import Args, ReadContext, RowsLink
 ActiveOnly: TypeAlias = Annotated[
     bool,
     strawberry.argument(
-        description="Whether to return only what is active today: started, and not ended. If false, all of it."
+        description="Whether to return only rows that are active today (started, and not ended). "
+        "If false, all rows are returned."
     ),
 ]
 MessengersOnly: TypeAlias = Annotated[
@@ -51,8 +52,8 @@ def _of_person(table: str, order: str, max_rows: int, row_cost: int = 1) -> Rows
 
 def _dated(table: str, key: str, order: str, max_rows: int, max_rows_portal: int) -> RowsLink:
     """Return the link to a list of rows that share a key with their parent, and that may be active or not (D6)."""
-    on = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
-    return RowsLink(table, on, order, _active_only, max_rows=max_rows, max_rows_portal=max_rows_portal)
+    condition = f"{{child}}.{key} = {{parent}}.{key} and ({{child}}.active or not :active_only::boolean)"
+    return RowsLink(table, condition, order, _active_only, max_rows=max_rows, max_rows_portal=max_rows_portal)
 
 
 PERSON_ROW_COST, PREFERENCE_ROW_COST = 2, 10  # a preference has two lists of reasons
@@ -115,8 +116,8 @@ class Enrollment:
     school: School = linked(SCHOOL, "The school.")
     school_year: int = column("The school year, as the year that it ends in: 2027 is 2026-2027.")
     grade: str = column("The grade as the district writes it, such as PK, KG, 01 to 12.")
-    start_date: datetime.date | None = column("The first day; null if it has no limit.")
-    end_date: datetime.date | None = column("The last day; null if it has no limit.")
+    start_date: datetime.date | None = column("The first day; null if there is no start date.")
+    end_date: datetime.date | None = column("The last day; null if there is no end date.")
     active: bool = column("Whether today is from the first to the last day.")
 
 
@@ -124,8 +125,8 @@ class Enrollment:
 class DistrictAssignment:
     school: School | None = linked(SCHOOL, "The school; null for the district office.")
     title: str | None = column("The title of the staff member there; null if it is not known.")
-    start_date: datetime.date | None = column("The first day; null if it has no limit.")
-    end_date: datetime.date | None = column("The last day; null if it has no limit.")
+    start_date: datetime.date | None = column("The first day; null if there is no start date.")
+    end_date: datetime.date | None = column("The last day; null if there is no end date.")
     active: bool = column("Whether today is from the first to the last day.")
 
 
@@ -187,7 +188,7 @@ class Household(Node):
 
 
 # D27: a portal user must not learn which addresses of other people are opted out.
-_BY_ADDRESS = """(:viewer_role in ('ADMIN', 'VENDOR') or {parent}.person_id = :viewer_person_id)
+_BY_ADDRESS = """(:viewer_sees_all or {parent}.person_id = :viewer_person_id)
   and {child}.address in (
     select c.value from contact_point c where c.district_id = :district_id and c.person_id = {parent}.person_id
     union all
@@ -268,7 +269,7 @@ class Person(Node):
 class Viewer:
     role: Role = column("The role of the token.")
     person: Person | None = linked(
-        PERSON, "The person that the token names; null if it names none whom the district knows."
+        PERSON, "The person that the token names; null if it names nobody, or nobody whom the district knows."
     )
     can_change_own_preferences: bool = column(
         "Whether the viewer may change their own preferences today. Only administrators whose token names a person may."

@@ -1,1 +1,1 @@
-"""The batch: a request is checked and recorded, planned, applied in chunks, and reported (D11-D21)."""
+"""Batch runs: a request is validated and recorded, planned, applied in chunks, and counted (D11-D21)."""

@@ -1,4 +1,4 @@
-"""Cells that are not enabled: the district switched them off, or they would reach nobody selected (D15)."""
+"""Cells that are not enabled: the district disabled them, or nobody selected has the contact point (D15)."""
 
 from collections.abc import Container, Mapping, Sequence
 
@@ -11,8 +11,8 @@ from gql_server.errors import UserError
 CODE = "CELL_NOT_ENABLED"
 
 
-async def switched_off(conn: Connection, district_id: int, cells: Sequence[Cell]) -> dict[Cell, str]:
-    """Return words for each cell that the district switched off."""
+async def disabled_cells(conn: Connection, district_id: int, cells: Sequence[Cell]) -> dict[Cell, str]:
+    """Return a message for each cell that the district has switched off."""
     rows = await fetch(
         conn,
         "batch/request/disabled_cells",
@@ -28,19 +28,19 @@ async def switched_off(conn: Connection, district_id: int, cells: Sequence[Cell]
     }
 
 
-def out_of_reach(cells: Sequence[Cell], unreachable: Container[ContactPointKind]) -> dict[Cell, str]:
-    """Return words for each cell of a contact point that nobody selected has on record."""
+def unreachable_cells(cells: Sequence[Cell], unreachable: Container[ContactPointKind]) -> dict[Cell, str]:
+    """Return a message for each cell of a contact point that nobody selected has on record."""
     return {
-        cell: f"{_name(cell)} is not enabled: nobody selected has {_a(cell.contact_point)} on record."
+        cell: f"{_name(cell)} is not enabled: nobody selected has {_with_article(cell.contact_point)} on record."
         " Leave it out, or select other people."
         for cell in cells
         if cell.contact_point in unreachable
     }
 
 
-def not_enabled(words: Mapping[Cell, str], named: Sequence[Cell] = ()) -> list[UserError]:
-    """Return an error for each cell, with the path to where the request names it."""
-    return [UserError(CODE, message, _path(cell, named)) for cell, message in words.items()]
+def not_enabled_errors(messages: Mapping[Cell, str], named: Sequence[Cell] = ()) -> list[UserError]:
+    """Return an error for each cell. Its path leads to the cell in `named`, the cells of the request."""
+    return [UserError(CODE, message, _path(cell, named)) for cell, message in messages.items()]
 
 
 def _path(cell: Cell, named: Sequence[Cell]) -> tuple[str, ...] | None:
@@ -51,5 +51,5 @@ def _name(cell: Cell) -> str:
     return f"The cell {cell.contact_point} × {cell.reason}"
 
 
-def _a(kind: ContactPointKind) -> str:
-    return f"{'an' if kind is ContactPointKind.EMAIL else 'a'} {kind.words}"
+def _with_article(kind: ContactPointKind) -> str:
+    return f"{'an' if kind is ContactPointKind.EMAIL else 'a'} {kind.label}"

@@ -1,4 +1,4 @@
-"""The counts of a run's cells: foreseen by a plan, or of what was really done (D16-D20)."""
+"""Counts the cells of a run: what its plan predicts, or what the run has done (D16-D20)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,26 +9,26 @@ from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.sql import Sql
 from gql_server.services.batch.run import Run
-from gql_server.services.changes import Tally
+from gql_server.services.changes import MaskCount
 
 _COUNTS = ("updated", "unchanged", "overwrote", "kept", "left")
 
 
 def counts_slot(run: Run) -> dict[str, Sql]:
-    """Return the slot {counts}: where what a run's plan foresees is counted, or what it does (D20)."""
+    """Return the slot {counts}: the table for the forecast of a plan, or for the results of a run (D20)."""
     return {"counts": Sql("batch_forecast" if run.plan_only else "batch_cell")}
 
 
-async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Sequence[Tally]) -> None:
-    """Add tallies to the cells of the run."""
+async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts: Sequence[MaskCount]) -> None:
+    """Add the counts of a write to the cells of the run."""
     cells: dict[tuple[ContactPointKind, str], list[int]] = {}
-    for tally in tallies:
-        went = _went(tally, reverts=run.reverts is not None)
-        for reason in bits.codes(tally.asked):
+    for mask_count in mask_counts:
+        masks = _masks_to_count(mask_count, reverts=run.reverts is not None)
+        for reason in bits.codes(mask_count.asked):
             bit = 1 << bits[reason]
-            counts = cells.setdefault((tally.contact_point, reason), [0] * len(_COUNTS))
-            for index, mask in enumerate(went):
-                counts[index] += tally.rows if mask & bit else 0
+            counts = cells.setdefault((mask_count.contact_point, reason), [0] * len(_COUNTS))
+            for index, mask in enumerate(masks):
+                counts[index] += mask_count.rows if mask & bit else 0
     await execute(
         conn,
         statement("batch/count/cells").fill(**counts_slot(run)),
@@ -39,20 +39,23 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, tallies: Seq
     )
 
 
-def _went(tally: Tally, *, reverts: bool) -> tuple[int, ...]:
-    """Return the bits that each of the counts counts. What a revert finds as it would have it, others have changed."""
-    same = tally.asked & ~(tally.flipped | tally.kept | tally.skipped_as_chosen)
+def _masks_to_count(count: MaskCount, *, reverts: bool) -> tuple[int, ...]:
+    """Return the bits of each entry of `_COUNTS`.
+
+    A revert that finds a bit already as it would set it counts the bit as left alone: somebody else changed it.
+    """
+    unchanged = count.asked & ~(count.flipped | count.kept | count.skipped_as_chosen)
     if reverts:
-        return tally.flipped, 0, tally.overwrote, tally.kept, tally.skipped_as_chosen | same
-    return tally.flipped, same, tally.overwrote, tally.kept, tally.skipped_as_chosen
+        return count.flipped, 0, count.overwrote, count.kept, count.skipped_as_chosen | unchanged
+    return count.flipped, unchanged, count.overwrote, count.kept, count.skipped_as_chosen
 
 
 async def count_people(
     conn: Connection, run: Run, today: date, changed: Sql, *, revision: int | None
 ) -> None:
-    """Add the people whom the changes of a household phone concern, each once in all of a run (D17).
+    """Count the people whom changes of a household phone affect, each person once in the whole run (D17).
 
-    `changed`: household_id and the bits; `revision`: that of the changes, None where nothing was changed before.
+    `changed`: household_id and the changed bits. `revision`: the revision of the changes, None for a forecast.
     """
     counted = statement("batch/count/people").fill(changed=changed, **counts_slot(run))
     await execute(conn, counted, **run.key, today=today, revision=revision)

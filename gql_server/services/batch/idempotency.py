@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key and the same input answer the same run for a day."""
+"""Idempotency keys: for a day the same key with the same input returns the same run."""
 
 import hashlib
 import json
@@ -10,24 +10,24 @@ from gql_server.errors import UserError, rejected
 from gql_server.services.batch.request import BatchRequest
 
 VALID_SECONDS = 24 * 3600.0
-"""How long a key answers the run that it was first sent with."""
+"""How long a key returns the run that was recorded with it."""
 _PATH = "idempotencyKey"
 
 
-def key_errors(key: str | None) -> list[UserError]:
-    """Return what is wrong with a key: INVALID_IDEMPOTENCY_KEY."""
+def validate_key(key: str | None) -> list[UserError]:
+    """Return an error for a key that cannot be used: INVALID_IDEMPOTENCY_KEY."""
     if key is None or (0 < len(key) <= IDEMPOTENCY_KEY.longest and key.isprintable()):
         return []
-    words = (
-        f"An idempotency key is 1 to {IDEMPOTENCY_KEY.longest} printable characters. A UUID is a good one."
+    message = (
+        f"An idempotency key has 1 to {IDEMPOTENCY_KEY.longest} printable characters. A UUID is a good one."
     )
-    return [UserError("INVALID_IDEMPOTENCY_KEY", words, (_PATH,))]
+    return [UserError("INVALID_IDEMPOTENCY_KEY", message, (_PATH,))]
 
 
 def request_hash(request: BatchRequest) -> str:
-    """Return what tells one input from another. The order of cells, schools and grades is no part of it."""
+    """Return a hash of the input. The order of cells, schools and grades does not change it."""
     scope = request.scope
-    told = [
+    content = [
         request.mode,
         scope.school_ids and sorted(scope.school_ids),
         scope.school_year,
@@ -37,11 +37,11 @@ def request_hash(request: BatchRequest) -> str:
         request.keep_chosen,
         request.dry_run,
     ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 async def find_run(conn: Connection, district_id: int, request: BatchRequest) -> int | None:
-    """Return the run that the request's key stands for, if any. Raises Rejected: IDEMPOTENCY_KEY_REUSED."""
+    """Return the run that was recorded with the request's key, if any. Raises Rejected: IDEMPOTENCY_KEY_REUSED."""
     if request.idempotency_key is None:
         return None
     key = {"district_id": district_id, "key": request.idempotency_key, "valid_seconds": VALID_SECONDS}
@@ -49,18 +49,18 @@ async def find_run(conn: Connection, district_id: int, request: BatchRequest) ->
     if row is None:
         return None
     if row["request_hash"] != request_hash(request):
-        words = "This idempotency key was sent with another input. Send a new key with a new input."
-        raise rejected("IDEMPOTENCY_KEY_REUSED", words, _PATH)
+        message = "This idempotency key was used with another input. Send a new key with a new input."
+        raise rejected("IDEMPOTENCY_KEY_REUSED", message, _PATH)
     return int(row["batch_run_id"])
 
 
 async def claim_idempotency_key(
     conn: Connection, district_id: int, request: BatchRequest, batch_run_id: int
 ) -> bool:
-    """Let the request's key stand for a run; return False where another call has taken it meanwhile."""
+    """Record the request's key for a run. Return False if another call has claimed the key in the meantime."""
     if request.idempotency_key is None:
         return True
-    taken = await fetchval(
+    claimed = await fetchval(
         conn,
         "batch/request/claim_idempotency_key",
         district_id=district_id,
@@ -69,4 +69,4 @@ async def claim_idempotency_key(
         batch_run_id=batch_run_id,
         valid_seconds=VALID_SECONDS,
     )
-    return taken is not None
+    return claimed is not None

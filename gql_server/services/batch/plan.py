@@ -24,7 +24,7 @@ from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_moved
-from gql_server.services.changes import Tally, table_slots
+from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
@@ -112,7 +112,7 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`."""
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/revert/reverted_run", **run.original)
+    original = await fetchrow(conn, "batch/revert/reverted_run", **run.reverted_key)
     assert original is not None
     await execute(conn, "batch/revert/create_undone")
     await execute(
@@ -126,7 +126,7 @@ async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
 
 async def _end(plan: Plan, **planned: float | None) -> None:
     """End the plan. Raises LeaseLost."""
-    if await fetchval(plan.conn, "batch/plan/end", **plan.run.held, today=plan.today, **planned) is None:
+    if await fetchval(plan.conn, "batch/plan/end", **plan.run.lease_key, today=plan.today, **planned) is None:
         raise LeaseLost
     await notify_moved(plan.conn, **plan.run.key)
 
@@ -164,14 +164,14 @@ async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
     progress, candidates = plan.progress, plan.progress.candidates
     progress.begin(PlanningStep.ASKING_RULES, (len(rules.selects) + len(rules.checks)) * candidates)
     relation = RelationRules(
-        plan.db,
-        plan.conn,
-        Context.BATCH,
-        plan.run.district.district_id,
-        plan.today,
-        plan.bits,
-        plan.limits,
-        progress.advance,
+        db=plan.db,
+        conn=plan.conn,
+        context=Context.BATCH,
+        district_id=plan.run.district.district_id,
+        today=plan.today,
+        bits=plan.bits,
+        limits=plan.limits,
+        advance=progress.advance,
     )
     await relation.ask_selects(rules.selects)
     progress.advance(len(rules.selects) * candidates)
@@ -214,7 +214,7 @@ async def _preview(plan: Plan) -> int:
     rows = await fetch(conn, preview, **run.key, samples=_SAMPLES)
     if any(row["asked"] is None for row in rows):
         raise await _unknown_denial(plan)
-    await count_cells(conn, run, plan.bits, [Tally.from_row(row) for row in rows])
+    await count_cells(conn, run, plan.bits, [MaskCount.from_row(row) for row in rows])
     await count_people(conn, run, plan.today, statement("batch/plan/preview_households"), revision=None)
     return rows[0]["total"] if rows else 0
 

@@ -6,9 +6,9 @@ from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.sql import Sql
 from gql_server.errors import Rejected
 from gql_server.hooks import Population
-from gql_server.services.batch.cell_availability import not_enabled, out_of_reach, switched_off
+from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.plan_context import Plan
-from gql_server.services.batch.scope import mode_scope
+from gql_server.services.batch.scope import plugin_scope
 from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql, selection_of
 from gql_server.services.rules.rule_set import NumberedRules, denied_by
 
@@ -17,7 +17,7 @@ async def select_people(plan: Plan) -> int:
     """Select the people by the mode's plug-in and return their number."""
     run, conn = plan.run, plan.conn
     population = await plan.host.calls.population(
-        run.mode, mode_scope(run.district, run.scope, run.mode, plan.host)
+        run.mode, plugin_scope(run.district, run.scope, run.mode, plan.host)
     )
     selection = selection_of(plan.host, run.mode, population)
     select = statement("batch/plan/select_people").fill(population=_with_students(population))
@@ -47,8 +47,9 @@ async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRul
     household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
     find = statement(f"batch/plan/find_{'household' if household else 'people'}_channels")
 
-    async def ask(rules: NumberedRules) -> None:
-        async with plugin_sql(plan.conn, *fragments_of(rules), seconds=plan.limits.statement_seconds):
+    async def ask(rules: NumberedRules, suspects: NumberedRules) -> None:
+        seconds = plan.limits.statement_seconds
+        async with plugin_sql(plan.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
             await execute(
                 plan.conn,
                 find.fill(denied_by=denied_by(rules)),
@@ -68,10 +69,10 @@ async def require_enabled(plan: Plan) -> None:
     plan.progress.candidates = sum(row["candidates"] for row in channels)
     on_record = {row["contact_point"] for row in channels if row["on_record"]}
     named = {masks.contact_point for masks in plan.masks}
-    words = out_of_reach(plan.cells, {kind for kind in named if kind not in on_record})
-    words |= await switched_off(plan.conn, plan.run.district.district_id, plan.cells)
+    words = unreachable_cells(plan.cells, {kind for kind in named if kind not in on_record})
+    words |= await disabled_cells(plan.conn, plan.run.district.district_id, plan.cells)
     if words:
-        raise Rejected(not_enabled(words))
+        raise Rejected(not_enabled_errors(words))
 
 
 async def intersect(plan: Plan) -> int:
@@ -80,9 +81,9 @@ async def intersect(plan: Plan) -> int:
     Raises Rejected where the district has switched a cell off since (D15).
     """
     conn, run = plan.conn, plan.run
-    words = await switched_off(conn, run.district.district_id, plan.cells)
+    words = await disabled_cells(conn, run.district.district_id, plan.cells)
     if words:
-        raise Rejected(not_enabled(words))
+        raise Rejected(not_enabled_errors(words))
     row = await fetchrow(conn, "batch/plan/intersect_plan", **run.key)
     assert row is not None
     plan.progress.candidates = row["candidates"]

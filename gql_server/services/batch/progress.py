@@ -1,4 +1,4 @@
-"""How far a plan is, told from inside its one transaction to the worker, which writes it down from outside."""
+"""The progress of a plan. The plan is one transaction, so the worker saves the progress in another one."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from gql_server.domain.batch import PlanningStep
 
 @dataclass(slots=True)
 class PlanProgress:
-    """Noted by the plan, read by the worker at any time.
+    """Updated by the plan and read by the worker at any time.
 
-    `done` and `total` are of the step, in a measure of its own; `total` is 0 where it cannot be told.
-    candidates: the channels that the rules are asked about, once they are found.
+    `done` and `total` belong to the step and have its unit; `total` is 0 if it is not known.
+    `candidates`: the number of channels that the rules are asked about, once it is known.
     """
 
     step: PlanningStep = PlanningStep.SELECTING_PEOPLE
@@ -19,14 +19,14 @@ class PlanProgress:
     candidates: int = 0
 
     def begin(self, step: PlanningStep, total: int = 0) -> None:
-        """Note that a step begins."""
+        """Record that a step begins."""
         self.step, self.done, self.total = step, 0, total
 
     def advance(self, done: int = 1) -> None:
-        """Note that so much more of the step is done."""
+        """Record that so much more of the step is done."""
         self.done += done
 
     @property
-    def noted(self) -> dict[str, object]:
-        """What there is to write down."""
+    def columns(self) -> dict[str, object]:
+        """The values to save."""
         return {"step": self.step, "done": self.done, "total": self.total}

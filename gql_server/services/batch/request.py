@@ -1,42 +1,42 @@
-"""What a caller asks of a batch, as the caller gave it."""
+"""A batch as the caller asked for it, before its ids are looked up."""
 
 from dataclasses import dataclass
 
 from gql_server.domain.batch import Cell
-from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, list_excess
+from gql_server.domain.limits import LABEL, MAX_GRADES, MAX_SCHOOLS, count_error
 from gql_server.errors import UserError
 
 MAX_WAIT_SECONDS = 60
 WAIT_SECONDS = 10
-"""How long a call waits for the end of its run unless it says otherwise."""
+"""How long a call waits by default for the end of its run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeInput:
-    """What to narrow the mode to (D12). Ids are global ids. None: not given; an empty tuple: nobody fits."""
+    """What to narrow the mode to (D12). Ids are global ids. None: not given; an empty tuple: selects nobody."""
 
     school_ids: tuple[str, ...] | None = None
     school_year: int | None = None
     grades: tuple[str, ...] | None = None
     filter_id: str | None = None
 
-    def excesses(self) -> list[UserError]:
-        """Return what is out of all bounds: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE."""
+    def validate_sizes(self) -> list[UserError]:
+        """Return an error for each list that is too long: TOO_MANY_SCHOOLS, TOO_MANY_GRADES, INVALID_GRADE."""
         errors = []
-        if words := list_excess("schools", self.school_ids or (), MAX_SCHOOLS):
-            errors.append(UserError("TOO_MANY_SCHOOLS", words, ("scope", "schoolIds")))
-        if words := list_excess("grades", self.grades or (), MAX_GRADES):
-            errors.append(UserError("TOO_MANY_GRADES", words, ("scope", "grades")))
-        elif words := next(filter(None, map(LABEL.excess, self.grades or ())), None):
-            errors.append(UserError("INVALID_GRADE", words, ("scope", "grades")))
+        if message := count_error("schools", self.school_ids or (), MAX_SCHOOLS):
+            errors.append(UserError("TOO_MANY_SCHOOLS", message, ("scope", "schoolIds")))
+        if message := count_error("grades", self.grades or (), MAX_GRADES):
+            errors.append(UserError("TOO_MANY_GRADES", message, ("scope", "grades")))
+        elif message := next(filter(None, map(LABEL.length_error, self.grades or ())), None):
+            errors.append(UserError("INVALID_GRADE", message, ("scope", "grades")))
         return errors
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """One press of the wizard's button. `cells` may name NO_CHANGE and name a cell twice (D13).
+    """The input of a batch. `cells` may contain NO_CHANGE, and the same cell twice (D13).
 
-    `idempotency_key`: with the same key the same request answers the same run.
+    `idempotency_key`: see `services/batch/idempotency`.
     """
 
     mode: str

@@ -1,4 +1,4 @@
-"""A run that a worker holds."""
+"""A run that a worker has claimed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,28 +7,28 @@ from gql_server.db.protocols import Row
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import District
 from gql_server.hooks import RunSummary
-from gql_server.services.batch.scope import KeptScope
+from gql_server.services.batch.scope import RecordedScope
 
 LEASE_SECONDS = 30.0
-"""How long a run is its worker's without a word from it."""
+"""How long a run stays with a worker that does not renew its lease."""
 
 
 class LeaseLost(Exception):
-    """The run was cancelled, or another worker has taken it over; this one must write no more."""
+    """The run was cancelled, or another worker has claimed it. This worker must not write any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it was when it was claimed, and the lease that it is held by.
+    """A run as it was when it was claimed, and the owner of its lease.
 
-    plan_only: it ends as PLANNED. planned_at: set where a plan is to be applied. reverts: the number of the run
-    that it undoes, None where it undoes none. claims: how often it was claimed since it last got further.
+    plan_only: the run ends as PLANNED. planned_at: set if an existing plan is applied. reverts: the number of the run
+    that this one reverts, or None. claims: how often the run was claimed since it last made progress.
     """
 
     district: District
     batch_run_id: int
     mode: str
-    scope: KeptScope
+    scope: RecordedScope
     keep_chosen: bool
     status: str
     requested_by: str
@@ -44,7 +44,7 @@ class Run:
             District(row["district_id"], row["code"], row["time_zone"]),
             row["batch_run_id"],
             row["mode"],
-            KeptScope.load(row["scope"]),
+            RecordedScope.load(row["scope"]),
             row["keep_chosen"],
             row["status"],
             row["requested_by"],
@@ -60,13 +60,13 @@ class Run:
         return {"district_id": self.district.district_id, "batch_run_id": self.batch_run_id}
 
     @property
-    def held(self) -> dict[str, object]:
-        """The key and the lease: what a statement compares that only the run's worker may run."""
+    def lease_key(self) -> dict[str, object]:
+        """The run's key and its lease: parameters of the statements that only the run's worker may run."""
         return {**self.key, "lease_owner": self.lease_owner}
 
     @property
-    def original(self) -> dict[str, object]:
-        """The key of the run that this one undoes."""
+    def reverted_key(self) -> dict[str, object]:
+        """The key of the run that this one reverts."""
         return {"district_id": self.district.district_id, "batch_run_id": self.reverts}
 
     @property

@@ -1,7 +1,7 @@
-"""Signals that a run has moved, from whichever process moved it to whoever watches it, by NOTIFY.
+"""Signals from the process that changes a run's state to the processes where it is watched, by NOTIFY.
 
-A signal is a hint to look, and no more: it may be lost with a connection, and a pooler may hand on none. Whoever
-watches looks from time to time anyway.
+A signal is only a hint that the state should be read again. Signals are lost with a connection, and a pooler forwards
+none, so watchers poll as well.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _PAUSE_SECONDS = 1.0
 
 
 async def wait_for_signal(moved: asyncio.Event, seconds: float) -> None:
-    """Wait for a signal, but no longer than so many seconds."""
+    """Wait for a signal, but at most that many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await moved.wait()
@@ -28,12 +28,12 @@ async def wait_for_signal(moved: asyncio.Event, seconds: float) -> None:
 
 
 async def notify_moved(conn: Connection, *, district_id: int, batch_run_id: int) -> None:
-    """Let all who watch a run hear that it has moved, when the transaction has been committed."""
+    """Signal to all watchers of a run that its state has changed, once the transaction is committed."""
     await fetch(conn, "batch/run/notify", channel=CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
 
 
 class RunSignals:
-    """Hears of the runs that move, on one connection of this process, and tells those who watch them here."""
+    """Receives the signals on one connection of this process, and forwards them to the watchers in this process."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -41,7 +41,7 @@ class RunSignals:
 
     @contextmanager
     def watch(self, district_id: int, batch_run_id: int) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever the run may have moved on. Clear it to hear of the next time."""
+        """Give an event that is set whenever the run's state may have changed. The watcher clears it."""
         event, key = asyncio.Event(), f"{district_id} {batch_run_id}"
         self._watched.setdefault(key, []).append(event)
         try:
@@ -52,29 +52,29 @@ class RunSignals:
                 del self._watched[key]
 
     async def run(self) -> None:
-        """Listen until cancelled. A lost connection is logged once, and made anew until there is one."""
+        """Listen until cancelled. A lost connection is logged once, and connecting is retried until it succeeds."""
         listening = True
         while True:
             cause = "ConnectionLost"
             try:
                 async with self._db.listen(CHANNEL) as payloads:
                     if not listening:
-                        _log.info("batch_signals_heard_again")
+                        _log.info("batch_signals_restored")
                     listening = True
-                    self._tell_all()  # what was told before is missed
+                    self._wake_all()  # signals sent before are missed
                     async for payload in payloads:
-                        self._tell(payload)
+                        self._wake(payload)
             except Exception as error:
                 cause = f"{type(error).__name__} {error_location(error)}"
             if listening:
-                _log.warning("batch_signals_not_heard", error=cause)
+                _log.warning("batch_signals_lost", error=cause)
             listening = False
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _tell(self, payload: str) -> None:
+    def _wake(self, payload: str) -> None:
         for event in self._watched.get(payload, ()):
             event.set()
 
-    def _tell_all(self) -> None:
+    def _wake_all(self) -> None:
         for payload in self._watched:
-            self._tell(payload)
+            self._wake(payload)

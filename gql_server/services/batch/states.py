@@ -1,4 +1,4 @@
-"""What an administrator may do with a run in each state: apply a plan, cancel, revert (D21, D29)."""
+"""State changes of a run that an administrator asks for: apply a plan, cancel, revert (D21, D29)."""
 
 from gql_server.db.protocols import Connection, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
@@ -8,12 +8,12 @@ from gql_server.errors import Rejected, rejected
 from gql_server.hooks import RunSummary
 from gql_server.services.batch.signals import notify_moved
 
-_NOT_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
+_BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
 
 
 async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
     """Put a plan into the queue and return the run's number. Raises Rejected: UNKNOWN_RUN, WRONG_STATE."""
-    key, run = await _lock(conn, viewer, run_id)
+    key, run = await _lock_run(conn, viewer, run_id)
     if run["status"] != "PLANNED":
         raise _wrong_state(run, "A run can be applied while it is PLANNED.")
     await execute(conn, "batch/run/queue", **key)
@@ -22,20 +22,20 @@ async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
 
 
 async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int, RunSummary | None]:
-    """Cancel a run, or begin to undo what it has applied. Return its number, and the run if it has ended.
+    """Cancel a run, or record a revert if it is being applied. Return its number, and a summary if it has ended.
 
-    A cancelled revert leaves the run that it was to undo as it was. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
+    A cancelled revert leaves the run that it should have reverted as it was. Raises Rejected: UNKNOWN_RUN,
+    WRONG_STATE.
     """
-    key, run = await _lock(conn, viewer, run_id)
+    key, run = await _lock_run(conn, viewer, run_id)
     if run["status"] == "APPLYING" and run["reverts_run_id"] is None:
         await _begin_revert(conn, viewer, key, status_before="CANCELLED", at_once=True)
         return key["batch_run_id"], None
-    if run["status"] not in _NOT_APPLYING:
-        words = "A run can be cancelled until it has ended; a revert, until it applies."
-        raise _wrong_state(run, words)
+    if run["status"] not in _BEFORE_APPLYING:
+        raise _wrong_state(run, "A run can be cancelled until it has ended; a revert, until it applies.")
     row = await fetchrow(conn, "batch/run/cancel", **key)
     assert row is not None
-    # The rows of a plan in the making may be locked by it: it finds itself cancelled, and its worker removes them.
+    # A worker that is planning may hold locks on the plan's rows. It notices the cancellation and deletes them itself.
     if run["status"] != "PLANNING":
         await execute(conn, "batch/housekeeping/remove_plan", **key)
     await restore_status(conn, key, run["reverts_run_id"])
@@ -50,14 +50,14 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
 
 
 async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
-    """Record the run that undoes a run and return its number. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
+    """Record a run that reverts a run, and return the number of the new run.
 
-    What was stopped in the middle can be undone like what is DONE. A revert is not undone: the run can be asked
-    for again.
+    A run that failed or was cancelled after it had applied chunks can be reverted like one that is DONE. A revert
+    cannot be reverted; the batch can be submitted again. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
     """
-    key, run = await _lock(conn, viewer, run_id)
+    key, run = await _lock_run(conn, viewer, run_id)
     if run["reverts_run_id"] is not None:
-        raise _wrong_state(run, "A revert is not undone: submit the batch again.")
+        raise _wrong_state(run, "A revert cannot be reverted. Submit the batch again.")
     stopped = run["status"] in ("FAILED", "CANCELLED") and run["chunks_done"] > 0
     if run["status"] != "DONE" and not stopped:
         raise _wrong_state(run, "A run can be reverted once it has changed preferences and is DONE.")
@@ -65,13 +65,16 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
 
 
 async def restore_status(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
-    """Let a run stand as it was before a revert, by the revert's key, that has ended without undoing it."""
+    """Give a run the status back that it had before a revert that failed or was cancelled.
+
+    `key`: the key of the revert. `reverts`: the number of the run it should have reverted; nothing is done for None.
+    """
     if reverts is not None:
         await execute(conn, "batch/revert/restore_status", **key)
         await notify_moved(conn, district_id=key["district_id"], batch_run_id=reverts)
 
 
-async def _lock(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str, int], Row]:
+async def _lock_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str, int], Row]:
     """Lock a run of the viewer's district and return its key and state."""
     number = parse_id(IdKind.BATCH_RUN, run_id)
     if number is not None:
@@ -79,8 +82,8 @@ async def _lock(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str
         run = await fetchrow(conn, "batch/run/lock", **key)
         if run is not None:
             return key, run
-    words = "There is no such run. `batchRuns` lists the runs of the district."
-    raise rejected("UNKNOWN_RUN", words, "id")
+    message = "There is no such run. `batchRuns` lists the runs of the district."
+    raise rejected("UNKNOWN_RUN", message, "id")
 
 
 async def _begin_revert(
@@ -106,5 +109,5 @@ async def _begin_revert(
     return revert
 
 
-def _wrong_state(run: Row, rule: str) -> Rejected:
-    return rejected("WRONG_STATE", f"The run is {run['status']}. {rule}", "id")
+def _wrong_state(run: Row, allowed: str) -> Rejected:
+    return rejected("WRONG_STATE", f"The run is {run['status']}. {allowed}", "id")

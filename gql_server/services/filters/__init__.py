@@ -1,4 +1,4 @@
-"""Saved filters: who a batch is narrowed to, as criteria that administrators write and name."""
+"""Saved filters: named criteria that administrators use to narrow the people of a batch."""
 
 from gql_server.services.filters.criteria import compile_criteria, storable
 from gql_server.services.filters.service import FilterService

@@ -1,4 +1,4 @@
-"""Compiles the criteria of a saved filter to SQL. Values become parameters; no text from outside becomes SQL.
+"""Compiles the criteria of a saved filter to SQL. Values become parameters; no text of a client becomes SQL.
 
 The grammar: `{"all": [..]}`, `{"any": [..]}`, `{"not": {..}}`, and leaves: `{"field": "grade", "is": "09"}`,
 `{"field": "grade", "in": ["09", "10"]}`.
@@ -36,9 +36,9 @@ Path = tuple[str, ...]
 
 
 def compile_criteria(criteria: object, kind: FilterKind, host: PluginHost) -> Sql:
-    """Return a predicate over the row `p` of `person`, with all its parameters but the ambient ones.
+    """Return a predicate over the row `p` of `person`, with all its parameters except the ambient ones.
 
-    Raises Rejected: INVALID_CRITERIA for each thing to put right, with a path that begins with "criteria".
+    Raises Rejected: one INVALID_CRITERIA for each thing to correct, with a path that begins with "criteria".
     """
     compiler = _Compiler(host.fields[kind], kind)
     text = compiler.node(criteria, ("criteria",), depth=1)
@@ -48,12 +48,12 @@ def compile_criteria(criteria: object, kind: FilterKind, host: PluginHost) -> Sq
 
 
 def storable(text: str) -> bool:
-    """Return whether PostgreSQL can take a text: no NUL in it, and no half of a surrogate pair."""
+    """Return whether PostgreSQL can store a text: it has no NUL and no half of a surrogate pair."""
     return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 class _Compiler:
-    """Walks the criteria once, collecting what is wrong; what goes beyond a limit ends the walk."""
+    """Compiles the criteria and collects all errors. Exceeding a limit raises at once."""
 
     def __init__(self, fields: Mapping[str, FilterField], kind: FilterKind) -> None:
         self.errors: list[UserError] = []
@@ -77,7 +77,7 @@ class _Compiler:
             for key in _JOINED.keys() & node.keys():
                 return self._group(key, node[key], (*path, key), depth)
             if "not" in node:
-                # What is neither true nor false does not fit, so its opposite does.
+                # A criterion that is NULL does not match, so its negation does.
                 return f"({self.node(node['not'], (*path, 'not'), depth + 1)}) is not true"
         return self._wrong(f"These keys make no sense together: {_listed(node)}. {_SHAPE}", path)
 
@@ -101,7 +101,7 @@ class _Compiler:
             )
         if field.type is FieldType.BOOLEAN:
             return self._boolean(field, leaf, path)
-        values = self._checked(field, leaf, path)
+        values = self._validated_values(field, leaf, path)
         predicate = Sql(field.predicate, {"value": values}).renamed(f"n{self._nodes}")
         self.args.update(predicate.args)
         return f"({predicate.text})"
@@ -111,8 +111,8 @@ class _Compiler:
             return self._wrong(f"The field {field.name!r} takes 'is' with true or false.", path)
         return f"({field.predicate})" if leaf["is"] else f"({field.predicate}) is not true"
 
-    def _checked(self, field: FilterField, leaf: dict[str, object], path: Path) -> list[object]:
-        """Return the leaf's values as PostgreSQL takes them; ids that cannot be anyone's are left out."""
+    def _validated_values(self, field: FilterField, leaf: dict[str, object], path: Path) -> list[object]:
+        """Return the leaf's values for PostgreSQL. Ids that cannot exist are left out."""
         many = "in" in leaf
         values = leaf["in"] if many else [leaf["is"]]
         if not isinstance(values, list) or not values:
@@ -137,9 +137,11 @@ class _Compiler:
 
 def _problem(field: FilterField, value: object) -> str | None:
     fits = {
-        FieldType.TEXT: isinstance(value, str) and CRITERIA_TEXT.excess(value) is None and storable(value),
+        FieldType.TEXT: isinstance(value, str)
+        and CRITERIA_TEXT.length_error(value) is None
+        and storable(value),
         FieldType.INTEGER: isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS,
-        FieldType.ID: isinstance(value, str) and GLOBAL_ID.excess(value) is None and storable(value),
+        FieldType.ID: isinstance(value, str) and GLOBAL_ID.length_error(value) is None and storable(value),
     }[field.type]
     if not fits:
         return f"The field {field.name!r} takes {_TYPE_WORDS[field.type]}."

@@ -1,4 +1,4 @@
-"""Saves and deletes filters. It is no preference: saving one takes no revision and logs no change (D28)."""
+"""Saves and deletes filters. A filter is not a preference: saving one takes no revision and logs no change (D28)."""
 
 import json
 
@@ -7,13 +7,15 @@ from gql_server.db.statements import execute, fetchval
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.limits import FILTER_NAME
-from gql_server.domain.viewer import Role, Viewer
-from gql_server.errors import Forbidden, Rejected, UserError, rejected
+from gql_server.domain.viewer import Viewer, require_admin
+from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.filters.criteria import compile_criteria
 
 
 class FilterService:
+    """The service behind the mutations `saveFilter` and `deleteFilter`."""
+
     def __init__(self, db: Database, host: PluginHost) -> None:
         self._db = db
         self._host = host
@@ -21,14 +23,14 @@ class FilterService:
     async def save(
         self, viewer: Viewer, *, name: str, kind: FilterKind, criteria: object, filter_id: str | None = None
     ) -> int:
-        """Create a filter, or change the one named, and return its number.
+        """Create a filter, or change the one of `filter_id`, and return its number.
 
-        Raises Forbidden to all but administrators, and Rejected: INVALID_NAME, INVALID_CRITERIA,
-        UNKNOWN_FILTER, WRONG_FILTER_KIND (a filter keeps its kind), NAME_TAKEN (unique in a kind).
+        Raises Forbidden unless the viewer is an administrator, and Rejected: INVALID_NAME, INVALID_CRITERIA,
+        UNKNOWN_FILTER, WRONG_FILTER_KIND (a filter's kind cannot change), NAME_TAKEN (names are unique within a kind).
         """
-        _administrators_only(viewer)
+        require_admin(viewer, "manage saved filters")
         name = name.strip()
-        self._check(name, criteria, kind)
+        self._validate(name, criteria, kind)
         district_id = viewer.district.district_id
         values = {"district_id": district_id, "name": name, "criteria": json.dumps(criteria)}
         async with self._db.transaction(viewer.district.district_id) as conn:
@@ -39,16 +41,16 @@ class FilterService:
                 number = await _existing(conn, district_id, filter_id, kind)
                 saved = await fetchval(conn, "filter/update", saved_filter_id=number, **values)
         if saved is None:
-            words = f"Another {kind} filter has this name. Choose another name, or change that filter."
-            raise rejected("NAME_TAKEN", words, "name")
+            message = f"Another {kind} filter has this name. Choose another name, or change that filter."
+            raise rejected("NAME_TAKEN", message, "name")
         return int(saved)
 
     async def delete(self, viewer: Viewer, filter_id: str) -> None:
-        """Delete a filter. Runs keep the criteria that they were asked with (D33).
+        """Delete a filter. Recorded runs keep its criteria (D33).
 
-        Raises Forbidden to all but administrators, and Rejected: UNKNOWN_FILTER.
+        Raises Forbidden unless the viewer is an administrator, and Rejected: UNKNOWN_FILTER.
         """
-        _administrators_only(viewer)
+        require_admin(viewer, "manage saved filters")
         key = {
             "district_id": viewer.district.district_id,
             "saved_filter_id": parse_id(IdKind.SAVED_FILTER, filter_id),
@@ -57,15 +59,18 @@ class FilterService:
             if await fetchval(conn, "filter/delete", **key) is None:
                 raise _unknown("id")
 
-    def _check(self, name: str, criteria: object, kind: FilterKind) -> None:
+    def _validate(self, name: str, criteria: object, kind: FilterKind) -> None:
+        """Raise Rejected if the name or the criteria are invalid."""
         errors: list[UserError] = []
-        if not name or FILTER_NAME.problem(name):
-            words = f"A name is one line of 1 to {FILTER_NAME.longest} characters, spaces at its ends not counted."
-            errors.append(UserError("INVALID_NAME", words, ("name",)))
+        if not name or FILTER_NAME.text_error(name):
+            message = (
+                f"A name is one line of 1 to {FILTER_NAME.longest} characters, without spaces at its ends."
+            )
+            errors.append(UserError("INVALID_NAME", message, ("name",)))
         try:
             compile_criteria(criteria, kind, self._host)
-        except Rejected as refusal:
-            errors.extend(refusal.errors)
+        except Rejected as rejection:
+            errors.extend(rejection.errors)
         if errors:
             raise Rejected(errors)
 
@@ -76,15 +81,10 @@ async def _existing(conn: Connection, district_id: int, filter_id: str, kind: Fi
     if number is None or saved_kind is None:
         raise _unknown("filterId")
     if saved_kind != kind:
-        words = f"This is a {saved_kind} filter, and its kind stays. Save a new filter instead."
-        raise rejected("WRONG_FILTER_KIND", words, "kind")
+        message = f"This is a {saved_kind} filter, and its kind cannot change. Save a new filter instead."
+        raise rejected("WRONG_FILTER_KIND", message, "kind")
     return number
 
 
 def _unknown(*path: str) -> Rejected:
     return rejected("UNKNOWN_FILTER", "There is no such saved filter. List them with `savedFilters`.", *path)
-
-
-def _administrators_only(viewer: Viewer) -> None:
-    if viewer.role is not Role.ADMIN:
-        raise Forbidden("Only administrators manage saved filters.")

@@ -1,1 +1,1 @@
-"""Imports: what another system knows of a district, brought in whole or not at all (D30)."""
+"""Imports of a district's data from another system, each in one transaction (D30)."""

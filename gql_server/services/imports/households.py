@@ -1,4 +1,4 @@
-"""Who lives with whom: students and contacts joined over the contacts they share."""
+"""Derives households: students and contacts who live together, also by way of other contacts they share."""
 
 from array import array
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from gql_server.db.statements import bind, execute, statement
 _PREFETCH = 5_000
 
 
-class Joined:
-    """Sets of numbers that grow together. A set's root is its smallest number; four bytes a number."""
+class DisjointSets:
+    """A union-find structure over the numbers from 0. The root of a set is its smallest number. 4 bytes a number."""
 
     def __init__(self, size: int) -> None:
         self._parent = array("i", range(size))
 
     def root(self, number: int) -> int:
-        """Return the smallest number of the set, and shorten the way to it."""
+        """Return the smallest number of the set, and shorten the path to it."""
         parent = self._parent
         while parent[number] != number:
             parent[number] = parent[parent[number]]
@@ -24,7 +24,7 @@ class Joined:
         return number
 
     def join(self, one: int, other: int) -> None:
-        """Make one set of the sets of two numbers."""
+        """Unite the sets of two numbers."""
         low, high = sorted((self.root(one), self.root(other)))
         self._parent[high] = low
 
@@ -34,12 +34,12 @@ class Joined:
 
 
 async def stage_households(conn: Connection, district_id: int) -> None:
-    """Fill the staged households from the staged relationships of people who live together.
+    """Stage the households, derived from the staged relationships of people who live together.
 
-    A household bears the id of its student with the smallest one, unless one of its students has given theirs
-    to a household before: so it stays the same from import to import.
+    A household's source id comes from its student with the smallest id, or from the student after whom an earlier
+    import named it. So the id stays the same from import to import.
     """
-    joined = Joined(await execute(conn, "import/household/number_residents"))
+    joined = DisjointSets(await execute(conn, "import/household/number_residents"))
     text, _ = bind(statement("import/household/ties"))
     async for tie in conn.cursor(text, prefetch=_PREFETCH):
         joined.join(tie["student"], tie["contact"])

@@ -1,6 +1,6 @@
-"""From the staging tables into the district: checked whole, then written set by set.
+"""Loads the staging tables into the district: first everything is validated, then each table is written.
 
-Nothing here knows a file format: whoever fills the staging tables can load them.
+Nothing here depends on a file format: any importer that fills the staging tables can use it.
 """
 
 from collections import Counter
@@ -16,21 +16,21 @@ from gql_server.services.imports.report import Count, ImportReport
 
 _ORDER = (
     "schools", "school years", "students", "contacts", "staff", "households", "household members",
-    *(f"{kind.words}s" for kind in ContactPointKind), "relationships", "enrollments", "assignments",
+    *(f"{kind.label}s" for kind in ContactPointKind), "relationships", "enrollments", "assignments",
 )  # fmt: skip
 _GUESSED_YEARS = {
-    "next": "enrollments entered outside every school year, taken into the school's next one",
-    "date": "enrollments without any school year to go by, taken by their entry date",
+    "next": "enrollments with an entry date outside every school year, assigned to the school's next year",
+    "date": "enrollments without a known school year, assigned by their entry date",
 }
 
 
 async def load(
     conn: Connection, district_id: int, district_code: str, left_out: Counter[str], actor: str
 ) -> ImportReport:
-    """Write what is staged and different, log it as one change set (D28), and return the report.
+    """Write the staged records that differ, log them as one change set (D28), and return the report.
 
-    Preferences are never touched, and what the files lack stays (D30). Raises ImportFailed for a reference
-    that leads nowhere and for a record given twice with different data.
+    Preferences are never changed, and records that the files lack are kept (D30). Raises ImportFailed for a dangling
+    reference and for a record that is given twice with different data.
     """
     await _resolve(conn, district_id)
     counts = await _write(conn, district_id, left_out)
@@ -40,7 +40,7 @@ async def load(
 
 
 async def _resolve(conn: Connection, district_id: int) -> None:
-    """Find out what every reference stands for, and that records do not contradict each other."""
+    """Resolve every reference. Raises ImportFailed for a dangling reference and for contradictory records."""
     await execute(conn, "import/identity/collect")
     await execute(conn, "import/identity/analyze")
     await execute(conn, "import/identity/add_known", district_id=district_id)
@@ -75,23 +75,23 @@ async def _write(conn: Connection, district_id: int, left_out: Counter[str]) -> 
 
 
 async def _choose_contact_points(conn: Connection, district_id: int, left_out: Counter[str]) -> None:
-    """Settle what becomes the household's phone and what a person's own contact point (D1)."""
+    """Decide which addresses become household phones and which become a person's contact points (D1)."""
     for row in await fetch(conn, "import/household/choose_contact_points"):
         kind = ContactPointKind(row["kind"])
         limit = "second and further" if kind.is_phone else "third and further"
-        left_out[f"{kind.words}s given again for the same person"] += row["repeated"]
-        left_out[f"{limit} {kind.words}s of a person"] += row["further"]
+        left_out[f"{kind.label}s given twice for the same person"] += row["repeated"]
+        left_out[f"{limit} {kind.label}s of a person"] += row["further"]
     await stage_households(conn, district_id)
     taken = await fetchrow(conn, "import/household/take_home_phones")
     assert taken is not None
-    left_out["home phones that repeat the household's, given by another who lives there"] += taken["repeated"]
-    left_out["students with no contact who lives with them, left without a household"] += await fetchval(
+    left_out["home phones of other household members that repeat the household phone"] += taken["repeated"]
+    left_out["students who live with no contact, imported without a household"] += await fetchval(
         conn, "import/household/count_without_contact"
     )
 
 
 async def _load(conn: Connection, district_id: int, *names: str) -> list[Count]:
-    """Run statements of one shape: each writes what differs and gives a row of counts for each kind."""
+    """Execute statements that each write the differing records and return a row of counts for each kind."""
     rows = [
         row for name in names for row in await fetch(conn, f"import/write/{name}", district_id=district_id)
     ]
@@ -99,7 +99,7 @@ async def _load(conn: Connection, district_id: int, *names: str) -> list[Count]:
 
 
 async def _log(conn: Connection, district_id: int, actor: str) -> int:
-    """Take the district's next revision, last of all locks, and write the changes under it."""
+    """Take the district's next revision, the last lock of the transaction, and log the changes."""
     revision = await take_revision(conn, district_id, Source.IMPORT, actor)
     await execute(conn, "import/write/log", district_id=district_id, revision=revision)
     return revision

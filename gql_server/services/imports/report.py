@@ -1,4 +1,4 @@
-"""What an import did, in counts."""
+"""The report of an import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many of a kind were new, were changed, and were as they should be already."""
+    """How many records of a kind were added, changed, and found unchanged."""
 
     kind: str
     added: int
@@ -16,9 +16,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What came in, by kind, and what was left out or taken as something else, the reason in the key's words.
+    """The counts of an import by kind of record.
 
-    `revision` is the district's revision that the import made (D28), None where it changed nothing.
+    left_out: how many records were left out or changed, by cause, in words. revision: the district's revision that the
+    import took (D28), None if nothing changed.
     """
 
     district_code: str
@@ -27,5 +28,5 @@ class ImportReport:
     revision: int | None
 
     def rows(self) -> list[tuple[str, int, int, int]]:
-        """Return the rows of a table: the kind, and how many were new, changed and unchanged."""
+        """Return the rows of a table: the kind, and the numbers added, changed and unchanged."""
         return [(count.kind, count.added, count.changed, count.unchanged) for count in self.counts]

@@ -1,4 +1,4 @@
-"""Staging: rows gathered in memory, a few thousand at a time, and copied into temporary tables."""
+"""The staging tables of an import: temporary tables that are filled by COPY, a few thousand rows at a time."""
 
 from types import MappingProxyType
 
@@ -23,13 +23,13 @@ TABLES = MappingProxyType(
         "import_assignment": ("staff", "organization", "title", "start_date", "end_date", "file", "line"),
     }
 )  # fmt: skip
-"""The tables that a reader of files fills, with their columns; `sql/import/staging.sql` says what they mean."""
+"""The staging tables and their columns. `sql/import/staging.sql` explains them."""
 
-_ROWS = 4_000
+_ROWS_PER_COPY = 4_000
 
 
-class Stage:
-    """The staging tables of one import. Rows wait here until there are enough for a COPY."""
+class StagingTables:
+    """The staging tables of one import. Rows are buffered until there are enough for a COPY."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
@@ -37,25 +37,25 @@ class Stage:
         self._full: set[str] = set()
 
     @classmethod
-    async def create(cls, conn: Connection) -> "Stage":
-        """Make the tables, for the length of the transaction that the connection is in."""
+    async def create(cls, conn: Connection) -> "StagingTables":
+        """Create the tables. They are dropped at the end of the connection's transaction."""
         await execute(conn, "import/staging/create_tables")
         return cls(conn)
 
     def add(self, table: str, *row: object) -> None:
-        """Take a row, its values in the order of the table's columns."""
+        """Buffer a row. Its values are in the order of the table's columns."""
         rows = self._waiting[table]
         rows.append(row)
-        if len(rows) >= _ROWS:
+        if len(rows) >= _ROWS_PER_COPY:
             self._full.add(table)
 
     async def copy_full(self) -> None:
-        """Copy the tables that have gathered enough; call it after every record."""
+        """Copy the buffers that are full. Call this after every record."""
         while self._full:
             await self._copy(self._full.pop())
 
     async def finish(self) -> None:
-        """Copy what still waits and let the planner know the sizes."""
+        """Copy all buffered rows and analyze the tables."""
         for table in TABLES:
             await self._copy(table)
         await execute(self._conn, "import/staging/analyze")

@@ -1,4 +1,4 @@
-"""The one form in which addresses are stored, so that an opt-out by address matches (D19)."""
+"""Normalizes phone numbers and email addresses, so that an opt-out by address matches (D19)."""
 
 import re
 
@@ -8,10 +8,10 @@ _SPACE = re.compile(r"\s")
 
 
 def phone_number(text: str) -> str | None:
-    """Return the digits of a number, after a `+` where it begins with one; None where there are none.
+    """Return the digits of a phone number, with a leading `+` if it has one; None if there are no digits.
 
-    No country code is made up, and an extension (`x 12`, `ext. 12`, `#12`) is dropped rather than run into
-    the number: `(950) 342 7522 x 12` is `9503427522`.
+    No country code is added. An extension (`x 12`, `ext. 12`, `#12`) is dropped: `(950) 342 7522 x 12` becomes
+    `9503427522`.
     """
     match = _NUMBER.match(text)
     if match is None:
@@ -20,7 +20,7 @@ def phone_number(text: str) -> str | None:
 
 
 def email_address(text: str) -> str | None:
-    """Return an address trimmed and in lower case; None where it has no `@` within, or a space."""
+    """Return an email address trimmed and in lower case; None if it has no `@` inside, or contains a space."""
     address = text.strip().lower()
     local, _, domain = address.rpartition("@")
     return address if local and domain and not _SPACE.search(address) else None

@@ -1,4 +1,4 @@
-"""Lends checks a reader, in a thread of their own."""
+"""Runs rules in Python in a thread of their own, and gives them a reader of the district's data."""
 
 import asyncio
 import threading
@@ -18,27 +18,27 @@ from gql_server.hooks.threads import PluginThread, require_responsive, result_or
 from gql_server.hooks.types import Check
 from gql_server.hooks.validation import reader_sql_problem
 
-_TAKEN_BACK = "The check was given up, or has answered: its reader reads no more."
+_CLOSED = "The check has answered, or has run out of time: its reader reads no more."
 
 
 def where_in_sql(error: BaseException) -> str:
-    """Return words for where in a check's own SQL an error of the database lies, if it came by a reader."""
-    state, place = sqlstate(error), getattr(error, "place_in_look", None)
+    """Return words for the SQLSTATE, line and column of an error in the SQL that a check sent through its reader."""
+    state, location = sqlstate(error), getattr(error, "location_in_sql", None)
     if not state:
         return ""
-    return f" ({state}, line {place[0]}, column {place[1]} of its SQL)" if place else f" ({state})"
+    return f" ({state}, line {location[0]}, column {location[1]} of its SQL)" if location else f" ({state})"
 
 
 def _locate(error: Exception, sql: str) -> None:
-    """Note where in the SQL of a check an error lies: whoever tells of it does not know that SQL."""
+    """Attach the line and column in the check's SQL to an error: whoever reports it does not have that SQL."""
     position, query = getattr(error, "position", None), getattr(error, "query", None)
     if position and query:
-        error.place_in_look = place_in(sql, query, int(position))  # type: ignore[attr-defined]
+        error.location_in_sql = place_in(sql, query, int(position))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class DistrictData:
-    """What checks may read: each look only reads, what it sets is undone, and between looks no connection is held."""
+    """Reads one district's data for checks: read-only, in a restored session. No connection is held in between."""
 
     db: Database
     district_id: int
@@ -59,50 +59,51 @@ class CheckThread(PluginThread):
     """A thread for the checks of one plug-in, one chunk after another."""
 
     def __init__(self, plugin: str, data: DistrictData) -> None:
-        """Raise PluginError where too many of the plug-in's calls are stuck."""
+        """Raises PluginError where too many of the plug-in's calls have not come back."""
         require_responsive(plugin)
         super().__init__(f"checks: {plugin}")
         self._plugin, self._data = plugin, data
 
     async def ask(self, check: Check, candidates: Sequence[Candidate]) -> object:
-        """Return what a check answers, whatever it is; cancelled, give the check up. Raises PluginRaised."""
-        reader = _LentReader(self._data)
+        """Return what a check answers, whatever it is. Raises PluginRaised. When cancelled, abandon the check."""
+        reader = _ThreadReader(self._data)
         asked = tuple(candidates)
         try:
             return await self.run(lambda: check(asked, reader), lambda: self._plugin)
         finally:
-            reader.take_back()
+            reader.close()
 
 
-class _LentReader:
-    """The `DistrictReader` of one call of a check. It reads on the server's loop, to which the connections belong."""
+class _ThreadReader:
+    """The `DistrictReader` of one call of a check. Its statements run on the server's loop, to which the
+    connections belong."""
 
     def __init__(self, data: DistrictData) -> None:
         self._data = data
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._looks: set[Future[Any]] = set()
-        self._taken_back = False
+        self._reads: set[Future[Any]] = set()
+        self._closed = False
 
     async def fetch(self, sql: str, **args: object) -> Sequence[Mapping[str, object]]:
         with self._lock:
-            if self._taken_back:
-                raise RuntimeError(_TAKEN_BACK)
-            look = asyncio.run_coroutine_threadsafe(
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            read = asyncio.run_coroutine_threadsafe(
                 result_or_error(lambda: self._data.fetch(sql, args)), self._loop
             )
-            self._looks.add(look)
+            self._reads.add(read)
         try:
-            rows, error = await asyncio.wrap_future(look)
+            rows, error = await asyncio.wrap_future(read)
         finally:
-            self._looks.discard(look)
+            self._reads.discard(read)
         if error is not None:
             raise error
-        return [dict(row.items()) for row in rows]  # here, where many rows hold up nobody else
+        return [dict(row.items()) for row in rows]  # in this thread, where many rows delay nobody else
 
-    def take_back(self) -> None:
-        """Refuse every further look, and stop those that go on."""
+    def close(self) -> None:
+        """Refuse further reads, and cancel those that are still running."""
         with self._lock:
-            self._taken_back = True
-        for look in list(self._looks):
-            look.cancel()
+            self._closed = True
+        for read in list(self._reads):
+            read.cancel()

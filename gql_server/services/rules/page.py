@@ -27,8 +27,11 @@ _Key = tuple[bool, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A candidate, and the bits of the reasons that the request turns on and off for it. A page has each once."""
+class PageCandidate:
+    """A candidate, and the bits of the reasons that the request turns on and off for it.
+
+    A page has each channel of a person or household once. For a delivery `on_mask` has the reason of the message.
+    """
 
     candidate: Candidate
     on_mask: int
@@ -94,7 +97,7 @@ class PageRules:
     bits: ReasonBits
     limits: RuleLimits
 
-    async def ask(self, request: RuleRequest, page: Sequence[Asked]) -> list[Answer]:
+    async def ask(self, request: RuleRequest, page: Sequence[PageCandidate]) -> list[Answer]:
         """Return what the rules say, an answer for each candidate, in the page's order.
 
         All rules in SQL are asked in one statement. No connection is held while hooks are called or checks run.
@@ -108,7 +111,8 @@ class PageRules:
         collected = _Collected(page, numbered)
         if rules.conditions or rules.selects:
             rows = await ask_together(
-                {**rules.conditions, **rules.selects}, lambda some: self._select(page, some)
+                {**rules.conditions, **rules.selects},
+                lambda some, suspects: self._select(page, RuleSet.of(some), suspects),
             )
             collected.add_rows(rows)
         for number, owned in rules.checks.items():
@@ -118,14 +122,16 @@ class PageRules:
                 collected.add_verdicts(number, chunk, await self._check(request, owned, chunk), self.bits)
         return collected.answers()
 
-    async def _select(self, page: Sequence[Asked], rules: NumberedRules) -> Sequence[Row]:
+    async def _select(
+        self, page: Sequence[PageCandidate], rules: RuleSet, suspects: NumberedRules
+    ) -> Sequence[Row]:
         """Ask rules in SQL; the transaction is rolled back, with whatever their SQL did to its session."""
         query = statement("rules/page_denials").fill(
-            denied_by=denied_by(RuleSet.of(rules).conditions), denials=denials(RuleSet.of(rules).selects)
+            denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
         )
         households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
         async with self.db.acquire(self.district_id) as conn:
-            with attribute_errors(*fragments_of(rules)):
+            with attribute_errors(*fragments_of(suspects)):
                 async with restored_session(conn):
                     return await fetch(
                         conn,
@@ -142,7 +148,7 @@ class PageRules:
                     )
 
     async def _check(
-        self, request: RuleRequest, owned: OwnedRule, chunk: Sequence[Asked]
+        self, request: RuleRequest, owned: OwnedRule, chunk: Sequence[PageCandidate]
     ) -> Sequence[Verdict | Deny | Defer]:
         candidates = [asked.candidate for asked in chunk]
         data, seconds = DistrictData(self.db, self.district_id, self.today), self.limits.check_seconds
@@ -157,7 +163,7 @@ class PageRules:
 class _Collected:
     """What rules have said of a page so far."""
 
-    def __init__(self, page: Sequence[Asked], rules: NumberedRules) -> None:
+    def __init__(self, page: Sequence[PageCandidate], rules: NumberedRules) -> None:
         self.whole: set[_Key] = set()
         """The channels that a condition denies."""
         self._rules = rules
@@ -179,7 +185,7 @@ class _Collected:
     def add_verdicts(
         self,
         number: int,
-        chunk: Sequence[Asked],
+        chunk: Sequence[PageCandidate],
         verdicts: Sequence[Verdict | Deny | Defer],
         bits: ReasonBits,
     ) -> None:
@@ -205,7 +211,7 @@ class _Collected:
         """Return an answer for each candidate, each reason denied by the first rule that denies it."""
         return [self._answer(asked) for asked in self._page]
 
-    def _answer(self, asked: Asked) -> Answer:
+    def _answer(self, asked: PageCandidate) -> Answer:
         left, counted = asked.on_mask | asked.off_mask, []
         for _, denial in sorted(self._denials[asked.key].items()):
             if first := denial.reasons & left:

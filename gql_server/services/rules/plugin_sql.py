@@ -49,34 +49,40 @@ def selection_of(host: PluginHost, mode: str, population: Population) -> Fragmen
     return Fragment(host.modes[mode].plugin, f"the selection of the mode {mode!r}", population.sql)
 
 
-async def ask_together(rules: NumberedRules, ask: Callable[[NumberedRules], Awaitable[T]]) -> T:
-    """Ask rules in one statement. Where it fails and nobody can tell whose fault it is, ask each rule alone.
+async def ask_together(
+    rules: NumberedRules, ask: Callable[[NumberedRules, NumberedRules], Awaitable[T]]
+) -> T:
+    """Ask rules in one statement. Where it fails and nobody can tell whose fault it is, add them one by one.
 
-    Raises PluginError, which then names the rule at fault. What the rules that are asked alone answer is dropped:
-    the caller gives the whole request up.
+    Each is added to those that did not fail, since a condition may have left out what another rule fails on. Raises
+    PluginError, which then names the rule at fault; so what was answered on the way is of no use, and is dropped.
+    ask: takes the rules to ask, and those of them that may be at fault.
     """
     try:
-        return await ask(rules)
+        return await ask(rules, rules)
     except SeveralSuspects:
+        sound: dict[int, OwnedRule] = {}
         for number, owned in rules.items():
-            await ask({number: owned})
+            sound[number] = owned
+            await ask(sound, {number: owned})
         raise
 
 
 @asynccontextmanager
 async def plugin_sql(
-    conn: Connection, *fragments: Fragment, seconds: float | None = None
+    conn: Connection, *fragments: Fragment, seconds: float | None = None, parts: int = 1
 ) -> AsyncIterator[None]:
     """Run a statement that contains SQL of plug-ins in the block, inside a transaction that is open.
 
     What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
-    seconds: how long each fragment may take; None for what the connection allows. Raises PluginError: see
-    `attribute_errors`; also where the SQL sets something for its session.
+    fragments: those that may be at fault. seconds: how long each part of the statement may take; None for what the
+    connection allows. parts: how many fragments the statement contains. Raises PluginError: see `attribute_errors`;
+    also where the SQL sets something for its session.
     """
     if not fragments:
         yield
         return
-    deadline = asyncio.timeout(None if seconds is None else seconds * len(fragments))
+    deadline = asyncio.timeout(None if seconds is None else seconds * parts)
     try:
         with attribute_errors(*fragments):
             async with deadline, _unlocked(conn), conn.transaction():

@@ -59,9 +59,9 @@ class RelationRules:
                     await self.conn.copy_records_to_table("denial", records=records, columns=_COLUMNS)
                 self.advance(len(rows))
 
-    async def _insert_denials(self, rules: NumberedRules) -> None:
+    async def _insert_denials(self, rules: NumberedRules, suspects: NumberedRules) -> None:
         seconds = self.limits.statement_seconds
-        async with plugin_sql(self.conn, *fragments_of(rules), seconds=seconds):
+        async with plugin_sql(self.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
             insert = statement("rules/insert_denials").fill(denials=denials(rules))
             await execute(self.conn, insert, district_id=self.district_id, today=self.today)
 

@@ -1,4 +1,4 @@
-"""Sample districts: invented, and the same for the same size and seed."""
+"""Sample districts with invented people. The same size and seed generate the same district."""
 
 from gql_server.services.sample.make import SamplePeople, make_sample
 

@@ -1,4 +1,4 @@
-"""Makes families and staff: who lives with whom, is a contact of whom, goes to or works at which school."""
+"""Generates families and staff: their households, relationships, enrollments and assignments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from gql_server.services.sample.people import (
     STARTS_LATER,
     STUDENT,
     Dates,
-    Home,
+    Household,
     People,
 )
 
@@ -25,8 +25,8 @@ LAST_YEAR: Dates = (date(2025, 8, 18), date(2026, 6, 5))
 WITHDRAWN: Dates = (date(2026, 8, 17), date(2026, 9, 4))
 
 
-class Story(Enum):
-    """What is particular about a family. The first take one each, in order; later ones draw theirs."""
+class FamilyType(Enum):
+    """The special case that a family stands for. The first families get one each, in order; later ones at random."""
 
     TOGETHER = auto()
     SINGLE = auto()
@@ -42,33 +42,33 @@ class Story(Enum):
     RELATIVE = auto()
 
 
-_STORIES = tuple(Story)
-_DRAWN = (
-    *(Story.TOGETHER,) * 40,
-    *(Story.SINGLE,) * 18,
-    *(Story.SEPARATED,) * 16,
-    *(Story.RELATIVE,) * 10,
-    *(Story.MOVED,) * 4,
-    *(Story.STAFF_PARENT,) * 3,
-    *(Story.NO_MESSENGER, Story.NO_CONTACT, Story.WITHDRAWN) * 2,
-    *(Story.TRANSFERRED, Story.FORMER_CONTACT, Story.STARTS_LATER),
+_TYPES = tuple(FamilyType)
+_RANDOM_TYPES = (
+    *(FamilyType.TOGETHER,) * 40,
+    *(FamilyType.SINGLE,) * 18,
+    *(FamilyType.SEPARATED,) * 16,
+    *(FamilyType.RELATIVE,) * 10,
+    *(FamilyType.MOVED,) * 4,
+    *(FamilyType.STAFF_PARENT,) * 3,
+    *(FamilyType.NO_MESSENGER, FamilyType.NO_CONTACT, FamilyType.WITHDRAWN) * 2,
+    *(FamilyType.TRANSFERRED, FamilyType.FORMER_CONTACT, FamilyType.STARTS_LATER),
 )
 _CHILDREN = (1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4)
 
 
 @dataclass(slots=True)
 class Family:
-    """A family in the making: its children, and those tied to them so far."""
+    """A family that is being generated: its household and its children so far."""
 
-    story: Story
+    type: FamilyType
     last: str
-    home: Home
+    home: Household
     children: list[int] = field(default_factory=list)
     messenger: bool = True
 
 
 class Families:
-    """Adds families and staff to the rows of `people`. `schools` are ids by level."""
+    """Adds families and staff to the rows of `people`. `schools`: their ids by level."""
 
     def __init__(self, people: People, schools: Mapping[str, Sequence[int]]) -> None:
         self._people, self._schools = people, schools
@@ -78,22 +78,25 @@ class Families:
         self.guardian = self.student = self.staff = ""
 
     def family(self, most: int) -> int:
-        """Add a family with at most that many students and return how many it has."""
+        """Add a family with at most `most` students, and return their number."""
         people, first = self._people, self._families == 0
-        story = _STORIES[self._families] if self._families < len(_STORIES) else people.pick(_DRAWN)
+        family_type = _TYPES[self._families] if self._families < len(_TYPES) else people.pick(_RANDOM_TYPES)
         self._families += 1
         last = people.pick(words.LAST_NAMES)
         family = Family(
-            story, last, people.household(last, full=first), messenger=story is not Story.NO_MESSENGER
+            family_type,
+            last,
+            people.household(last, full=first),
+            messenger=family_type is not FamilyType.NO_MESSENGER,
         )
         for _ in range(min(most, 2 if first else people.pick(_CHILDREN))):
             self._child(family, full=first)
         self._parents(family, full=first)
-        self._others(family)
+        self._other_contacts(family)
         return len(family.children)
 
     def staff_member(self) -> None:
-        """Add somebody who works for the district; every ninth no longer does."""
+        """Add a staff member. The assignment of every ninth has ended."""
         people, n = self._people, self._staff
         self._staff += 1
         person_id, source_id = people.person(STAFF, people.pick(words.LAST_NAMES), None, full=n == 0)
@@ -112,62 +115,66 @@ class Families:
         school = self._schools[level][0] if full else people.pick(self._schools[level])
         grades = words.LEVELS[level]
         n = int(people.chance() * len(grades))
-        story = family.story if len(family.children) == 1 else Story.TOGETHER
-        dates = {Story.WITHDRAWN: WITHDRAWN, Story.STARTS_LATER: STARTS_LATER}.get(story, THIS_YEAR)
-        if story is Story.TRANSFERRED:
+        family_type = family.type if len(family.children) == 1 else FamilyType.TOGETHER
+        dates = {FamilyType.WITHDRAWN: WITHDRAWN, FamilyType.STARTS_LATER: STARTS_LATER}.get(
+            family_type, THIS_YEAR
+        )
+        if family_type is FamilyType.TRANSFERRED:
             self._enroll(child, self._schools[level][-1], grades[n], WITHDRAWN)
         self._enroll(child, school, grades[n], dates)
         if n > 0 and people.chance() < 0.8:
             self._enroll(child, school, grades[n - 1], LAST_YEAR, SCHOOL_YEAR - 1)
 
     def _parents(self, family: Family, *, full: bool) -> None:
-        people, story = self._people, family.story
-        sort = STAFF_PARENT if story is Story.STAFF_PARENT else CONTACT
-        mother, source_id = people.person(sort, family.last, family.home, full=full)
+        people, family_type = self._people, family.type
+        person_kind = STAFF_PARENT if family_type is FamilyType.STAFF_PARENT else CONTACT
+        mother, source_id = people.person(person_kind, family.last, family.home, full=full)
         self.guardian = self.guardian or source_id
         people.join(family.home, mother)
         self._relate(family, mother, words.MOTHER, messenger=family.messenger)
-        if story is Story.STAFF_PARENT:
+        if family_type is FamilyType.STAFF_PARENT:
             self._assign(mother, OPEN)
-        if story is Story.SINGLE:
+        if family_type is FamilyType.SINGLE:
             return
-        apart = story in (Story.SEPARATED, Story.NO_CONTACT)
+        apart = family_type in (FamilyType.SEPARATED, FamilyType.NO_CONTACT)
         last = people.pick(words.LAST_NAMES) if apart else family.last
         home = people.household(last) if apart else family.home
         father, _ = people.person(CONTACT, last, home, full=full)
         people.join(home, father)
-        barred = story is Story.NO_CONTACT
+        no_contact = family_type is FamilyType.NO_CONTACT
         messenger = family.messenger and (full or people.chance() < 0.8)
-        self._relate(family, father, words.FATHER, messenger=messenger, no_contact=barred)
+        self._relate(family, father, words.FATHER, messenger=messenger, no_contact=no_contact)
         if apart:
-            self._second_home(family, home, last, barred=barred)
+            self._second_home(family, home, last, no_contact=no_contact)
 
-    def _second_home(self, family: Family, home: Home, last: str, *, barred: bool) -> None:
-        """Let the children of separated parents live in both homes; in a barred one no longer."""
+    def _second_home(self, family: Family, home: Household, last: str, *, no_contact: bool) -> None:
+        """Make the children members of the second household; with `no_contact` their membership has ended."""
         people = self._people
         for child in family.children:
-            people.join(home, child, ENDED if barred else OPEN)
+            people.join(home, child, ENDED if no_contact else OPEN)
         if people.chance() < 0.4:
             partner, _ = people.person(CONTACT, last, home)
             people.join(home, partner)
-            self._relate(family, partner, "Stepparent", guardian=False, messenger=False, no_contact=barred)
+            self._relate(
+                family, partner, "Stepparent", guardian=False, messenger=False, no_contact=no_contact
+            )
 
-    def _others(self, family: Family) -> None:
-        """Add who is not a parent: relatives, a contact of an earlier family, former and future ones."""
-        people, story = self._people, family.story
-        if story is Story.MOVED:
+    def _other_contacts(self, family: Family) -> None:
+        """Add contacts who are not parents: relatives, contacts shared with another family, former and future ones."""
+        people, family_type = self._people, family.type
+        if family_type is FamilyType.MOVED:
             old = people.household(family.last)
             for child in family.children:
                 people.join(old, child, ENDED)
-        if story is Story.FORMER_CONTACT:
+        if family_type is FamilyType.FORMER_CONTACT:
             former, _ = people.person(CONTACT, people.pick(words.LAST_NAMES), None)
             people.join(family.home, former, ENDED)
             self._relate(family, former, "Stepparent", guardian=False, dates=ENDED)
-        if story is Story.STARTS_LATER:
+        if family_type is FamilyType.STARTS_LATER:
             later, _ = people.person(CONTACT, family.last, None)
             people.join(family.home, later, STARTS_LATER)
             self._relate(family, later, people.pick(words.OTHERS), dates=STARTS_LATER)
-        if story is Story.RELATIVE:
+        if family_type is FamilyType.RELATIVE:
             self._shared, _ = people.person(CONTACT, family.last, family.home)
             people.join(family.home, self._shared)
             self._relate(family, self._shared, people.pick(words.OTHERS), messenger=people.chance() < 0.5)

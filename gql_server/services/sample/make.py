@@ -1,4 +1,4 @@
-"""Makes a sample district: generated in chunks, sent by COPY, logged as one change set (D28)."""
+"""Makes a sample district: it is generated in chunks, written by COPY, and logged as one change set (D28)."""
 
 import random
 from collections import Counter
@@ -20,18 +20,18 @@ from gql_server.services.sample.reasons import Masks
 from gql_server.services.sample.rows import Rows
 
 ACTOR = "SAMPLE"
-_CHUNK = 2_000  # students; a chunk's rows take about 25 MB
-_STUDENTS_A_STAFF_MEMBER = 15
-_STUDENTS_A_SCHOOL = 3_000
-Progress = Callable[[str], None]
+_CHUNK = 2_000  # students; the rows of a chunk take about 25 MB
+_STUDENTS_PER_STAFF_MEMBER = 15
+_STUDENTS_PER_SCHOOL = 3_000
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SamplePeople:
-    """Source ids of people to try things with, and how many rows each table got.
+    """Source ids of people to sign in as, and the number of rows in each table.
 
-    guardian: with two students and a household of four, everything on record. student: one of the two.
-    staff: with an active assignment.
+    guardian: has two students, a household of four, and every contact point. student: one of the two students.
+    staff: has an active assignment.
     """
 
     guardian: str
@@ -41,7 +41,7 @@ class SamplePeople:
 
 
 class Ids:
-    """Ids from a sequence, reserved many at a time: in order, though others may draw from it too."""
+    """Ids from a sequence, reserved many at a time. They are in order, even if others use the sequence too."""
 
     def __init__(self, conn: Connection, table: str) -> None:
         self._conn, self._table = conn, table
@@ -54,7 +54,7 @@ class Ids:
         return self._reserved.pop()
 
     async def reserve(self, count: int) -> None:
-        """Make sure that so many can be drawn."""
+        """Reserve ids until at least `count` are available."""
         missing = count - len(self._reserved)
         if missing > 0:
             table = {"table_name": self._table, "id_column": f"{self._table}_id"}
@@ -69,25 +69,25 @@ async def make_sample(
     code: str,
     students: int,
     seed: int,
-    progress: Progress | None = None,
+    report: Report | None = None,
 ) -> SamplePeople:
     """Fill a new district with students, their contacts and staff. Memory does not grow with their number.
 
-    Killed in the middle it leaves an empty district, which the next call fills. Raises Rejected:
-    INVALID_STUDENTS, DISTRICT_NOT_EMPTY.
+    If the process is killed, an empty district is left, which the next call fills. `report` gets a message after each
+    chunk. Raises Rejected: INVALID_STUDENTS, DISTRICT_NOT_EMPTY.
     """
     if students < 1:
         raise rejected("INVALID_STUDENTS", "A sample district has at least one student.", "students")
     async with conn.transaction():
         district = await create_district(conn, code, f"{code.title()} School District", "UTC", host.reasons)
     async with conn.transaction():
-        sample = await _fill(conn, district, students, seed, progress or (lambda _: None))
+        sample = await _fill(conn, district, students, seed, report or (lambda _: None))
     await execute(conn, "sample/analyze")
     return sample
 
 
 async def _fill(
-    conn: Connection, district: District, students: int, seed: int, progress: Progress
+    conn: Connection, district: District, students: int, seed: int, report: Report
 ) -> SamplePeople:
     await execute(conn, "sample/lock", district_id=district.district_id)
     if await fetchval(conn, "sample/has_people", district_id=district.district_id):
@@ -105,7 +105,7 @@ async def _fill(
     done = 0
     while done < students:
         chunk = min(_CHUNK, students - done)
-        # A family of one child has five people and four households at most; staff come on top.
+        # A family with one child has at most five people and four households; staff are added to these.
         await person_ids.reserve(chunk * 6 + 10)
         await household_ids.reserve(chunk * 4)
         _add_people(families, chunk)
@@ -113,14 +113,14 @@ async def _fill(
         counts.update({table: len(rows) for table, rows in people.rows.tables()})
         people.rows = Rows()
         done += chunk
-        progress(f"{done:,} of {students:,} students")
+        report(f"{done:,} of {students:,} students")
     counts["change"] = await _log(conn, district.district_id)
     return SamplePeople(families.guardian, families.student, families.staff, dict(counts))
 
 
 def _add_people(families: Families, students: int) -> None:
-    """Add staff for that many students, at least three, and then the students' families."""
-    for _ in range(max(3, students // _STUDENTS_A_STAFF_MEMBER)):
+    """Add staff for that many students, but at least three, and then the students' families."""
+    for _ in range(max(3, students // _STUDENTS_PER_STAFF_MEMBER)):
         families.staff_member()
     while students > 0:
         students -= families.family(students)
@@ -129,12 +129,14 @@ def _add_people(families: Families, students: int) -> None:
 async def _schools(
     conn: Connection, district_id: int, students: int, counts: Counter[str]
 ) -> dict[str, Sequence[int]]:
-    """Add two or more schools of each level with two school years; return their ids by level.
+    """Add two or more schools of each level with two school years, and return their ids by level.
 
     In the second school of each level portal users may not change their own contact information (D23).
     """
-    each = 2 + students // (len(words.LEVELS) * _STUDENTS_A_SCHOOL)
-    names = [(level, f"{_tree(n)} {level} School", n % 4 != 1) for level in words.LEVELS for n in range(each)]
+    per_level = 2 + students // (len(words.LEVELS) * _STUDENTS_PER_SCHOOL)
+    names = [
+        (level, f"{_tree(n)} {level} School", n % 4 != 1) for level in words.LEVELS for n in range(per_level)
+    ]
     rows = await fetch(
         conn,
         "sample/add_schools",
@@ -154,7 +156,7 @@ def _tree(n: int) -> str:
 
 
 async def _log(conn: Connection, district_id: int) -> int:
-    """Log every preference as turned on at the district's next revision (D28) and return how many."""
+    """Log every preference as turned on in the district's next revision (D28), and return the number of rows."""
     revision = await take_revision(conn, district_id, Source.IMPORT, ACTOR)
     logs = (statement("sample/log_preferences").fill(**table_slots(household)) for household in (False, True))
     return sum([await execute(conn, log, district_id=district_id, revision=revision) for log in logs])

@@ -1,4 +1,4 @@
-"""Makes single people and households of the sample: what is on record for them, and what they are set to."""
+"""Generates the sample's people and households, with their contact points and preferences."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ Dates = tuple[date | None, date | None]
 OPEN: Dates = (None, None)
 ENDED: Dates = (date(2024, 8, 12), date(2025, 9, 5))
 STARTS_LATER: Dates = (date(2099, 8, 17), None)
-"""Dates are constants and what is active has no end, so that a seed makes the same rows on every day (D6)."""
+"""Dates are constants and active rows have no end date, so that a seed generates the same rows on every day (D6)."""
 
 _KINDS = tuple(kind for kind in ContactPointKind if kind is not ContactPointKind.HOUSEHOLD_PHONE)
 _EVERY = (1 << len(_KINDS)) - 1
 _HOME, _WORK, _CELL, _EMAIL, _SECONDARY = (1 << n for n in range(len(_KINDS)))
-# Sets of contact points as one meets them, for those people who do not take their turn at a combination.
+# Typical sets of contact points. One person in four gets the next of all possible combinations instead.
 USUAL_STUDENT = (_CELL | _EMAIL, _EMAIL, _CELL, _HOME | _EMAIL, 0, _EMAIL, _CELL | _EMAIL, _HOME | _CELL)
 USUAL_ADULT = (
     *(_CELL | _EMAIL, _HOME | _CELL | _EMAIL, _CELL, _HOME | _WORK | _CELL | _EMAIL, _HOME, _WORK | _CELL),
@@ -33,30 +33,30 @@ _RECORDED, _LIFTED = datetime(2026, 3, 2, 15, tzinfo=UTC), datetime(2026, 5, 4, 
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
-    """What a person is: the letter of their source id, the contact points usual for them, whether staff."""
+class PersonKind:
+    """A kind of person: first letter of the source id, typical sets of contact points, and whether they are staff."""
 
     letter: str
     usual: Sequence[int]
     staff: bool = False
 
 
-STUDENT = Sort("S", USUAL_STUDENT)
-CONTACT = Sort("P", USUAL_ADULT)
-STAFF = Sort("T", USUAL_STAFF, staff=True)
-STAFF_PARENT = Sort("P", USUAL_ADULT, staff=True)
+STUDENT = PersonKind("S", USUAL_STUDENT)
+CONTACT = PersonKind("P", USUAL_ADULT)
+STAFF = PersonKind("T", USUAL_STAFF, staff=True)
+STAFF_PARENT = PersonKind("P", USUAL_ADULT, staff=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """A household as its members know it."""
+class Household:
+    """A household and its phone."""
 
     household_id: int
     phone: str | None
 
 
 class People:
-    """Adds people and households to `rows`. Every choice is drawn from the one `random`, in a fixed order."""
+    """Adds people and households to `rows`. All choices come from one `random` in a fixed order."""
 
     def __init__(
         self,
@@ -76,25 +76,27 @@ class People:
     def pick(self, choices: Sequence[T]) -> T:
         return choices[int(self.chance() * len(choices))]
 
-    def person(self, sort: Sort, last: str, home: Home | None, *, full: bool = False) -> tuple[int, str]:
-        """Add a person; return their id and source id. `full`: everything on record, nothing opted out."""
-        person_id, source_id = next(self._person_ids), self._source_id(sort.letter)
+    def person(
+        self, person_kind: PersonKind, last: str, home: Household | None, *, full: bool = False
+    ) -> tuple[int, str]:
+        """Add a person, and return their id and source id. `full`: with every contact point and no opt-out."""
+        person_id, source_id = next(self._person_ids), self._source_id(person_kind.letter)
         first = self.pick(words.FIRST_NAMES)
         self.rows.person.append((self.district_id, person_id, source_id, first, last))
         turn, again = divmod(self._people, 4)
         self._people += 1
-        # Every fourth person takes the next of all combinations, so that a small district has them too.
-        on_record = _EVERY if full else self.pick(sort.usual) if again else turn & _EVERY
+        # Every fourth person gets the next of all combinations, so that a small district contains all of them.
+        on_record = _EVERY if full else self.pick(person_kind.usual) if again else turn & _EVERY
         values = self._values(on_record, first, last, home)
         for kind, value in values:
             self.rows.contact_point.append((self.district_id, person_id, kind, value))
-        self._preferences(person_id, sort, values, full)
+        self._preferences(person_id, person_kind, values, full)
         if not full:
             self._opt_out(values)
         return person_id, source_id
 
-    def household(self, last: str, *, full: bool = False) -> Home:
-        """Add a household, most with a phone and most phones with preferences (D5)."""
+    def household(self, last: str, *, full: bool = False) -> Household:
+        """Add a household. Most have a phone, and most phones have preferences (D5)."""
         household_id = next(self._household_ids)
         phone = self._phone() if full or self.chance() < 0.92 else None
         self.rows.household.append((self.district_id, household_id, self._source_id("H"), last, phone))
@@ -107,9 +109,9 @@ class People:
                 self.rows.household_preference.append(
                     (self.district_id, household_id, Method.TEXT, text, text)
                 )
-        return Home(household_id, phone)
+        return Household(household_id, phone)
 
-    def join(self, home: Home, person_id: int, dates: Dates = OPEN) -> None:
+    def join(self, home: Household, person_id: int, dates: Dates = OPEN) -> None:
         self.rows.household_member.append((self.district_id, home.household_id, person_id, *dates))
 
     def _source_id(self, letter: str) -> str:
@@ -121,9 +123,9 @@ class People:
         return words.phone(self._phones)
 
     def _values(
-        self, on_record: int, first: str, last: str, home: Home | None
+        self, on_record: int, first: str, last: str, home: Household | None
     ) -> list[tuple[ContactPointKind, str]]:
-        """Return the contact points with their values. A home phone is mostly the household's."""
+        """Return the contact points with their values. A home phone usually repeats the household's phone."""
         values: list[tuple[ContactPointKind, str]] = []
         for n, kind in enumerate(_KINDS):
             if not on_record >> n & 1:
@@ -139,16 +141,16 @@ class People:
         return values
 
     def _preferences(
-        self, person_id: int, sort: Sort, values: list[tuple[ContactPointKind, str]], full: bool
+        self, person_id: int, person_kind: PersonKind, values: list[tuple[ContactPointKind, str]], full: bool
     ) -> None:
-        """Add what was set for most people, what some chose, and texts, always chosen (D14, D23)."""
+        """Add preferences: most were set by a batch, some chosen; those for texts are always chosen (D14, D23)."""
         if not full and self.chance() < 0.12:
             return
         add, masks = self.rows.preference.append, self.masks
         for kind, _ in values:
             method = batch_method(kind)
             usual = masks.phone if method is Method.VOICE else masks.email
-            on = self.pick(masks.staff if sort.staff and self.chance() < 0.5 else usual)
+            on = self.pick(masks.staff if person_kind.staff and self.chance() < 0.5 else usual)
             chosen = self.pick(masks.chosen) if self.chance() < 0.08 else 0
             add((self.district_id, person_id, kind, method, on, chosen))
             if kind is ContactPointKind.CELL_PHONE and self.chance() < 0.15:
@@ -156,7 +158,7 @@ class People:
                 add((self.district_id, person_id, kind, Method.TEXT, text, text))
 
     def _opt_out(self, values: list[tuple[ContactPointKind, str]]) -> None:
-        """Record a legal stop for a few: of everything, of some reasons, or lifted since (D19), by turns."""
+        """Record an opt-out for a few people, in turn for all reasons, for some reasons, and lifted since (D19)."""
         rare = 0.05 if self._people < 400 else 0.003
         if not values or self.chance() >= rare:
             return

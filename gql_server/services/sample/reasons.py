@@ -1,4 +1,4 @@
-"""Which reasons the sample's preferences are on for, as masks of the district's bits (D3, D4)."""
+"""The reasons of the sample's preferences, as masks of the district's bits (D3, D4)."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ _OPT_OUT = ("GENERAL", "FOOD_SERVICE GENERAL", "ATTENDANCE")
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """The masks to pick from. STAFF is on for nobody but staff; TEACHER for no phone (D3, D15)."""
+    """The masks to choose from. STAFF is on only for staff, and TEACHER for no phone (D3, D15)."""
 
     phone: tuple[int, ...]
     email: tuple[int, ...]
@@ -39,7 +39,7 @@ class Masks:
 
     @classmethod
     def of(cls, bits: ReasonBits) -> "Masks":
-        """Return the masks in a district's bits; reasons whose plug-in is not loaded are left out."""
+        """Return the masks in a district's bits, without reasons that the district does not have."""
 
         def masks(choices: tuple[str, ...]) -> tuple[int, ...]:
             return tuple(bits.mask(code for code in codes.split() if code in bits) for codes in choices)

@@ -1,4 +1,4 @@
-"""The rows of a chunk of the sample, table by table, and their way into the database."""
+"""The generated rows of a chunk, by table, and their COPY into the database."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -32,7 +32,7 @@ COLUMNS = {
 
 @dataclass(slots=True)
 class Rows:
-    """Rows by table, the tables in an order that foreign keys allow. Columns are those of `COLUMNS`."""
+    """Rows by table. The order of the tables satisfies the foreign keys. The columns are in `COLUMNS`."""
 
     person: list[Row] = field(default_factory=list)
     contact_point: list[Row] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Rows:
             yield table.name, getattr(self, table.name)
 
     async def copy(self, conn: Connection) -> None:
-        """Send every row by COPY."""
+        """Write all rows by COPY."""
         for table, records in self.tables():
             if records:
                 await conn.copy_records_to_table(table, records=records, columns=COLUMNS[table])

@@ -1,4 +1,4 @@
-"""The words of sample districts. The people are invented, numbers and addresses set aside for examples."""
+"""Names, titles, phone numbers and email addresses for sample districts. All are invented or reserved for examples."""
 
 FIRST_NAMES = (
     *("Ada", "Alan", "Amara", "Andre", "Anna", "Arjun", "Bea", "Ben", "Camila", "Carl", "Chen", "Clara"),
@@ -34,11 +34,11 @@ OTHERS = ("Grandmother", "Grandfather", "Aunt", "Uncle")
 
 
 def phone(number: int) -> str:
-    """Return a number set aside for fiction, 555-0100 to 555-0199 of an area code; repeated after 80,000."""
-    scattered = number * 31_337 % 80_000  # coprime: every number once before any comes again
+    """Return a phone number reserved for fiction, 555-0100 to 555-0199 of an area code. It repeats after 80,000."""
+    scattered = number * 31_337 % 80_000  # the factors are coprime, so no number repeats before
     return f"{200 + scattered // 100}55501{scattered % 100:02d}"
 
 
 def email(first: str, last: str, number: int, domain: str) -> str:
-    """Return an address under a domain set aside for examples."""
+    """Return an email address in a domain reserved for examples."""
     return f"{first}.{last}{number}@{domain}".lower()

@@ -1,4 +1,4 @@
--- Whether a mode and scope select anybody: a person of the district. {population} is the mode's SELECT of person_id.
+-- Tells whether a mode and scope select anybody of the district (D32). {population} is the mode's SELECT of person_id.
 -- Parameters: district_id, today
 -- Columns: anybody
 select exists (

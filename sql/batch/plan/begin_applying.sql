@@ -1,5 +1,6 @@
--- Begins to apply a plan: whom its rules kept out stays out, and is counted so.
+-- Begins to apply a plan: whoever its rules excluded stays excluded, and counts as such.
 -- Parameters: district_id, batch_run_id
+-- Columns: none
 update batch_cell cell set excluded = f.excluded
 from batch_forecast f
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id

@@ -1,7 +1,7 @@
--- Ends the plan of a run, unless it was cancelled or another worker has taken it over. A plan that is not to be applied
--- yet is given up by its worker; one that is applied keeps its population, and says how it fits. This locks the run: as the
--- last of the plan's statements, so that the lease can be renewed and the run cancelled until then.
--- Parameters: district_id, batch_run_id, lease_owner, today, population, total, gone (null for what is not fitted), max_age_seconds
+-- Ends the plan of a run, unless the run was cancelled or another worker has taken it over. A run that is only planned is
+-- released by its worker. A plan that is being applied keeps its population; `left_population` says how many are gone.
+-- This statement locks the run and is therefore the plan's last: until then the lease can be renewed and the run cancelled.
+-- Parameters: district_id, batch_run_id, lease_owner, today, population, total, gone (null where no earlier plan is applied), max_age_seconds
 -- Columns: batch_run_id
 update batch_run
 set status = case when plan_only then 'PLANNED'::batch_status else 'APPLYING' end,

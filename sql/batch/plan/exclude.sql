@@ -2,6 +2,7 @@
 -- looked at, else batch_cell. With :since they count as excluded since an earlier plan. {first_denials}: see the file of
 -- that name.
 -- Parameters: district_id, batch_run_id, since
+-- Columns: none
 with block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids)

@@ -1,6 +1,7 @@
 -- Finds the phones of the households in which a selected person is an active member, each once (D17). {denied_by}: see
 -- find_people_channels.sql.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
+-- Columns: none
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, {denied_by}
 from (

@@ -1,6 +1,7 @@
 -- Finds one channel that a run names, of the selected people, with the value on record (D14, D16). {denied_by} is, for
 -- such a channel `c`, the number of the first rule whose condition denies it whole, or null.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
+-- Columns: none
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, {denied_by}
 from (

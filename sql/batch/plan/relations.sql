@@ -1,4 +1,6 @@
 -- Creates the temporary relations of a plan, in the order in which they come to be. They last as long as its transaction.
+-- Parameters: none
+-- Columns: none
 
 -- The people selected, and through which student: null where the mode does not say. A person may have several rows.
 create temp table selected (person_id bigint not null, student_id bigint) on commit drop;

@@ -1,6 +1,6 @@
--- Gives the plan of a run room to hash, and time to await rules that are Python, for its transaction alone. Its
--- temporary tables are even: a small sample of them will do. A sort where a hash would do costs more than it seems to the
--- planner, which knows little of tables so new.
+-- Sets up the transaction of a plan: memory for hashes, and time to wait for rules in Python. A small sample is enough
+-- for the statistics of its temporary tables, whose rows are alike. Sorts are discouraged, because the planner, which
+-- knows little about tables that are so new, takes them where a hash is faster.
 -- Parameters: idle_seconds
 -- Columns: work_mem, statistics, enable_sort, idle
 select set_config('work_mem', '64MB', true) as work_mem,

@@ -1,6 +1,6 @@
--- Those of the contact points named that nobody selected has on record (D15); of a household phone, that no household
--- with a selected active member has (D17). {population} is the mode's SELECT of person_id. The first who has it will do:
--- beginning with the people lets the planner stop there.
+-- Lists the contact points, of those given, that nobody selected has on record (D15), and the household phone where no
+-- household with a selected active member has one (D17). {population} is the mode's SELECT of person_id. The joins begin
+-- with the people, so that the planner can stop at the first who has the contact point.
 -- Parameters: district_id, today, contact_points
 -- Columns: contact_point
 select k.kind as contact_point

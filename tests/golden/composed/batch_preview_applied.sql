@@ -54,13 +54,14 @@ where exists (select from selected where student_id is not null)
     or c.household and c.subject_id in (
 select m.household_id
 from household_member m
-join left_out using (person_id)
 where m.district_id = :district_id and active_on(m.start_date, m.end_date, :today)
-  and not exists (
-    select from household_member other
-    join selected s on s.person_id = other.person_id
-    where other.district_id = :district_id and other.household_id = m.household_id and active_on(other.start_date, other.end_date, :today)
-      and other.person_id not in (select person_id from left_out))))) d
+  and m.household_id in (
+    select own.household_id from household_member own
+    join left_out using (person_id)
+    where own.district_id = :district_id and active_on(own.start_date, own.end_date, :today))
+group by m.household_id
+having bool_and(
+  m.person_id in (select person_id from left_out) or m.person_id not in (select person_id from selected))))) d
 group by d.household, d.subject_id, d.contact_point, d.method
 union all
 select :denials__rule_6__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,

@@ -1,19 +1,20 @@
-"""Ed-Fi bulk XML: the interchange files of one district, imported whole or not at all.
+"""Imports Ed-Fi bulk XML: the interchange files of one district, in one transaction.
 
-What becomes of the files:
+How the files are mapped:
 
-- Students, contacts and staff become people, `student-17`, `contact-17` and `staff-17`.
-- Mobile is the cell phone, Work the work phone, Home the home phone; but the Home number of a contact who lives
-  with a student is their household's phone, a primary contact's before others', and a different one stays the
-  home phone of the contact who gave it. The first email is the email, the second the secondary one. Numbers of
-  other types are left out.
-- Students and the contacts who live with them are a household, joined over the contacts they share.
-- Relations make guardians (parents, not step-parents, and guardians) unless LegalGuardian is given; `messenger`
-  makes messenger contacts (D8). The no-contact mark and a relationship's dates are not the files' to say.
-- An enrollment's year is the one given, its calendar's, or follows from the sessions and the entry date.
-- A start of 0001-01-01 is open, and so is an end of 9999-12-31; other days are from 1900-01-01 to 2199-12-31 (D6).
-- What is kept is one line without control characters, no longer than `gql_server.domain.limits` says.
-- An assignment to a school is one there; to any other organization, one to the district's office (D9).
+- Students, contacts and staff become people with the source ids `student-17`, `contact-17` and `staff-17`.
+- The Mobile number becomes the cell phone, Work the work phone, Home the home phone. But the Home number of a contact
+  who lives with a student becomes the household phone; a primary contact's number is preferred, and a different number
+  of another contact stays that contact's home phone. The first email address becomes the email, the second one the
+  secondary email. Numbers of other types are left out.
+- Students and the contacts who live with them form a household. Households that share a contact are one household.
+- The Relation makes a contact a guardian (parents and guardians, but no step-parents) unless LegalGuardian is given;
+  the option `messenger` decides who becomes a messenger contact (D8). The files do not contain the no-contact mark and
+  a relationship's dates.
+- An enrollment's school year is the one given, or its calendar's, or follows from the sessions and the entry date.
+- A start of 0001-01-01 and an end of 9999-12-31 are open; other days are from 1900-01-01 to 2199-12-31 (D6).
+- Texts are one line without control characters, and not longer than `gql_server.domain.limits` says.
+- An assignment to a school is kept as such; one to any other organization becomes one to the district office (D9).
 """
 
 import os
@@ -26,12 +27,12 @@ from gql_server.domain.limits import DISTRICT_CODE
 from gql_server.errors import ImportFailed
 from gql_server.hooks.host import PluginHost
 from gql_server.services.districts import create_district, find_district
+from gql_server.services.imports.database_refusals import as_import_failures
 from gql_server.services.imports.edfi.records import FILES, MESSENGERS, Mapper
 from gql_server.services.imports.edfi.xml import read_records
 from gql_server.services.imports.load import load
-from gql_server.services.imports.refusals import told_as_failures
 from gql_server.services.imports.report import ImportReport
-from gql_server.services.imports.staging import Stage
+from gql_server.services.imports.staging import StagingTables
 
 
 async def import_edfi(
@@ -46,16 +47,15 @@ async def import_edfi(
 ) -> ImportReport:
     """Import the Ed-Fi files of a folder into the district of that code, in one transaction.
 
-    A district that is new takes its name from the files and the time zone given; one that is there keeps
-    both. `messenger` says which relationships become messenger contacts (D8): `primary`, `emergency` or
-    `all`. Files are streamed: memory does not grow with them. What is there is updated only where it
-    differs, preferences are never touched, and what the files lack stays as it is (D30); an import that
-    changes nothing leaves no revision (D28).
+    A new district gets its name from the files and the given time zone; an existing district keeps both. `messenger`
+    says which relationships become messenger contacts (D8): `primary`, `emergency` or `all`. The files are streamed,
+    so memory does not grow with them. Existing records are updated only if they differ, preferences are never changed,
+    and records that the files lack are kept (D30). An import that changes nothing takes no revision (D28).
 
-    Raises ImportFailed, with the file and the line where there is one; nothing is written then.
+    Raises ImportFailed with the file, and the line if there is one. Nothing is written then.
     """
-    paths = _checked(folder, code, messenger, time_zone)
-    with told_as_failures(str(folder)):
+    paths = _validated_paths(folder, code, messenger, time_zone)
+    with as_import_failures(str(folder)):
         return await _import(conn, host, paths, code, messenger, time_zone, actor)
 
 
@@ -70,35 +70,35 @@ async def _import(
 ) -> ImportReport:
     async with conn.transaction():
         await execute(conn, "import/staging/lock", code=code)
-        stage = await Stage.create(conn)
+        stage = await StagingTables.create(conn)
         mapper = Mapper(stage, messenger)
         for path in paths:
             await _stage_file(stage, mapper, path)
         await stage.finish()
-        # Only now: making a district locks what others may be waiting for.
+        # This comes last because creating a district takes a lock that may block others.
         district = await find_district(conn, code) or await create_district(
             conn, code, mapper.district_name or code, time_zone, host.reasons
         )
         return await load(conn, district.district_id, code, mapper.left_out, actor)
 
 
-async def _stage_file(stage: Stage, mapper: Mapper, path: Path) -> None:
+async def _stage_file(stage: StagingTables, mapper: Mapper, path: Path) -> None:
     handlers = FILES[path.name]
     for record in read_records(path, frozenset(handlers)):
         handlers[record.tag](mapper, record)
         await stage.copy_full()
 
 
-def _checked(folder: Path, code: str, messenger: str, time_zone: str) -> list[Path]:
-    """Return the files to read, in the order of reading. Raises ImportFailed.
+def _validated_paths(folder: Path, code: str, messenger: str, time_zone: str) -> list[Path]:
+    """Return the files in the order in which they are read. Raises ImportFailed.
 
-    Asked by `os.path`: for a path that cannot be looked at, such as one too long, a Path's own methods raise.
+    This uses `os.path`, because the methods of Path raise for a path that is too long.
     """
     problem = None
     if not code.strip():
         problem = "the district's code is empty. Give one, such as maple."
-    elif unfit := DISTRICT_CODE.problem(code):
-        problem = f"the district's code cannot be kept. {unfit}"
+    elif message := DISTRICT_CODE.text_error(code):
+        problem = f"the district's code cannot be stored. {message}"
     elif messenger not in MESSENGERS:
         problem = f"there is no messenger choice {messenger!r}. Use one of {', '.join(MESSENGERS)}."
     elif time_zone not in available_timezones():

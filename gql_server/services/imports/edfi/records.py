@@ -1,8 +1,8 @@
-"""From Ed-Fi records to staged rows: what each element becomes here, and what is left out.
+"""Maps Ed-Fi records to rows of the staging tables.
 
-A person's source id is the role and the unique id, `student-604821`, `contact-778393`, `staff-207288`: Ed-Fi
-numbers the three apart, so one number may stand for three people. Preferred names, addresses of houses and
-everything that this product has no place for are passed over in silence; numbers and emails that are left out
+A person's source id consists of the role and the unique id: `student-604821`, `contact-778393`, `staff-207288`. Ed-Fi
+numbers the three roles separately, so one number may belong to three people. Elements that this product does not
+store, such as preferred names and postal addresses, are ignored. Phone numbers and email addresses that are left out
 are counted.
 """
 
@@ -27,7 +27,7 @@ from gql_server.domain.limits import (
 from gql_server.errors import ImportFailed
 from gql_server.services.imports.edfi.words import grade, is_guardian, phone_kind, words
 from gql_server.services.imports.edfi.xml import Element
-from gql_server.services.imports.staging import Stage
+from gql_server.services.imports.staging import StagingTables
 from gql_server.services.imports.values import email_address, phone_number
 
 MESSENGERS: Mapping[str, tuple[str, ...]] = {
@@ -35,7 +35,7 @@ MESSENGERS: Mapping[str, tuple[str, ...]] = {
     "emergency": ("EmergencyContactStatus",),
     "all": (),
 }
-"""Which flags make a relationship a messenger's (D8), by the name of the choice; `all` asks for none."""
+"""The flags that a relationship must have to become a messenger contact (D8), by the value of the option."""
 
 _KEYS = {
     "student": ("StudentReference", "StudentIdentity", "StudentUniqueId"),
@@ -52,19 +52,19 @@ _SCHOOL_YEAR = re.compile(r"(?:(\d{4})-)?(\d{4})", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _LAST_PRIORITY = 9_999
 _MAX_OTHER_TYPES = 30
-"""How many types of phone numbers that are left out the report tells apart."""
+"""How many types of omitted phone numbers the report lists separately."""
 
 
 class Mapper:
-    """Stages records, one at a time, and counts what it leaves out."""
+    """Stages records one at a time, and counts what it leaves out."""
 
-    def __init__(self, stage: Stage, messenger: str) -> None:
+    def __init__(self, stage: StagingTables, messenger: str) -> None:
         self._stage, self._messenger_flags = stage, MESSENGERS[messenger]
         self.left_out: Counter[str] = Counter()
         self.district_name: str | None = None
 
     def organization(self, record: Element) -> None:
-        """Stage a school or another organization of staff; the first agency names the district."""
+        """Stage a school or another organization. The first local education agency gives the district its name."""
         key = record.required(f"{record.tag}Id", limit=UNIQUE_ID)
         name = record.required("NameOfInstitution", limit=INSTITUTION_NAME)
         school = record.tag == "School"
@@ -75,19 +75,19 @@ class Mapper:
             self._identify(record, kind, key)
 
     def session(self, record: Element) -> None:
-        """Stage a session: a part of a school's year, with its days."""
+        """Stage a session, a part of a school year with its first and last day."""
         dates = _start(record, "BeginDate", required=True), _end(record, "EndDate", required=True)
         self._stage.add("import_session", self._refer(record, "school"), _school_year(record), *dates)
 
     def calendar(self, record: Element) -> None:
-        """Stage a school's year, and what references to its calendar stand for."""
+        """Stage the school year of a calendar, and the id by which enrollments refer to the calendar."""
         year = _school_year(record)
         self._stage.add("import_session", self._refer(record, "school"), year, None, None)
         if name := record.attribute("id"):
             self._stage.add("import_id", "calendar", f"calendar#{name}", str(year), record.file, record.line)
 
     def person(self, record: Element) -> None:
-        """Stage a student, a contact or a member of staff, with their numbers and emails."""
+        """Stage a student, a contact or a staff member, with phone numbers and email addresses."""
         role = record.tag.lower()
         key = record.required(_KEYS[role][2], limit=UNIQUE_ID)
         first_name = record.required("Name", "FirstName", limit=PERSON_NAME)
@@ -98,18 +98,18 @@ class Mapper:
         self._stage.add("import_person", role, f"{role}-{key}", *names, content, record.file, record.line)
 
     def student_details(self, record: Element) -> None:
-        """Stage the contact points that a StudentEducationOrganizationAssociation gives a student."""
+        """Stage the contact points that a StudentEducationOrganizationAssociation has for a student."""
         self._addresses(record, self._refer(record, "student"))
 
     def relationship(self, record: Element) -> None:
-        """Stage a relationship. LivesWith counts as no where missing; LegalGuardian outweighs the words."""
+        """Stage a relationship. A missing LivesWith means no. LegalGuardian takes precedence over the Relation."""
         student, contact = self._refer(record, "student"), self._refer(record, "contact")
         kind = _words(record, "Relation") or "Contact"
         lives_with, legal = _flag(record, "LivesWith"), _flag(record, "LegalGuardian")
         if lives_with is None:
-            self.left_out["relationships without LivesWith, taken as living apart"] += 1
+            self.left_out["relationships without LivesWith, imported as not living together"] += 1
         if record.text("ContactRestrictions"):
-            self.left_out["contact restrictions in free text: look at these relationships by hand"] += 1
+            self.left_out["contact restrictions in free text: review these relationships by hand"] += 1
         self._stage.add(
             "import_relationship", student, contact, kind,
             is_guardian(kind) if legal is None else legal,
@@ -118,7 +118,7 @@ class Mapper:
         )  # fmt: skip
 
     def enrollment(self, record: Element) -> None:
-        """Stage an enrollment, with its school year where the record tells it."""
+        """Stage an enrollment, with its school year if the record contains it."""
         student, school = self._refer(record, "student"), self._refer(record, "school")
         calendar, year = self._calendar_of(record)
         if record.text("SchoolYear"):
@@ -134,14 +134,14 @@ class Mapper:
         )  # fmt: skip
 
     def assignment(self, record: Element) -> None:
-        """Stage an assignment. Its title is the position's, else the words of the classification."""
+        """Stage an assignment. Its title is the position title, or else the staff classification."""
         staff, organization = self._refer(record, "staff"), self._refer(record, "organization")
         title = record.text("PositionTitle", limit=LABEL) or _words(record, "StaffClassification")
         dates = _start(record, "BeginDate"), _end(record, "EndDate")
         self._stage.add("import_assignment", staff, organization, title, *dates, record.file, record.line)
 
     def _addresses(self, record: Element, person: str) -> list[tuple[str, str]]:
-        """Stage the numbers and emails of a record and return them."""
+        """Stage the phone numbers and email addresses of a record and return them."""
         staged = []
         for position, element in enumerate(record.children):
             found = self._phone(element) if element.tag == "Telephone" else self._email(element)
@@ -149,8 +149,8 @@ class Mapper:
                 kind, value = found
                 order = element.text("OrderOfPriority") or ""
                 priority = int(order) if order.isdecimal() and len(order) < 5 else _LAST_PRIORITY
-                place = element.file, element.line, position
-                self._stage.add("import_address", person, kind.value, value, priority, *place)
+                location = element.file, element.line, position
+                self._stage.add("import_address", person, kind.value, value, priority, *location)
                 staged.append((kind.value, value))
         return staged
 
@@ -169,7 +169,7 @@ class Mapper:
         return kind, number
 
     def _leave_out_phone(self, described: str) -> None:
-        """Count a number that is left out, under its type while those are few: the report is for people."""
+        """Count an omitted phone number under its type, or together with others if there are many types."""
         reason = f"phone numbers of type {described}"
         if reason not in self.left_out and len(self.left_out) > _MAX_OTHER_TYPES:
             reason = "phone numbers of further types"
@@ -180,11 +180,11 @@ class Mapper:
             return None
         if address := email_address(element.text("ElectronicMailAddress", limit=EMAIL) or ""):
             return ContactPointKind.EMAIL, address
-        self.left_out["emails that are no address"] += 1
+        self.left_out["emails that are not an address"] += 1
         return None
 
     def _calendar_of(self, record: Element) -> tuple[str | None, int | None]:
-        """Return the calendar's token, or the school year where the reference spells it out."""
+        """Return the token of the calendar, or the school year if the reference contains the calendar's identity."""
         reference = record.find("CalendarReference")
         if reference is None:
             return None, None
@@ -195,7 +195,7 @@ class Mapper:
         return token, None
 
     def _refer(self, record: Element, kind: str) -> str:
-        """Stage the use of a reference, in either form, and return its token."""
+        """Stage the use of a reference, by id or by identity, and return its token."""
         tag, identity, key_tag = _KEYS[kind]
         reference = record.find(tag)
         if reference is None:
@@ -210,7 +210,7 @@ class Mapper:
         return token
 
     def _identify(self, element: Element, kind: str, key: str) -> None:
-        """Stage what a record's identity, and the id that others may refer to it by, stand for."""
+        """Stage the key that a record's identity, and the id in the file, stand for."""
         stands_for = f"{kind}-{key}" if kind in _PEOPLE else key
         place = element.file, element.line
         if not element.tag.endswith("Reference"):  # a reference may not vouch for what it refers to
@@ -244,7 +244,7 @@ FILES: Mapping[str, Mapping[str, Handler]] = {
         "StudentEducationOrganizationAssociation": Mapper.student_details,
     },
 }  # fmt: skip
-"""The files of an import, all required, and what becomes of the records in each."""
+"""The files of an import, all of them required, and the handler of each kind of record."""
 
 
 def _ref(reference: Element) -> str:
@@ -254,10 +254,10 @@ def _ref(reference: Element) -> str:
 
 
 def _words(record: Element, tag: str) -> str | None:
-    """Return the words of a descriptor, None where it is missing. Raises ImportFailed where they cannot be kept."""
+    """Return the words of a descriptor, or None if it is missing. Raises ImportFailed if they cannot be stored."""
     described = record.find(tag)
     text = record.text(tag, limit=DESCRIPTOR)
-    return described.held(words(text), LABEL) or None if described and text else None
+    return described.require_valid(words(text), LABEL) or None if described and text else None
 
 
 def _grade(record: Element) -> str:
@@ -266,12 +266,12 @@ def _grade(record: Element) -> str:
 
 
 def _start(record: Element, tag: str, required: bool = False) -> date | None:
-    """Return the first day of something, None where it is missing or open. Raises ImportFailed."""
+    """Return a first day, or None if it is missing or open. Raises ImportFailed."""
     return _day(record, tag, start_day, required)
 
 
 def _end(record: Element, tag: str, required: bool = False) -> date | None:
-    """Return the last day of something, None where it is missing or open. Raises ImportFailed."""
+    """Return a last day, or None if it is missing or open. Raises ImportFailed."""
     return _day(record, tag, end_day, required)
 
 
@@ -290,7 +290,7 @@ def _day(record: Element, tag: str, bound: Callable[[date], date | None], requir
 
 
 def _school_year(record: Element) -> int:
-    """Return the year that a school year ends in: 2022 for 2021-2022."""
+    """Return the year in which a school year ends: 2022 for 2021-2022."""
     match = _SCHOOL_YEAR.fullmatch(record.required("SchoolYear"))
     if (
         match is None

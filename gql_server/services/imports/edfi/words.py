@@ -1,4 +1,7 @@
-"""What the words of Ed-Fi descriptors mean here. A descriptor is `uri://…/KindDescriptor#Words`."""
+"""Maps the words of Ed-Fi descriptors to grades, contact points and guardians.
+
+A descriptor is `uri://…/KindDescriptor#Words`.
+"""
 
 from gql_server.domain.channels import ContactPointKind
 
@@ -27,12 +30,12 @@ _MAX_GRADE = 12
 
 
 def words(descriptor: str) -> str:
-    """Return the part of a descriptor after `#`, or the whole where it has none."""
+    """Return the part of a descriptor after `#`, or the whole descriptor if it has no `#`."""
     return descriptor.rpartition("#")[2].strip()
 
 
 def grade(descriptor: str) -> str:
-    """Return PK, KG or 01 to 12; the descriptor's own words for every other level."""
+    """Return PK, KG or 01 to 12, or the descriptor's words for any other level."""
     name = words(descriptor)
     if name.isascii() and name.isdecimal() and 1 <= int(name) <= _MAX_GRADE:
         return f"{int(name):02}"
@@ -40,10 +43,10 @@ def grade(descriptor: str) -> str:
 
 
 def phone_kind(descriptor: str) -> ContactPointKind | None:
-    """Return the contact point of a telephone type; None for the types that are left out."""
+    """Return the contact point of a telephone type, or None for a type that is not imported."""
     return _PHONES.get(words(descriptor).lower())
 
 
 def is_guardian(relation: str) -> bool:
-    """Tell whether a relation's words make a guardian: a parent, not a step-parent, or any guardian."""
+    """Return whether a relation is one of a guardian: a parent but no step-parent, or any kind of guardian."""
     return "".join(letter for letter in relation.lower() if letter.isalpha()) in _GUARDIANS

@@ -1,4 +1,4 @@
-"""Reads interchange files a record at a time, in memory that does not grow with the file."""
+"""Reads the records of an interchange file one by one, so that memory does not grow with the file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from gql_server.errors import ImportFailed
 
 _CHUNK = 1 << 16
 _MAX_ELEMENTS = 20_000
-"""Elements in one record. Real ones have a hundred; one without end must not fill the memory."""
+"""Elements in one record. Real records have about a hundred; a record without end must not fill the memory."""
 _MAX_CHARACTERS = 1_000_000
-"""Characters in one record, its attributes among them."""
+"""Characters in one record, including its attributes."""
 _MAX_TOKEN = 1 << 20
-"""Bytes of one tag, comment or the like: the parser holds it whole before it tells of it."""
+"""Bytes of one tag or comment. The parser keeps it in memory until it is complete."""
 _MAX_DEPTH = 100
 
 
 @dataclass(slots=True)
 class Element:
-    """An element without its namespace, and the line it begins on. `file` is the file's name."""
+    """An XML element without its namespace, and the file and line where it begins."""
 
     tag: str
     file: str
@@ -30,60 +30,60 @@ class Element:
     content: str = ""
 
     def all(self, tag: str) -> list["Element"]:
-        """Return the children of that tag, in the file's order."""
+        """Return the children with that tag, in the order of the file."""
         return [child for child in self.children if child.tag == tag]
 
     def find(self, *path: str) -> "Element | None":
-        """Return the first element that the tags lead to, or None."""
+        """Return the first element at a path of tags, or None."""
         found: Element | None = self
         for tag in path:
             found = next((child for child in found.children if child.tag == tag), None) if found else None
         return found
 
     def text(self, *path: str, limit: TextLimit | None = None) -> str | None:
-        """Return the trimmed text that the tags lead to; None where it is missing or blank.
+        """Return the trimmed text at a path of tags, or None if it is missing or blank.
 
-        A text that is to be kept has a limit. Raises ImportFailed, with the text's own line, beyond it.
+        A text that will be stored has a limit. Raises ImportFailed, with the line of the text, if it exceeds the limit.
         """
         found = self.find(*path)
-        return (found.held(found.content.strip(), limit) or None) if found else None
+        return (found.require_valid(found.content.strip(), limit) or None) if found else None
 
     def attribute(self, name: str) -> str | None:
-        """Return an attribute that names a record, `id` or `ref`; None where it is missing or empty."""
-        return self.held(self.attributes.get(name, ""), REFERENCE) or None
+        """Return an attribute that names a record, `id` or `ref`, or None if it is missing or empty."""
+        return self.require_valid(self.attributes.get(name, ""), REFERENCE) or None
 
-    def held(self, text: str, limit: TextLimit | None) -> str:
-        """Return a text of this element. Raises ImportFailed where it cannot be kept."""
-        if limit is not None and (problem := limit.problem(text)):
+    def require_valid(self, text: str, limit: TextLimit | None) -> str:
+        """Return a text of this element. Raises ImportFailed if it cannot be stored."""
+        if limit is not None and (problem := limit.text_error(text)):
             raise self.failed(f"the {self.tag}: {problem}")
         return text
 
     def required(self, *path: str, limit: TextLimit | None = None) -> str:
-        """Return the text that the tags lead to. Raises ImportFailed where the record lacks it, and as `text` does."""
+        """Return the text at a path of tags. Raises ImportFailed if it is missing, and as `text` does."""
         value = self.text(*path, limit=limit)
         if value is None:
             raise self.failed(f"the {self.tag} lacks its {'/'.join(path)}.")
         return value
 
     def failed(self, problem: str) -> ImportFailed:
-        """Return the error that names this element's file and line."""
+        """Return an ImportFailed with this element's file and line."""
         return ImportFailed(self.file, self.line, problem)
 
 
 def read_records(path: Path, tags: frozenset[str]) -> Iterator[Element]:
-    """Yield the top-level records of those tags, in the file's order; others are passed over.
+    """Yield the top-level records with those tags in the order of the file, and skip all others.
 
-    Raises ImportFailed, with the line, for what is not XML, for an interchange of another kind, for an entity
-    declaration (none is ever expanded or fetched) and for a record beyond all measure.
+    Raises ImportFailed, with the line, for a file that is not XML, for another kind of interchange, for an entity
+    declaration (entities are never expanded or fetched), and for a record that is too large.
     """
     reader = _Reader(path, tags)
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 reader.parse(chunk)
-                yield from reader.taken()
+                yield from reader.take_records()
             reader.parser.Parse(b"", True)
-            yield from reader.taken()
+            yield from reader.take_records()
     except expat.ExpatError as error:
         problem = f"the XML is broken: {expat.ErrorString(error.code)}."
         raise ImportFailed(path.name, error.lineno, problem) from None
@@ -95,7 +95,7 @@ def read_records(path: Path, tags: frozenset[str]) -> Iterator[Element]:
 
 
 class _Reader:
-    """The state of one file's parse: the record being built and those done."""
+    """The state of parsing one file: the record that is being built, and the complete ones."""
 
     def __init__(self, path: Path, tags: frozenset[str]) -> None:
         self._file, self._tags, self._root = path.name, tags, f"Interchange{path.stem}"
@@ -105,7 +105,7 @@ class _Reader:
         self._characters = 0
         self._bytes = 0
         self._text: list[str] = []
-        self._done: list[Element] = []
+        self._complete: list[Element] = []
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -114,16 +114,16 @@ class _Reader:
         self.parser.EntityDeclHandler = self._entity
 
     def parse(self, chunk: bytes) -> None:
-        """Parse on. Raises ImportFailed, ExpatError; for an unknown encoding ValueError or LookupError."""
+        """Parse the next chunk. Raises ImportFailed, ExpatError; for an unknown encoding ValueError or LookupError."""
         self._bytes += len(chunk)
         self.parser.Parse(chunk, False)
         if self._bytes - self.parser.CurrentByteIndex > _MAX_TOKEN + _CHUNK:
             raise self._failed(f"a tag, comment or the like is longer than {_MAX_TOKEN:,} bytes.")
 
-    def taken(self) -> list[Element]:
-        """Return the records that are complete, and forget them."""
-        done, self._done = self._done, []
-        return done
+    def take_records(self) -> list[Element]:
+        """Return the records that are complete, and remove them."""
+        records, self._complete = self._complete, []
+        return records
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         tag = name.rpartition(":")[2]
@@ -158,7 +158,7 @@ class _Reader:
             element = self._open.pop()
             if not element.children:
                 element.content = "".join(self._text)
-            (self._open[-1].children if self._open else self._done).append(element)
+            (self._open[-1].children if self._open else self._complete).append(element)
         self._text.clear()
 
     def _entity(self, name: str, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The last net of an import: what PostgreSQL refuses although the files were checked is told in words."""
+"""Turns errors of PostgreSQL into ImportFailed, for invalid records that the validation of the files did not find."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from gql_server.errors import ImportFailed
 
 _REFUSALS = {
-    "22": "a value that it cannot keep",
+    "22": "a value that it cannot store",
     "23": "a record that does not fit the others",
     "54": "a value beyond its limits",
 }
-"""What PostgreSQL refused, by the class of the SQLSTATE; errors of other classes are not about what is imported."""
+"""What PostgreSQL refused, by the class of the SQLSTATE. Errors of other classes are not about the imported records."""
 
 
 @contextmanager
-def told_as_failures(folder: str) -> Iterator[None]:
-    """Turn what PostgreSQL refuses within the block into ImportFailed, naming the folder.
+def as_import_failures(folder: str) -> Iterator[None]:
+    """Raise ImportFailed, naming the folder, if PostgreSQL refuses a record in the block.
 
-    Its own words may hold people's data and SQL, so only the SQLSTATE is told.
+    PostgreSQL's message may hold people's data and SQL, so only the SQLSTATE is repeated.
     """
     try:
         yield

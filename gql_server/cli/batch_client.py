@@ -1,4 +1,4 @@
-"""What the commands ask a server about batch runs, and how they follow one: its progress on a terminal."""
+"""The requests that the commands send to a server about batch runs, and the progress of a run on a terminal."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -12,9 +12,9 @@ from gql_server.errors import Rejected, Unavailable, UserError
 
 ENDED = frozenset({"PLANNED", "DONE", "FAILED", "CANCELLED", "REVERTED"})
 _POLL_SECONDS = 0.3
-_PATIENCE_SECONDS = 60.0
-_REASONS = ("EMERGENCY", "ATTENDANCE", "BEHAVIOR")
-_WORDS = {
+_MAX_OUTAGE_SECONDS = 60.0
+_SAMPLE_REASONS = ("EMERGENCY", "ATTENDANCE", "BEHAVIOR")
+_STATUS_WORDS = {
     "QUEUED": "Waiting",
     "PLANNING": "Planning",
     "APPLYING": "Applying",
@@ -49,25 +49,25 @@ _STATE = f"query state($id: ID!) {{ batchRun(id: $id) {{ ...state }} }}{STATE_FI
 
 
 async def submit(client: GraphQLClient, request: Mapping[str, object]) -> Json:
-    """Send a batch, without waiting for it; return its run. Raises Rejected, Unavailable."""
+    """Submit a batch and return its run without waiting for its end. Raises Rejected, Unavailable."""
     answer = await client.execute(_SUBMIT, {"input": {**request, "waitSeconds": 0}})
     return accepted(answer["batchSetPreferences"])
 
 
-async def act(client: GraphQLClient, mutation: str, run_id: str) -> Json:
-    """Send `applyBatch`, `cancelBatch` or `revertBatch`, without waiting; return the run to follow.
+async def run_action(client: GraphQLClient, mutation: str, run_id: str) -> Json:
+    """Send `applyBatch`, `cancelBatch` or `revertBatch` and return the run to follow, without waiting for its end.
 
     Raises Rejected, Unavailable.
     """
     wait = "" if mutation == "cancelBatch" else ", waitSeconds: 0"
     payload = "{ run { ...run } userErrors { code message path } }"
-    document = f"mutation act($id: ID!) {{ {mutation}(id: $id{wait}) {payload} }}"
+    document = f"mutation run_action($id: ID!) {{ {mutation}(id: $id{wait}) {payload} }}"
     answer = await client.execute(document + RUN_FIELDS, {"id": run_id})
     return accepted(answer[mutation])
 
 
 async def find_run(client: GraphQLClient, run_id: str) -> Json:
-    """Return a run. Raises Rejected where there is none, Unavailable."""
+    """Return a run. Raises Rejected if it does not exist, Unavailable."""
     return await _find(client, _RUN, run_id)
 
 
@@ -79,7 +79,7 @@ async def _find(client: GraphQLClient, document: str, run_id: str) -> Json:
 
 
 def accepted(payload: Json) -> Json:
-    """Return the run in a payload. Raises Rejected with its user errors."""
+    """Return the run of a payload. Raises Rejected if the payload has user errors."""
     if payload["userErrors"]:
         raise Rejected([UserError(error["code"], error["message"]) for error in payload["userErrors"]])
     run: Json = payload["run"]
@@ -87,10 +87,9 @@ def accepted(payload: Json) -> Json:
 
 
 async def follow(client: GraphQLClient, run: Json) -> Json:
-    """Show a run's progress on a terminal until it has ended or is PLANNED; return it as it is then.
+    """Show a run's progress on a terminal until it has ended or is PLANNED, and return its final state.
 
-    A server that does not answer for a minute is waited for: the run goes on when it is back. Raises Unavailable
-    after that.
+    Raises Unavailable if the server does not answer for a minute: a shorter outage does not end the run.
     """
     with Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=None),
@@ -99,39 +98,40 @@ async def follow(client: GraphQLClient, run: Json) -> Json:
     ) as progress:  # fmt: skip
         task = progress.add_task("", total=None, counts="")
         _show_progress(progress, task, run)
-        async for state in _states(client, run):
+        async for state in _poll(client, run):
             _show_progress(progress, task, state)
     return await find_run(client, run["id"])
 
 
-async def _states(client: GraphQLClient, run: Json) -> AsyncIterator[Json]:
+async def _poll(client: GraphQLClient, run: Json) -> AsyncIterator[Json]:
+    """Yield the state of a run until it has ended or is PLANNED."""
     loop = asyncio.get_running_loop()
-    answered = loop.time()
+    answered_at = loop.time()
     state = run
     while state["status"] not in ENDED:
         await asyncio.sleep(_POLL_SECONDS)
         try:
             state = await _find(client, _STATE, run["id"])
         except Unavailable:
-            if loop.time() - answered > _PATIENCE_SECONDS:
+            if loop.time() - answered_at > _MAX_OUTAGE_SECONDS:
                 raise
             continue
-        answered = loop.time()
+        answered_at = loop.time()
         yield state
 
 
 def _show_progress(progress: Progress, task: TaskID, run: Json) -> None:
-    working = run["revertedBy"] if run["status"] == "REVERTING" and run["revertedBy"] else run
-    told = working["progress"]
-    behind = run["queuedBehind"]
-    words = _WORDS.get(run["status"], run["status"].capitalize())
-    if told["planning"]:
-        told = told["planning"]
-        words = f"{words}: {_PLANNING_WORDS.get(told['step'], told['step'])}"
-    done, total = told["done"], told["total"]
+    executing = run["revertedBy"] if run["status"] == "REVERTING" and run["revertedBy"] else run
+    shown = executing["progress"]
+    queued_behind = run["queuedBehind"]
+    description = _STATUS_WORDS.get(run["status"], run["status"].capitalize())
+    if shown["planning"]:
+        shown = shown["planning"]
+        description = f"{description}: {_PLANNING_WORDS.get(shown['step'], shown['step'])}"
+    done, total = shown["done"], shown["total"]
     progress.update(
         task,
-        description=f"{words} behind {behind['id']}" if behind else words,
+        description=f"{description} behind {queued_behind['id']}" if queued_behind else description,
         total=total or None,
         completed=done,
         counts=f"{done:,} of {total:,}" if total else "",
@@ -139,10 +139,10 @@ def _show_progress(progress: Progress, task: TaskID, run: Json) -> None:
 
 
 async def run_sample_batch(url: str, token: str) -> None:
-    """Turn the household phone on for student contacts; print the matrix. Raises Rejected, Unavailable."""
+    """Turn the household phone on for student contacts and print the matrix. Raises Rejected, Unavailable."""
     cells = [
         {"contactPoint": ContactPointKind.HOUSEHOLD_PHONE, "reason": reason, "set": "ON"}
-        for reason in _REASONS
+        for reason in _SAMPLE_REASONS
     ]
     async with GraphQLClient(f"{url}/graphql", token) as client:
         run = await follow(client, await submit(client, {"mode": "STUDENT_CONTACTS", "cells": cells}))

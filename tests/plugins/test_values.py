@@ -1,0 +1,80 @@
+"""The values of rules: what they say without being told, and which verdicts of a check the server takes (D10)."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gql_server.hooks import Context, Defer, Deny, Rule, Setting, Sql, Verdict
+from gql_server.hooks.validation import LONGEST_SENTENCE, verdict_problem
+
+MORNING = datetime(2026, 9, 1, 7, tzinfo=UTC)
+BOTH = frozenset({Setting.ON, Setting.OFF})
+
+
+def test_a_rules_code_is_its_name_in_upper_case() -> None:
+    """A rule without a code has the one that its name gives, however it is written; another code is kept."""
+    whole = Rule("quiet_phone", "No.", deny_channel_when=Sql("true"), settings=BOTH)
+    assert [whole.code, Rule.where("quiet_phone", "No.", Sql("true")).code] == ["QUIET_PHONE"] * 2
+    assert Rule.where("quiet_phone", "No.", Sql("true"), code="QUIET").code == "QUIET"
+
+
+def test_every_rule_in_sql_has_rows_that_name_the_channel() -> None:
+    """Whichever way a rule is written in SQL, its denials name the contact point and the method (D2)."""
+    select = Sql("select household, subject_id, contact_point, method, -1::bigint as reasons from candidate")
+    whole = Rule("r", "No.", deny_channel_when=Sql("c.address = :a", {"a": "1"}), settings=BOTH)
+    where = Rule.where("r", "No.", Sql("c.address = :a", {"a": "1"}))
+    assert whole.deny_rows == where.deny_rows
+    assert whole.deny_rows is not None
+    assert "c.contact_point, c.method" in whole.deny_rows.text
+    assert Rule("r", "No.", deny_select=select).deny_rows is select
+    assert Rule("r", "No.", check=lambda candidates, reader: None).deny_rows is None  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("context", Context)
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict.ALLOW,
+        Deny(),
+        Deny(code="TOO_LATE", because="It is late.", reasons=frozenset({"GENERAL"}), remedy="Wait."),
+        Deny(because="“It’s too late”, he said: 7 °C, 東京."),
+        Deny(because="x" * LONGEST_SENTENCE),
+    ],
+)
+def test_a_sound_verdict_is_taken_in_every_context(context: Context, verdict: object) -> None:
+    """A check may allow and deny wherever it is asked, in words of any language."""
+    assert verdict_problem(verdict, context) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "problem"),
+    [
+        (None, "NoneType, not a verdict"),
+        (True, "bool, not a verdict"),
+        (Deny, "type, not a verdict"),
+        (Deny(reasons="GENERAL"), "`reasons` are not a frozenset"),  # type: ignore[arg-type]
+        (Deny(code="late"), "`code` must be upper-case letters"),
+        (Deny(code="X" * 41), "`code` must be upper-case letters"),
+        (Deny(because=""), "`because` is not a text"),
+        (Deny(because=3), "`because` is not a text"),  # type: ignore[arg-type]
+        (Deny(because="One.\nTwo."), "`because` must be one line"),
+        (Deny(remedy="x" * (LONGEST_SENTENCE + 1)), "`remedy` must be one line of at most 300"),
+        (Deny(remedy="\ud800"), "`remedy` must be one line"),
+    ],
+)
+def test_an_unsound_verdict_is_refused(verdict: object, problem: str) -> None:
+    """Whatever else a check gives is a fault that can be told without its words: they may be about a person."""
+    told = verdict_problem(verdict, Context.BATCH)
+    assert told is not None
+    assert problem in told
+    assert "late" not in told
+
+
+def test_only_a_delivery_can_be_deferred() -> None:
+    """`Defer` is for DELIVERY alone, and its time says in which time zone it is (D10)."""
+    assert verdict_problem(Defer(MORNING), Context.DELIVERY) is None
+    for context in (Context.BATCH, Context.WRITE):
+        assert "only a delivery" in (verdict_problem(Defer(MORNING), context) or "")
+    naive = Defer(MORNING.replace(tzinfo=None))
+    assert "time zone" in (verdict_problem(naive, Context.DELIVERY) or "")
+    assert "`because`" in (verdict_problem(Defer(MORNING, "One.\nTwo."), Context.DELIVERY) or "")
