@@ -12,6 +12,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gql_server.domain import defaults
 from gql_server.domain.slots import write_slot_count
 from gql_server.errors import ConfigurationError
 
@@ -45,6 +46,10 @@ def default_data_dir() -> Path:
 def _most_workers(connections: int) -> int:
     """Return how many runs may be executed at the same time: each plan holds a connection for writes."""
     return max(1, write_slot_count(connections) - 1)
+
+
+def _default_workers(connections: int) -> int:
+    return min(defaults.BATCH_WORKERS, _most_workers(connections))
 
 
 class Settings(BaseSettings):
@@ -114,25 +119,30 @@ class Settings(BaseSettings):
     disabled_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names of plug-ins that are not loaded, separated by commas."
     )
-    pool_min_size: int = Field(2, ge=0, le=1_000, description="Database connections that are kept open.")
+    pool_min_size: int = Field(
+        defaults.POOL_MIN_SIZE, ge=0, le=1_000, description="Database connections that are kept open."
+    )
     pool_max_size: int = Field(
-        10,
+        defaults.POOL_MAX_SIZE,
         ge=1,
         le=1_000,
         description="Maximum of database connections. Half of them may write at the same time. One district may use "
         "about half of them for reads and a quarter for writes.",
     )
-    acquire_timeout: Seconds = Field(10, description="How long a request waits for a database connection.")
+    acquire_timeout: Seconds = Field(
+        defaults.ACQUIRE_SECONDS, description="How long a request waits for a database connection."
+    )
     statement_timeout: Seconds = Field(
-        60,
+        defaults.STATEMENT_SECONDS,
         description="How long one statement may take. In the plan of a batch this limits only statements with a "
         "plug-in's SQL.",
     )
     lock_timeout: Seconds = Field(
-        5, description="How long a statement may wait for a lock; then the request is answered with BUSY."
+        defaults.LOCK_SECONDS,
+        description="How long a statement may wait for a lock; then the request is answered with BUSY.",
     )
     migrate_lock_timeout: Seconds = Field(
-        2,
+        defaults.MIGRATE_LOCK_SECONDS,
         le=3600,
         description="How long `migrate` waits for a lock before it lets other transactions run and tries again.",
     )
@@ -142,38 +152,43 @@ class Settings(BaseSettings):
         "connection for a pooler; `never` is for PgBouncer 1.21 or later with max_prepared_statements.",
     )
     max_prepared_bytes: int = Field(
-        1_000_000,
+        defaults.MAX_PREPARED_BYTES,
         ge=1_000,
         description="Bytes of SQL that may be prepared on a database connection before it is replaced.",
     )
     batch_lease_seconds: Seconds = Field(
-        30, description="How long a batch run stays with a server that no longer renews its lease."
+        defaults.LEASE_SECONDS,
+        description="How long a batch run stays with a server that no longer renews its lease.",
     )
     batch_poll_seconds: Seconds = Field(
-        1, description="How often a server looks for batch runs that no server is executing."
+        defaults.BATCH_POLL_SECONDS,
+        description="How often a server looks for batch runs that no server is executing.",
     )
     batch_watch_seconds: Seconds = Field(
-        0.5, description="How often the state of a watched batch run is read if no notification arrives."
+        defaults.WATCH_SECONDS,
+        description="How often the state of a watched batch run is read if no notification arrives.",
     )
     batch_chunk_size: int = Field(
-        10_000, ge=1, description="Preference rows that a run writes in one transaction."
+        defaults.CHUNK_SIZE, ge=1, description="Preference rows that a run writes in one transaction."
     )
     batch_plan_max_age: float = Field(
-        24 * 3600,
+        defaults.PLAN_MAX_AGE,
         gt=0,
         le=366 * 24 * 3600,
         description="A plan that is older than this when it is applied is reported as outdated.",
     )
     check_timeout: Seconds = Field(
-        30,
+        defaults.CHECK_SECONDS,
         description="How long a plug-in's rule in Python may take for one chunk of candidates, or for one write.",
     )
     hook_timeout: Seconds = Field(
-        10,
+        defaults.HOOK_SECONDS,
         description="How long one call of a plug-in's hook may take.",
     )
     batch_workers: int = Field(
-        default_factory=lambda given: min(2, _most_workers(given.get("pool_max_size", 10))),
+        default_factory=lambda given: min(
+            defaults.BATCH_WORKERS, _most_workers(given.get("pool_max_size", defaults.POOL_MAX_SIZE))
+        ),
         ge=1,
         description="Batch runs that one server executes at the same time, each for another district. Must be less "
         "than half of GQL_SERVER_POOL_MAX_SIZE.",
@@ -188,13 +203,15 @@ class Settings(BaseSettings):
         description="Maximum of fields and fragments in a document; a fragment counts each time it is used.",
     )
     max_document_characters: int = Field(
-        50_000, ge=1_000, description="Maximum length of a document; variables do not count."
+        defaults.MAX_DOCUMENT_CHARACTERS,
+        ge=1_000,
+        description="Maximum length of a document; variables do not count.",
     )
-    max_page_size: int = Field(100, ge=1, description="Maximum of `first` in a query.")
+    max_page_size: int = Field(defaults.MAX_PAGE_SIZE, ge=1, description="Maximum of `first` in a query.")
     max_vendor_page_size: int = Field(1_000, ge=1, description="Maximum of `first` in a vendor's query.")
 
     max_price: int = Field(
-        500_000,
+        defaults.MAX_PRICE,
         ge=1,
         description="Maximum price of a query: about the number of rows that it may request.",
     )
@@ -202,14 +219,18 @@ class Settings(BaseSettings):
         50_000, ge=1, description="Maximum price of a query of a guardian, student or staff member."
     )
     max_statement_characters: int = Field(
-        90_000, ge=10_000, description="Maximum length of the SQL statement for a query."
+        defaults.MAX_STATEMENT_CHARACTERS,
+        ge=10_000,
+        description="Maximum length of the SQL statement for a query.",
     )
     max_portal_statement_characters: int = Field(
         24_000,
         ge=10_000,
         description="Maximum length of the SQL statement for a query of a guardian, student or staff member.",
     )
-    max_answer_bytes: int = Field(4 * 1024 * 1024, ge=1_000, description="Maximum size of an answer.")
+    max_answer_bytes: int = Field(
+        defaults.MAX_ANSWER_BYTES, ge=1_000, description="Maximum size of an answer."
+    )
     max_portal_answer_bytes: int = Field(
         1024 * 1024,
         ge=1_000,

@@ -14,6 +14,7 @@ from typing import TypeVar
 from gql_server.db.database_errors import is_lock_timeout
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
+from gql_server.domain import defaults
 from gql_server.errors import Busy, ConfigurationError, NewerSchema, Unavailable
 
 T = TypeVar("T")
@@ -75,7 +76,10 @@ async def require_writable(conn: Connection) -> None:
 
 
 async def migrate(
-    conn: Connection, *, lock_timeout: float = 2, report: Callable[[str], None] = lambda message: None
+    conn: Connection,
+    *,
+    lock_timeout: float = defaults.MIGRATE_LOCK_SECONDS,
+    report: Callable[[str], None] = lambda message: None,
 ) -> list[str]:
     """Apply all pending migrations, or none of them, and return their names. Write nothing if none is pending.
 

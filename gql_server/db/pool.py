@@ -21,6 +21,7 @@ from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_s
 from gql_server.db.listen import listening, no_payloads
 from gql_server.db.protocols import Connection
 from gql_server.db.slots import read_slots, write_slots
+from gql_server.domain import defaults
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -164,13 +165,13 @@ class Pool:
 async def open_pool(
     dsn: str,
     *,
-    min_size: int = 2,
-    max_size: int = 10,
-    acquire_timeout: float = 10,
-    statement_timeout: float = 60,
-    lock_timeout: float = 5,
+    min_size: int = defaults.POOL_MIN_SIZE,
+    max_size: int = defaults.POOL_MAX_SIZE,
+    acquire_timeout: float = defaults.ACQUIRE_SECONDS,
+    statement_timeout: float = defaults.STATEMENT_SECONDS,
+    lock_timeout: float = defaults.LOCK_SECONDS,
     unnamed_statements: Unnamed = "auto",
-    max_prepared_bytes: int = 1_000_000,
+    max_prepared_bytes: int = defaults.MAX_PREPARED_BYTES,
     application_name: str = "gql-server",
 ) -> Pool:
     """Connect to PostgreSQL. Times are in seconds. Raises Unavailable, ConfigurationError.

@@ -9,8 +9,8 @@ from gql_server.errors import UserError
 
 def too_many_cells(cells: Sequence[object]) -> list[UserError]:
     """Return TOO_MANY_CELLS for a list that is too long to be looked at, else no error."""
-    excess = count_error("cells", cells, MAX_CELLS)
-    return [UserError("TOO_MANY_CELLS", excess, ("cells",))] if excess else []
+    message = count_error("cells", cells, MAX_CELLS)
+    return [UserError("TOO_MANY_CELLS", message, ("cells",))] if message else []
 
 
 def reason_errors(cells: Iterable[tuple[str, str, object]], bits: ReasonBits) -> list[UserError]:
@@ -25,6 +25,6 @@ def reason_errors(cells: Iterable[tuple[str, str, object]], bits: ReasonBits) ->
         if reason not in bits:
             errors.append(bits.unknown(reason, (*path, "reason")))
         elif settings.setdefault((name, reason), setting) != setting:
-            words = f"The cell {name} × {reason} is named twice with different settings. Name it once."
-            errors.append(UserError("CONFLICTING_CELLS", words, path))
+            message = f"The cell {name} × {reason} is named twice with different settings. Name it once."
+            errors.append(UserError("CONFLICTING_CELLS", message, path))
     return errors

@@ -37,13 +37,13 @@ def validate_cells(cells: Sequence[PreferenceCell], bits: ReasonBits, *, househo
     if errors := too_many_cells(cells):
         return errors
     channels = HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS
-    misplaced = [
+    invalid = [
         UserError("INVALID_CHANNEL", _invalid_channel(cell.channel, household), ("cells", str(index)))
         for index, cell in enumerate(cells)
         if cell.channel not in channels
     ]
     others = reason_errors(((str(cell.channel), cell.reason, cell.on) for cell in cells), bits)
-    return sorted([*misplaced, *others], key=lambda error: int((error.path or ("cells", "0"))[1]))
+    return sorted([*invalid, *others], key=lambda error: int((error.path or ("cells", "0"))[1]))
 
 
 def _invalid_channel(channel: Channel, household: bool) -> str:

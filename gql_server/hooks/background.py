@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
+from gql_server.domain import defaults
 from gql_server.errors import Busy, PluginError, error_location_in_plugin
 from gql_server.hooks.threads import PluginRaised, PluginThread, require_responsive
 from gql_server.hooks.types import BatchScope, Population, PreferenceChanges, RuleRequest, RunSummary
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HOOK_SECONDS = 10.0
-"""How many seconds the hooks that one request calls may take, and each call of a listener."""
 MAX_CONCURRENT_CALLS = 32
 """How many requests may be in one hook at the same time; others wait until one of them has its answer."""
 MAX_QUEUED_NOTIFICATIONS = 1_000
@@ -47,7 +46,7 @@ class HookCalls:
     in which this process learned of the commits; the listeners of different plug-ins do not wait for each other.
     """
 
-    def __init__(self, host: "PluginHost", seconds: float = HOOK_SECONDS) -> None:
+    def __init__(self, host: "PluginHost", seconds: float = defaults.HOOK_SECONDS) -> None:
         self.seconds = seconds
         self._host = host
         self._idle_threads: list[PluginThread] = []

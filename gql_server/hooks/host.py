@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import pluggy
 
+from gql_server.domain import defaults
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.errors import PluginError
 from gql_server.hooks import spec
-from gql_server.hooks.background import HOOK_SECONDS, CurrentPlugin, HookCalls
+from gql_server.hooks.background import CurrentPlugin, HookCalls
 from gql_server.hooks.discovery import FoundPlugin, find_plugins
 from gql_server.hooks.types import (
     BatchMode,
@@ -93,11 +94,11 @@ class PluginHost:
         folders: Iterable[Path],
         disabled: Iterable[str] = (),
         given: Mapping[str, object] | None = None,
-        hook_seconds: float = HOOK_SECONDS,
+        hook_seconds: float = defaults.HOOK_SECONDS,
     ) -> None:
         """Load the plug-ins of the folders, of installed distributions, and the `given` objects, by name.
 
-        A disabled plug-in is listed, but its code is not imported. `hook_seconds`: see HOOK_SECONDS.
+        A disabled plug-in is listed, but its code is not imported. `hook_seconds`: see `HookCalls`.
         Raises PluginError.
         """
         self._manager = pluggy.PluginManager(spec.PROJECT)

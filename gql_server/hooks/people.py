@@ -1,4 +1,4 @@
-"""SQL that is shared by all who select people: what is active, who is reached, which grade, which students."""
+"""SQL that plug-ins and the server share: what is active, whom messages reach, equal grades, a scope's students."""
 
 from gql_server.domain.sql import Sql
 from gql_server.hooks.types import BatchScope

@@ -1,5 +1,6 @@
-"""For the authors of plug-ins: load one as the server would, and see that all it gives is sound."""
+"""For the authors of plug-ins: loads one as the server would, and validates all that it gives."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -41,8 +42,8 @@ def plugin_host(plugin: Path | str | ModuleType) -> PluginHost:
 def validate_plugin(plugin: Path | str | ModuleType) -> None:
     """Load a plug-in beside the built-in ones and call each of its hooks in every way that the server would.
 
-    Needs no database: what the SQL selects is for the author's own tests. Raises PluginError for whatever
-    would fail once the server runs.
+    It needs no database: what the SQL selects is for the author's own tests. Raises PluginError for whatever would fail
+    once the server runs.
     """
     host = plugin_host(plugin)
     name = host.plugins[-1].name
@@ -50,22 +51,26 @@ def validate_plugin(plugin: Path | str | ModuleType) -> None:
         if owned.plugin == name:
             for scope in _SCOPES:
                 host.population(code, scope)
-    batch = tuple(cell for cell in _cells(host) if cell.method is batch_method(cell.contact_point))
-    for mode in host.modes:
-        host.rules(_request(Context.BATCH, Role.ADMIN, mode, batch))
-    for role in (Role.ADMIN, Role.STAFF, Role.GUARDIAN, Role.STUDENT):
-        host.rules(_request(Context.WRITE, role, None, _cells(host)))
-    for cell in _cells(host):  # many requests name one cell alone
-        host.rules(_request(Context.WRITE, Role.ADMIN, None, (cell,)))
-    on = tuple(cell for cell in _cells(host) if cell.set is Setting.ON)
-    host.rules(_request(Context.DELIVERY, Role.VENDOR, None, on))
-    failed = [
-        *host.notify_run_finished(_RUN),
-        *host.notify_preferences_changed(_CHANGES),
-    ]
-    for error in failed:
+    for request in _requests(host):
+        host.rules(request)
+    for error in (*host.notify_run_finished(_RUN), *host.notify_preferences_changed(_CHANGES)):
         if error.plugin == name:
             raise error
+
+
+def _requests(host: PluginHost) -> Iterator[RuleRequest]:
+    """Yield requests of each context, each mode and each role, for all cells and for one cell alone."""
+    cells = _cells(host)
+    batch = tuple(cell for cell in cells if cell.method is batch_method(cell.contact_point))
+    for mode in host.modes:
+        yield _request(Context.BATCH, Role.ADMIN, mode, batch)
+    for role in (Role.ADMIN, Role.STAFF, Role.GUARDIAN, Role.STUDENT):
+        yield _request(Context.WRITE, role, None, cells)
+    for cell in cells:
+        yield _request(Context.WRITE, Role.ADMIN, None, (cell,))
+    yield _request(
+        Context.DELIVERY, Role.VENDOR, None, tuple(cell for cell in cells if cell.set is Setting.ON)
+    )
 
 
 def _cells(host: PluginHost) -> tuple[Cell, ...]:

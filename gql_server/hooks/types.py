@@ -315,12 +315,12 @@ class FilterField:
     values: tuple[str, ...] | None = None
 
 
-# ── what listeners are told ─────────────────────────────────────────────────────────────────────
+# ── what listeners receive ──────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """A batch run that ended, as `run_finished` is told of it (D20).
+    """A batch run that ended, as `run_finished` receives it (D20).
 
     run_id: the global id. district: the district's code. status: DONE, FAILED, CANCELLED or REVERTED. population:
     how many people the mode selected.
@@ -335,7 +335,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceChanges:
-    """A committed change set of preferences, as `preferences_changed` is told of it (D28).
+    """A committed change set of preferences, as `preferences_changed` receives it (D28).
 
     district: the district's code. revision: the district's, without gaps. source: what kind of write it was, such as
     BATCH or ADMIN. preferences: how many cells changed.

@@ -21,6 +21,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
+from gql_server.domain import defaults
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.reads.selections import INTROSPECTION
 
@@ -77,7 +78,7 @@ class DocumentCache:
         rules: Sequence[type[Any]],
         *,
         max_tokens: int,
-        max_characters: int = 50_000,
+        max_characters: int = defaults.MAX_DOCUMENT_CHARACTERS,
         max_bytes: int = 32 * 1024 * 1024,
     ) -> None:
         self._schema, self._rules = schema, tuple(rules)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from gql_server.db.protocols import Database
+from gql_server.domain import defaults
 from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.hooks.host import PluginHost
@@ -34,10 +35,10 @@ class ReadLimits:
     timeout_seconds: how long the statement may run; None leaves that to the connection's own timeout.
     """
 
-    max_first: int = 100
-    max_price: int = 500_000
-    max_characters: int = 90_000
-    max_answer_bytes: int = 4 * 1024 * 1024
+    max_first: int = defaults.MAX_PAGE_SIZE
+    max_price: int = defaults.MAX_PRICE
+    max_characters: int = defaults.MAX_STATEMENT_CHARACTERS
+    max_answer_bytes: int = defaults.MAX_ANSWER_BYTES
     timeout_seconds: float | None = None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
+from gql_server.domain import defaults
 from gql_server.domain.batch import ChannelMasks, Setting
 from gql_server.domain.changes import Source
 from gql_server.domain.channels import Channel
@@ -26,7 +27,7 @@ from gql_server.services.changes import (
     write_preferences,
 )
 from gql_server.services.districts import reason_bits
-from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
+from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.page import PageCandidate, PageRules
 
 __all__ = ["PreferenceCell", "PreferenceService"]
@@ -54,7 +55,7 @@ class _Subject:
 class PreferenceService:
     """Writes single people's and households' preferences. `check_seconds`: how long a rule in Python may take."""
 
-    def __init__(self, db: Database, host: PluginHost, check_seconds: float = CHECK_SECONDS) -> None:
+    def __init__(self, db: Database, host: PluginHost, check_seconds: float = defaults.CHECK_SECONDS) -> None:
         self._db = db
         self._host = host
         self._check_seconds = check_seconds

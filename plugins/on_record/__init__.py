@@ -1,4 +1,4 @@
-"""A batch leaves out who has no such contact point on record (D16)."""
+"""A batch leaves out whoever does not have the contact point on record (D16)."""
 
 from gql_server.hooks import Context, Rule, RuleRequest, Setting, Sql, hookimpl
 
@@ -11,6 +11,8 @@ def eligibility_rules(request: RuleRequest) -> list[Rule]:
         Rule(
             "on_record",
             "This contact point is not on record.",
+            code="NO_VALUE",
+            remedy="Add it to the person or the household, then run the batch again.",
             deny_channel_when=Sql("c.address is null"),
             settings=frozenset({Setting.ON, Setting.OFF}),
         )

@@ -1,4 +1,4 @@
-"""A legal stop is never turned back on (D19)."""
+"""Nothing turns on a channel whose address has a legal stop on record (D19)."""
 
 from gql_server.hooks import Rule, RuleRequest, Sql, hookimpl
 
@@ -16,6 +16,7 @@ def eligibility_rules(request: RuleRequest) -> list[Rule]:
         Rule(
             "opt_out",
             "A legal stop is on record for this address.",
+            code="OPTED_OUT",
             remedy="Use another contact point.",
             deny_select=_DENY,
         )

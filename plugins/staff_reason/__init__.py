@@ -22,4 +22,4 @@ def eligibility_rules(request: RuleRequest) -> list[Rule]:
     if not any(cell.reason == "STAFF" and cell.set is Setting.ON for cell in request.cells):
         return []
     words = "STAFF messages are only for people with a district assignment."
-    return [Rule.where("assignment", words, _WITHOUT, reasons=["STAFF"])]
+    return [Rule.where("assignment", words, _WITHOUT, code="NO_ASSIGNMENT", reasons=["STAFF"])]

@@ -109,7 +109,7 @@ async def test_every_exclusion_is_written(
     assert {row["person_source_id"] for row in rows} == {f"S{n}" for n in range(120)}
     assert {(row["contact_point"], row["reason"]) for row in rows} == {("CELL_PHONE", "EMERGENCY")}
     assert all(row["rule"] and row["because"] for row in rows)
-    assert {row["code"] for row in rows} == {"OPT_OUT"}
+    assert {row["code"] for row in rows} == {"OPTED_OUT"}
     assert os.listdir(tmp_path) == ["out.csv"]
 
 

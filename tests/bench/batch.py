@@ -39,7 +39,8 @@ CELLS = "upsert of a row a cell, eight cells, no log"
 
 PEOPLE = """
 select c.person_id from contact_point c
-where c.district_id = :district_id and c.kind = 'CELL_PHONE' and c.person_id in ({population})
+where c.district_id = :district_id and c.kind = 'CELL_PHONE'
+  and c.person_id in (select selected.person_id from ({population}) selected)
 """
 UPDATE = """
 update preference p set reasons_on = reasons_on | 1

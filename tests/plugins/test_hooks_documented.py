@@ -2,12 +2,13 @@
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from gql_server.hooks import spec
+from gql_server.hooks import Cell, ContactPointKind, Method, Setting, spec
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.testing import plugin_host, validate_plugin
 from tests.plugins.test_host import BATCH
@@ -69,6 +70,21 @@ def test_the_rule_of_the_front_page_is_sound(tmp_path: Path) -> None:
 def test_a_builtin_plugin_uses_the_hook(hook: str, host: PluginHost) -> None:
     """No hook is there on speculation: one of the built-in plug-ins implements it."""
     assert any(hook in plugin.hooks for plugin in host.plugins)
+
+
+def test_the_codes_of_the_builtin_rules_stay(builtin_plugins: Path, host: PluginHost) -> None:
+    """Programs may rely on the codes of the built-in rules, and each stands in the page of its plug-in (D10)."""
+    staff = Cell(ContactPointKind.EMAIL, Method.EMAIL, "STAFF", Setting.ON)
+    rules = host.rules(replace(BATCH, cells=(staff,)))
+    assert {rule.plugin: rule.rule.code for rule in rules} == {
+        "no_contact": "NO_CONTACT",
+        "on_record": "NO_VALUE",
+        "opt_outs": "OPTED_OUT",
+        "staff_reason": "NO_ASSIGNMENT",
+    }
+    for rule in rules:
+        page = (builtin_plugins / rule.plugin / "README.md").read_text(encoding="utf-8")
+        assert f"`{rule.rule.code}`" in page
 
 
 def test_every_builtin_plugin_has_a_page(builtin_plugins: Path, host: PluginHost) -> None:

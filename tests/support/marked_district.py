@@ -149,7 +149,7 @@ async def _run(marked: Marked) -> None:
         rule_no=1,
         plugin="on_record",
         rule="on_record",
-        code="ON_RECORD",
+        code="NO_VALUE",
         because="None.",
         remedy="Add it.",
     )

@@ -4,6 +4,7 @@ import structlog
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchrow, fetchval, statement
+from gql_server.domain import defaults
 from gql_server.domain.batch import Cell, PlanningStep, Setting, channel_masks
 from gql_server.domain.channels import ContactPointKind, batch_method
 from gql_server.domain.sql import Sql
@@ -21,7 +22,7 @@ from gql_server.services.batch.plan_candidates import (
 )
 from gql_server.services.batch.plan_context import Plan
 from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
+from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_moved
 from gql_server.services.changes import MaskCount, table_slots
@@ -31,8 +32,6 @@ from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.relation import RelationRules
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
-PLAN_MAX_AGE = 24 * 3600.0
-"""From what age, in seconds, a plan that is applied is reported as outdated."""
 _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
@@ -44,16 +43,16 @@ async def plan_run(
     run: Run,
     *,
     chunk_size: int,
-    lease_seconds: float = LEASE_SECONDS,
+    lease_seconds: float = defaults.LEASE_SECONDS,
     limits: RuleLimits = RuleLimits(),  # noqa: B008
-    max_age: float = PLAN_MAX_AGE,
+    max_age: float = defaults.PLAN_MAX_AGE,
     progress: PlanProgress | None = None,
 ) -> None:
     """Plan a run that is PLANNING and leave it APPLYING, or PLANNED. Killed in the middle, it leaves nothing.
 
     A plan that is being applied is intersected with what has changed since: whoever is no longer selected and
     whatever a rule denies now is taken out and counted; nothing is added. chunk_size: how many channels one
-    transaction will write at most. lease_seconds: how long the lease holds. max_age: see PLAN_MAX_AGE. progress:
+    transaction will write at most. lease_seconds: how long the lease holds. max_age: see `worker.py`. progress:
     where to record how far the plan is.
     Raises Rejected (nobody is selected, a cell is not enabled, or a plug-in that the scope needs is gone),
     PluginError, and LeaseLost.

@@ -9,9 +9,6 @@ from gql_server.domain.viewer import District
 from gql_server.hooks import RunSummary
 from gql_server.services.batch.scope import RecordedScope
 
-LEASE_SECONDS = 30.0
-"""How long a run stays with a worker that does not renew its lease."""
-
 
 class LeaseLost(Exception):
     """The run was cancelled, or another worker has claimed it. This worker must not write any more."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchval, statement
+from gql_server.domain import defaults
 from gql_server.domain.batch import Cell, Setting, named_cells
 from gql_server.domain.channels import ContactPointKind
 from gql_server.domain.viewer import District, Viewer, require_admin
@@ -20,7 +21,7 @@ from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, Ba
 from gql_server.services.batch.scope import RecordedScope, nobody_selected, plugin_scope, validate_scope
 from gql_server.services.batch.signals import RunSignals, wait_for_signal
 from gql_server.services.batch.states import begin_revert, cancel_run, queue_plan
-from gql_server.services.batch.watch import POLL_SECONDS, RunState, watch_run
+from gql_server.services.batch.watch import RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
@@ -40,7 +41,8 @@ class _ValidatedRequest:
 
 
 class BatchService:
-    """Records runs for the worker, changes their state and watches them. `poll_seconds`: see POLL_SECONDS."""
+    """Records runs for the worker, changes their state and watches them. `poll_seconds`: how often a run is
+    looked at that sends no notification."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class BatchService:
         worker: BatchWorker,
         signals: RunSignals,
         *,
-        poll_seconds: float = POLL_SECONDS,
+        poll_seconds: float = defaults.WATCH_SECONDS,
     ) -> None:
         self._db = db
         self._host = host

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from gql_server.db.database_errors import is_transient
 from gql_server.db.protocols import Database
 from gql_server.db.statements import fetchrow
+from gql_server.domain import defaults
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Viewer, require_admin
 from gql_server.errors import rejected
 from gql_server.services.batch.signals import RunSignals, wait_for_signal
-
-POLL_SECONDS = 0.5
-"""How often the state of a watched run is read if no signal arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ async def watch_run(
     run_id: str,
     signals: RunSignals,
     *,
-    poll_seconds: float = POLL_SECONDS,
+    poll_seconds: float = defaults.WATCH_SECONDS,
 ) -> AsyncIterator[RunState]:
     """Yield a run's state at once, then after every change, and for the last time when the run has ended.
 

@@ -14,19 +14,20 @@ import structlog
 from gql_server.db.database_errors import error_details, is_transient, sqlstate
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
+from gql_server.domain import defaults
 from gql_server.errors import Busy, PluginError, Rejected, UserError, error_location, error_location_in_plugin
 from gql_server.hooks import RunSummary
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk, change_source, finish_run
 from gql_server.services.batch.idempotency import VALID_SECONDS
-from gql_server.services.batch.plan import PLAN_MAX_AGE, plan_run
+from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import with_reason
-from gql_server.services.batch.run import LEASE_SECONDS, LeaseLost, Run
+from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_moved
 from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import notify_preferences_changed
-from gql_server.services.rules.limits import CHECK_SECONDS, RuleLimits
+from gql_server.services.rules.limits import RuleLimits
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run failed because of an error in the server. The server's log says which."
@@ -69,13 +70,13 @@ class BatchWorker:
         db: Database,
         host: PluginHost,
         *,
-        lease_seconds: float = LEASE_SECONDS,
-        poll_seconds: float = 1,
-        chunk_size: int = 10_000,
-        workers: int = 2,
-        check_seconds: float = CHECK_SECONDS,
-        statement_seconds: float = 60,
-        plan_max_age: float = PLAN_MAX_AGE,
+        lease_seconds: float = defaults.LEASE_SECONDS,
+        poll_seconds: float = defaults.BATCH_POLL_SECONDS,
+        chunk_size: int = defaults.CHUNK_SIZE,
+        workers: int = defaults.BATCH_WORKERS,
+        check_seconds: float = defaults.CHECK_SECONDS,
+        statement_seconds: float = defaults.STATEMENT_SECONDS,
+        plan_max_age: float = defaults.PLAN_MAX_AGE,
     ) -> None:
         self._db = db
         self._host = host

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from gql_server.db.database_errors import is_transient, sqlstate
+from gql_server.domain import defaults
 from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.errors import PluginError, Unavailable
 from gql_server.hooks import Candidate, Context, Defer, Deny, Verdict
@@ -11,14 +12,13 @@ from gql_server.hooks.host import OwnedRule
 from gql_server.hooks.threads import PluginRaised
 from gql_server.hooks.validation import verdict_problem
 from gql_server.services.rules.check_thread import CheckThread, where_in_sql
-from gql_server.services.rules.limits import CHECK_SECONDS
 
 
 async def ask_check(
     owned: OwnedRule,
     candidates: Sequence[Candidate],
     thread: CheckThread,
-    seconds: float = CHECK_SECONDS,
+    seconds: float = defaults.CHECK_SECONDS,
     context: Context = Context.BATCH,
 ) -> Sequence[Verdict | Deny | Defer]:
     """Return a check's verdicts, one for each candidate, in their order; it may take `seconds`.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-CHECK_SECONDS = 30.0
-"""How long a check may take over one chunk of candidates."""
+from gql_server.domain import defaults
+
 CHECK_CHUNK = 1_000
 """How many candidates a check is given at most."""
 
@@ -12,5 +12,5 @@ CHECK_CHUNK = 1_000
 class RuleLimits:
     """How long, in seconds, plug-ins may take: a check over one chunk, one rule's or mode's SQL over one statement."""
 
-    check_seconds: float = CHECK_SECONDS
-    statement_seconds: float = 60.0
+    check_seconds: float = defaults.CHECK_SECONDS
+    statement_seconds: float = defaults.STATEMENT_SECONDS
