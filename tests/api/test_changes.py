@@ -132,7 +132,7 @@ async def test_a_write_waits_and_then_sees(db: Pool, district: DistrictBuilder) 
             await asyncio.sleep(0.2)
             assert not late.done()
         written = await late
-    assert [(tally.asked, tally.flipped) for tally in written.tallies] == [(3, 2)]
+    assert [(count.asked, count.flipped) for count in written.counts] == [(3, 2)]
     assert await district.conn.fetchval("select reasons_on from preference") == 3
     assert written.revision == 2
 

@@ -149,5 +149,5 @@ async def test_a_run_without_its_criteria_selects_nobody(story: Story) -> None:
     await story.district.conn.execute("update batch_run set scope = scope - 'criteria'")
     applied = (await story.server.run(APPLY, {"id": run["id"]}))["applyBatch"]["run"]
     assert applied["status"] == "FAILED"
-    assert "Ask for it again" in applied["errors"][0]
+    assert "Submit the batch again" in applied["errors"][0]
     assert await story.on() == (False, False)
