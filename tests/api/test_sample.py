@@ -238,6 +238,6 @@ async def test_progress_is_told(dsn: str, host: PluginHost) -> None:
     """Long work says how far it is, and ends with all of it."""
     told: list[str] = []
     async with connect(dsn) as conn:
-        people = await make_sample(conn, host, code="oak", students=2_100, seed=1, progress=told.append)
+        people = await make_sample(conn, host, code="oak", students=2_100, seed=1, report=told.append)
     assert told == ["2,000 of 2,100 students", "2,100 of 2,100 students"]
     assert people.counts["person"] > 4_000
