@@ -183,12 +183,10 @@ class Settings(BaseSettings):
     )
     hook_timeout: Seconds = Field(
         defaults.HOOK_SECONDS,
-        description="How long one call of a plug-in's hook may take.",
+        description="How long the hooks that one request calls may take together, and each call of a listener.",
     )
     batch_workers: int = Field(
-        default_factory=lambda given: min(
-            defaults.BATCH_WORKERS, _most_workers(given.get("pool_max_size", defaults.POOL_MAX_SIZE))
-        ),
+        default_factory=lambda given: _default_workers(given.get("pool_max_size", defaults.POOL_MAX_SIZE)),
         ge=1,
         description="Batch runs that one server executes at the same time, each for another district. Must be less "
         "than half of GQL_SERVER_POOL_MAX_SIZE.",
@@ -209,7 +207,6 @@ class Settings(BaseSettings):
     )
     max_page_size: int = Field(defaults.MAX_PAGE_SIZE, ge=1, description="Maximum of `first` in a query.")
     max_vendor_page_size: int = Field(1_000, ge=1, description="Maximum of `first` in a vendor's query.")
-
     max_price: int = Field(
         defaults.MAX_PRICE,
         ge=1,

@@ -65,7 +65,7 @@ def bare(text: str) -> str:
     return _TOKEN.sub(lambda m: m[0] if m["param"] or m["slot"] or m[0] == "::" else " " * len(m[0]), text)
 
 
-def place_in(fragment: str, whole: str, position: int) -> tuple[int, int] | None:
+def location_in(fragment: str, whole: str, position: int) -> tuple[int, int] | None:
     """Return the line and column, from 1, of a character of a statement in the fragment that it was made from.
 
     `whole` is the text that PostgreSQL got, in which the fragment's parameters are numbers; `position`, from 1, is

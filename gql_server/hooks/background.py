@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,11 +55,11 @@ class HookCalls:
         self._notifiers: dict[str, asyncio.Task[None]] = {}
         self._calls: set[asyncio.Task[Any]] = set()
 
-    async def rules(self, requests: Sequence[RuleRequest]) -> "list[list[OwnedRule]]":
-        """Return the rules for each request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
+    async def rules(self, request: RuleRequest) -> "list[OwnedRule]":
+        """Return the rules for a request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
 
-        async def call(current: CurrentPlugin) -> "list[list[OwnedRule]]":
-            return [self._host.rules(each, current) for each in requests]
+        async def call(current: CurrentPlugin) -> "list[OwnedRule]":
+            return self._host.rules(request, current)
 
         return await self._in_thread("eligibility_rules", "eligibility_rules", call)
 
@@ -122,8 +122,8 @@ class HookCalls:
                 except TimeoutError as timeout:
                     if not current.name:  # the thread was not scheduled in time: no plug-in is to blame
                         raise Busy(_TOO_BUSY) from timeout
-                    words = f"{hook} took longer than {self.seconds:g} s."
-                    raise PluginError(current.name, words) from timeout
+                    problem = f"{hook} took longer than {self.seconds:g} s."
+                    raise PluginError(current.name, problem) from timeout
                 except PluginRaised as raised:
                     raise raised.error from raised.error.__cause__
 
@@ -181,13 +181,12 @@ class HookCalls:
                 try:
                     await self._call_listener(plugin, hook, args)
                 except Exception as error:
-                    words = str(error) if isinstance(error, PluginError) else type(error).__name__
+                    message = str(error) if isinstance(error, PluginError) else type(error).__name__
                     where = error_location_in_plugin(error.__cause__ or error)
-                    _log.error("plugin_failed", plugin=plugin, hook=hook, error=words, where=where)
+                    _log.error("plugin_failed", plugin=plugin, hook=hook, error=message, where=where)
         finally:
-            del self._notifiers[
-                plugin
-            ]  # in the same step in which the queue was found empty: no call is stranded
+            # In the same step in which the queue was found empty, so that no call is left in it.
+            del self._notifiers[plugin]
 
     async def _call_listener(self, plugin: str, hook: str, args: dict[str, object]) -> None:
         async def call(current: CurrentPlugin) -> None:

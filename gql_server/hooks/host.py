@@ -129,12 +129,14 @@ class PluginHost:
         known = {reason.code for reason in self.reasons}
         owned = []
         for plugin, rule in self._collect("eligibility_rules", Rule, current, request=request):
-            stamped = OwnedRule(rule, plugin)
-            _require_new(seen, stamped.full_name, plugin, "rule")
+            owned_rule = OwnedRule(rule, plugin)
+            _require_new(seen, owned_rule.full_name, plugin, "rule")
             if unknown := (rule.reasons or frozenset()) - known:
-                words = f"the rule {rule.name!r} is for the reason {min(unknown)!r}, which no plug-in gives."
-                raise PluginError(plugin, f"{words} There are {', '.join(sorted(known)) or 'none'}.")
-            owned.append(stamped)
+                problem = (
+                    f"the rule {rule.name!r} is for the reason {min(unknown)!r}, which no plug-in gives."
+                )
+                raise PluginError(plugin, f"{problem} There are {', '.join(sorted(known)) or 'none'}.")
+            owned.append(owned_rule)
         return owned
 
     def population(self, mode: str, scope: BatchScope, current: CurrentPlugin | None = None) -> Population:
@@ -225,8 +227,8 @@ class PluginHost:
         for plugin in self._hooks[hook]:
             for value in _as_list(plugin, hook, self._call(hook, plugin, current, **args)):
                 if not isinstance(value, kind):
-                    words = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
-                    raise PluginError(plugin, words)
+                    problem = f"{hook} must give {kind.__name__} values, not {type(value).__name__}."
+                    raise PluginError(plugin, problem)
                 _require_valid(plugin, hook, value)
                 collected.append((plugin, value))
         return collected

@@ -34,8 +34,10 @@ class PluginRaised(Exception):
 def require_responsive(plugin: str) -> None:
     """Raise PluginError where too many threads of the plug-in still run after their time limit."""
     if len(_abandoned.get(plugin, ())) >= MAX_ABANDONED_THREADS:
-        words = f"{MAX_ABANDONED_THREADS} of its calls have not come back. Mend it, then restart the server."
-        raise PluginError(plugin, words)
+        problem = (
+            f"{MAX_ABANDONED_THREADS} of its calls have not come back. Mend it, then restart the server."
+        )
+        raise PluginError(plugin, problem)
 
 
 class PluginThread:

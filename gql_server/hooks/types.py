@@ -227,13 +227,6 @@ class Rule:
         if not self.code:
             object.__setattr__(self, "code", str(self.name).upper())
 
-    @property
-    def deny_rows(self) -> Sql | None:
-        """The SELECT of what the rule denies, whichever way it is written in SQL; None for a check."""
-        if self.deny_channel_when is None:
-            return self.deny_select
-        return _denials(self.deny_channel_when, "-1::bigint")
-
     @classmethod
     def where(
         cls,

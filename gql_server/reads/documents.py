@@ -95,8 +95,8 @@ class DocumentCache:
 
     def _parse_and_validate(self, text: str) -> Document:
         if len(text) > self._max_characters:
-            words = f"The document is longer than {self._max_characters} characters. Put long values into variables."
-            return Document(text, None, [GraphQLError(words)])
+            message = f"The document is longer than {self._max_characters} characters. Put long values into variables."
+            return Document(text, None, [GraphQLError(message)])
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
             if error := _long_number_error(ast):
@@ -127,8 +127,8 @@ def _long_number_error(ast: DocumentNode) -> GraphQLError | None:
     token = ast.loc.start_token if ast.loc else None
     while token is not None:
         if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > _MAX_NUMBER_CHARACTERS:
-            words = f"A number may have {_MAX_NUMBER_CHARACTERS} characters at most."
-            return GraphQLError(words, source=ast.loc.source if ast.loc else None, positions=[token.start])
+            message = f"A number may have {_MAX_NUMBER_CHARACTERS} characters at most."
+            return GraphQLError(message, source=ast.loc.source if ast.loc else None, positions=[token.start])
         token = token.next
     return None
 

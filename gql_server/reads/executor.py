@@ -273,8 +273,8 @@ def _list_too_long(statement: CompiledStatement, error: Exception) -> _FieldsRef
         return None
     too_long = statement.lists[int(found[1])]
     name = f"`{too_long.name}` of {found[2]}" if found[2] else f"`{too_long.name}`"
-    words = f"{name} has more than {too_long.max_rows} rows, which is more than one answer may list."
-    return _FieldsRefused({too_long.path: AnswerTooLarge(words)}, ran=True)
+    message = f"{name} has more than {too_long.max_rows} rows, which is more than one answer may list."
+    return _FieldsRefused({too_long.path: AnswerTooLarge(message)}, ran=True)
 
 
 def _validated_json(row: Row | None, request_tag: str, context: ReadContext) -> bytes | None:

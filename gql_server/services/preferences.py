@@ -134,8 +134,8 @@ class PreferenceService:
         for index, cell in enumerate(cells):
             denial = by_channel[cell.channel].denial_of(bits[cell.reason])
             if denial is not None:
-                words = " ".join(filter(None, (denial.because, denial.remedy)))
-                errors.append(UserError("RULE_DENIES", words, ("cells", str(index))))
+                message = " ".join(filter(None, (denial.because, denial.remedy)))
+                errors.append(UserError("RULE_DENIES", message, ("cells", str(index))))
         if errors:
             raise Rejected(errors)
 
@@ -150,8 +150,8 @@ class PreferenceService:
         errors = validate_cells(cells, bits, household=subject.household)
         rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
         if subject.number is None or not rows:
-            words = f"There is no such {subject.noun}. Use an id that this API gave."
-            errors.append(UserError("NOT_FOUND", words, (f"{subject.noun}Id",)))
+            message = f"There is no such {subject.noun}. Use an id that this API gave."
+            errors.append(UserError("NOT_FOUND", message, (f"{subject.noun}Id",)))
             raise Rejected(errors)
         if errors:
             raise Rejected(errors)
@@ -211,11 +211,11 @@ async def _require_revision(
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 
-    PageCandidate after the write, under the district's row lock: what has an earlier revision is committed and seen.
+    Call this after the write, under the district's row lock: every earlier revision is committed and visible.
     """
     if if_revision is None:
         return
     query = statement("preference/changed_since").fill(subject=table_slots(subject.household)["subject"])
     if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
-        words = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."
-        raise rejected("STALE_REVISION", words, "ifRevision")
+        message = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."
+        raise rejected("STALE_REVISION", message, "ifRevision")

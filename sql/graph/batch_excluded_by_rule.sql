@@ -1,4 +1,4 @@
--- BatchExcludedByRule: how many cells each rule kept out of a run. When a plan is applied its rules are asked
+-- BatchExcludedByRule: how many preferences each rule excluded from a run. When a plan is applied its rules are asked
 -- again and numbered again; a rule that has two numbers is one row here.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, rule, code, because, remedy, excluded

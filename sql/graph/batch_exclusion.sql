@@ -1,4 +1,4 @@
--- BatchExclusion: a row for each cell of a person or household that a rule kept out of a run, with the rule and what it
+-- BatchExclusion: a row for each cell of a person or household that a rule excluded from a run, with the rule and what it
 -- says. What a single denial says comes before what its rule says.
 -- Parameters: district_id, viewer_role
 -- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, code,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gql_server.db.statements import bind
-from gql_server.domain.sql import AMBIENT, Sql, bare, numbered, parameters, place_in, slots
+from gql_server.domain.sql import AMBIENT, Sql, bare, location_in, numbered, parameters, slots
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 # Pieces in which a colon or a brace means nothing.
@@ -94,10 +94,10 @@ def test_a_place_in_a_statement_is_found_in_its_fragment() -> None:
     whatever its parameters are called there."""
     fragment = "c.x = :value -- :no parameter\n  and c.y = :value and c.z > :other"
     whole = numbered(Sql("select :first from c where ({part}) and c.q").fill(part=Sql(fragment)).text)[0]
-    places = [place_in(fragment, whole, whole.index(text) + 1) for text in ("c.x", "c.y", "c.z", "$3")]
+    places = [location_in(fragment, whole, whole.index(text) + 1) for text in ("c.x", "c.y", "c.z", "$3")]
     assert places == [(1, 1), (2, 7), (2, 24), (2, 30)]
-    assert place_in(fragment, whole, whole.index("c.q") + 1) is None
-    assert place_in(fragment, "select 1", 1) is None
+    assert location_in(fragment, whole, whole.index("c.q") + 1) is None
+    assert location_in(fragment, "select 1", 1) is None
 
 
 def test_bare_sql_holds_neither_literals_nor_comments() -> None:

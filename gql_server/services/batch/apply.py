@@ -8,7 +8,7 @@ from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.run import LeaseLost, Run
-from gql_server.services.batch.signals import notify_moved
+from gql_server.services.batch.signals import notify_run_changed
 from gql_server.services.changes import ChangeSet, WriteResult, write_preferences
 from gql_server.services.districts import reason_bits
 
@@ -41,7 +41,7 @@ async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> WriteR
         bits = await reason_bits(conn, run.district.district_id)
         await execute(conn, "batch/chunk/close", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
         # Notify before the write: the write locks the district's row, which should be held as briefly as possible.
-        await notify_moved(conn, **run.key)
+        await notify_run_changed(conn, **run.key)
         written = await write_preferences(
             conn,
             ChangeSet(run.district.district_id, change_source(run), run.requested_by, run.batch_run_id),
@@ -67,8 +67,8 @@ async def finish_run(db: Database, run: Run) -> FinishedRun:
             raise LeaseLost
         if not row["whole"]:
             raise RuntimeError("All chunks of the run are applied, but they do not cover its plan.")
-        await notify_moved(conn, **run.key)
+        await notify_run_changed(conn, **run.key)
         if row["reverted"] is not None:
-            await notify_moved(conn, district_id=run.district.district_id, batch_run_id=row["reverted"])
+            await notify_run_changed(conn, district_id=run.district.district_id, batch_run_id=row["reverted"])
     reverted = None if row["reverted"] is None else encode_id(IdKind.BATCH_RUN, row["reverted"])
     return FinishedRun(row["population"], reverted)

@@ -24,7 +24,7 @@ from gql_server.services.batch.plan_context import Plan
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
-from gql_server.services.batch.signals import notify_moved
+from gql_server.services.batch.signals import notify_run_changed
 from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
@@ -62,10 +62,12 @@ async def plan_run(
         await fetch(conn, "batch/plan/settings", idle_seconds=lease_seconds + waits)
         plan = await _prepare(db, conn, host, run, limits, progress or PlanProgress())
         if run.reverts is None:
-            population, gone, total = await _plan_batch(plan, chunk_size)
+            population, left_population, total = await _plan_batch(plan, chunk_size)
         else:
-            population, gone, total = await _plan_revert(plan, chunk_size)
-        await _end(plan, population=population, total=total, gone=gone, max_age_seconds=max_age)
+            population, left_population, total = await _plan_revert(plan, chunk_size)
+        await _end(
+            plan, population=population, total=total, left_population=left_population, max_age_seconds=max_age
+        )
 
 
 async def _prepare(
@@ -85,7 +87,10 @@ async def _prepare(
 
 
 async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int]:
-    """Return the population; how many of a plan that is being applied are gone; how many there are to do."""
+    """Return the size of the population, how many have left it since an earlier plan (None without one), and the total.
+
+    The total is the number of people and households to do.
+    """
     conn, run = plan.conn, plan.run
     await execute(conn, "batch/plan/relations")
     rules = await _number_rules(plan)
@@ -94,10 +99,10 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
         raise nobody_selected()
     await find_channels(plan, rules.conditions)
     if run.planned_at is None:
-        gone = None
+        left_population = None
         await require_enabled(plan)
     else:
-        gone = await intersect(plan)
+        left_population = await intersect(plan)
     await _ask_rules(plan, rules)
     plan.progress.begin(PlanningStep.WRITING_PLAN, 2)
     await _exclude(plan)
@@ -105,7 +110,7 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     total = await (
         _preview(plan) if run.plan_only else _write_targets(plan, statement("batch/plan/allowed"), chunk_size)
     )
-    return population, gone, total
+    return population, left_population, total
 
 
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
@@ -127,7 +132,7 @@ async def _end(plan: Plan, **planned: float | None) -> None:
     """End the plan. Raises LeaseLost."""
     if await fetchval(plan.conn, "batch/plan/end", **plan.run.lease_key, today=plan.today, **planned) is None:
         raise LeaseLost
-    await notify_moved(plan.conn, **plan.run.key)
+    await notify_run_changed(plan.conn, **plan.run.key)
 
 
 async def _number_rules(plan: Plan) -> RuleSet:
@@ -143,8 +148,7 @@ async def _number_rules(plan: Plan) -> RuleSet:
             for cell in plan.cells
         ),
     )
-    (given,) = await plan.host.calls.rules([request])
-    rules = applicable_rules(given, request)
+    rules = applicable_rules(await plan.host.calls.rules(request), request)
     rows = await fetch(
         plan.conn,
         "batch/plan/add_rules",

@@ -70,24 +70,24 @@ async def require_enabled(plan: Plan) -> None:
     plan.progress.candidates = sum(row["candidates"] for row in channels)
     on_record = {row["contact_point"] for row in channels if row["on_record"]}
     named = {masks.contact_point for masks in plan.masks}
-    words = unreachable_cells(plan.cells, {kind for kind in named if kind not in on_record})
-    words |= await disabled_cells(plan.conn, plan.run.district.district_id, plan.cells)
-    if words:
-        raise Rejected(not_enabled_errors(words))
+    messages = unreachable_cells(plan.cells, {kind for kind in named if kind not in on_record})
+    messages |= await disabled_cells(plan.conn, plan.run.district.district_id, plan.cells)
+    if messages:
+        raise Rejected(not_enabled_errors(messages))
 
 
 async def intersect(plan: Plan) -> int:
-    """Keep the channels of the plan that is being applied; return how many of its people and households are gone.
+    """Keep the channels of the plan that is being applied; return how many are no longer selected.
 
-    Raises Rejected where the district has switched a cell off since (D15).
+    People and households are counted. Raises Rejected where the district has switched a cell off since (D15).
     """
     conn, run = plan.conn, plan.run
-    words = await disabled_cells(conn, run.district.district_id, plan.cells)
-    if words:
-        raise Rejected(not_enabled_errors(words))
+    messages = await disabled_cells(conn, run.district.district_id, plan.cells)
+    if messages:
+        raise Rejected(not_enabled_errors(messages))
     row = await fetchrow(conn, "batch/plan/intersect_plan", **run.key)
     assert row is not None
     plan.progress.candidates = row["candidates"]
     await execute(conn, Sql("analyze all_channels"))
     await execute(conn, "batch/plan/begin_applying", **run.key)
-    return int(row["gone"])
+    return int(row["left_population"])

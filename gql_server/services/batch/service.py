@@ -213,16 +213,18 @@ class BatchService:
 
     async def _wake_and_wait(self, district_id: int, batch_run_id: int, seconds: float) -> None:
         """Wake the worker and wait for the end of the run."""
-        with self._signals.watch(district_id, batch_run_id) as moved:
+        with self._signals.watch(district_id, batch_run_id) as changed:
             self._worker.wake()
-            await self._wait(district_id, batch_run_id, moved, seconds)
+            await self._wait(district_id, batch_run_id, changed, seconds)
 
-    async def _wait(self, district_id: int, batch_run_id: int, moved: asyncio.Event, seconds: float) -> None:
+    async def _wait(
+        self, district_id: int, batch_run_id: int, changed: asyncio.Event, seconds: float
+    ) -> None:
         """Return when the run has ended or is PLANNED, whichever process works on it, or when the time is over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while (left := deadline - loop.time()) > 0:
-            await wait_for_signal(moved, min(left, self._poll_seconds))
+            await wait_for_signal(changed, min(left, self._poll_seconds))
             # The run is recorded, so returning it unfinished is better than an error.
             with suppress(TimedOut, Unavailable):
                 async with self._db.acquire(district_id) as conn:

@@ -19,15 +19,15 @@ CHANNEL = "gql_server_batch_run"
 _PAUSE_SECONDS = 1.0
 
 
-async def wait_for_signal(moved: asyncio.Event, seconds: float) -> None:
+async def wait_for_signal(changed: asyncio.Event, seconds: float) -> None:
     """Wait for a signal, but at most that many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await moved.wait()
-    moved.clear()
+            await changed.wait()
+    changed.clear()
 
 
-async def notify_moved(conn: Connection, *, district_id: int, batch_run_id: int) -> None:
+async def notify_run_changed(conn: Connection, *, district_id: int, batch_run_id: int) -> None:
     """Signal to all watchers of a run that its state has changed, once the transaction is committed."""
     await fetch(conn, "batch/run/notify", channel=CHANNEL, district_id=district_id, batch_run_id=batch_run_id)
 

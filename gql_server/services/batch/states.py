@@ -6,7 +6,7 @@ from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Viewer
 from gql_server.errors import Rejected, rejected
 from gql_server.hooks import RunSummary
-from gql_server.services.batch.signals import notify_moved
+from gql_server.services.batch.signals import notify_run_changed
 
 _BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
 
@@ -17,7 +17,7 @@ async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
     if run["status"] != "PLANNED":
         raise _wrong_state(run, "A run can be applied while it is PLANNED.")
     await execute(conn, "batch/run/queue", **key)
-    await notify_moved(conn, **key)
+    await notify_run_changed(conn, **key)
     return key["batch_run_id"]
 
 
@@ -39,7 +39,7 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
     if run["status"] != "PLANNING":
         await execute(conn, "batch/housekeeping/remove_plan", **key)
     await restore_status(conn, key, run["reverts_run_id"])
-    await notify_moved(conn, **key)
+    await notify_run_changed(conn, **key)
     return key["batch_run_id"], RunSummary(
         run_id=run_id,
         district=viewer.district.code,
@@ -71,19 +71,18 @@ async def restore_status(conn: Connection, key: dict[str, int], reverts: int | N
     """
     if reverts is not None:
         await execute(conn, "batch/revert/restore_status", **key)
-        await notify_moved(conn, district_id=key["district_id"], batch_run_id=reverts)
+        await notify_run_changed(conn, district_id=key["district_id"], batch_run_id=reverts)
 
 
 async def _lock_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str, int], Row]:
-    """Lock a run of the viewer's district and return its key and state."""
+    """Lock a run of the viewer's district and return its key and state. Raises Rejected: UNKNOWN_RUN."""
     number = parse_id(IdKind.BATCH_RUN, run_id)
     if number is not None:
         key = {"district_id": viewer.district.district_id, "batch_run_id": number}
         run = await fetchrow(conn, "batch/run/lock", **key)
         if run is not None:
             return key, run
-    message = "There is no such run. `batchRuns` lists the runs of the district."
-    raise rejected("UNKNOWN_RUN", message, "id")
+    raise unknown_run()
 
 
 async def _begin_revert(
@@ -105,8 +104,13 @@ async def _begin_revert(
         reverts_run_id=key["batch_run_id"],
     )
     await execute(conn, "batch/housekeeping/remove_plan", **key)
-    await notify_moved(conn, **key)
+    await notify_run_changed(conn, **key)
     return revert
+
+
+def unknown_run() -> Rejected:
+    """Return the error for an id that no run of the viewer's district has."""
+    return rejected("UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id")
 
 
 def _wrong_state(run: Row, allowed: str) -> Rejected:

@@ -9,8 +9,8 @@ from gql_server.db.statements import fetchrow
 from gql_server.domain import defaults
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Viewer, require_admin
-from gql_server.errors import rejected
 from gql_server.services.batch.signals import RunSignals, wait_for_signal
+from gql_server.services.batch.states import unknown_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,9 @@ async def watch_run(
     district_id, batch_run_id = viewer.district.district_id, parse_id(IdKind.BATCH_RUN, run_id)
     last = None if batch_run_id is None else await _read_state(db, district_id, batch_run_id)
     if batch_run_id is None or last is None:
-        raise rejected(
-            "UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id"
-        )
+        raise unknown_run()
     yield last
-    with signals.watch(district_id, batch_run_id) as moved:
+    with signals.watch(district_id, batch_run_id) as changed:
         while not last.ended:
             try:
                 state = await _read_state(db, district_id, batch_run_id)
@@ -69,7 +67,7 @@ async def watch_run(
                 last = state
                 yield last
                 continue
-            await wait_for_signal(moved, poll_seconds)
+            await wait_for_signal(changed, poll_seconds)
 
 
 async def _read_state(db: Database, district_id: int, batch_run_id: int) -> RunState | None:

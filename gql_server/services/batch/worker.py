@@ -24,7 +24,7 @@ from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.redact import with_reason
 from gql_server.services.batch.run import LeaseLost, Run
-from gql_server.services.batch.signals import CHANNEL, notify_moved
+from gql_server.services.batch.signals import CHANNEL, notify_run_changed
 from gql_server.services.batch.states import restore_status
 from gql_server.services.changes import notify_preferences_changed
 from gql_server.services.rules.limits import RuleLimits
@@ -168,7 +168,9 @@ class BatchWorker:
                     conn, "batch/run/claim", lease_owner=owner, lease_seconds=self._lease_seconds
                 )
                 if row is not None:
-                    await notify_moved(conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"])
+                    await notify_run_changed(
+                        conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"]
+                    )
                 return row
         except Exception as error:
             if sqlstate(error) == _UNIQUE_VIOLATION:
@@ -226,7 +228,7 @@ class BatchWorker:
             if population is not None:
                 await execute(conn, "batch/housekeeping/remove_plan", **run.key)
                 await restore_status(conn, run.key, run.reverts)
-                await notify_moved(conn, **run.key)
+                await notify_run_changed(conn, **run.key)
         if population is not None:
             self.notify_run_finished(run.summary("FAILED", population))
 
@@ -276,7 +278,7 @@ class BatchWorker:
         with suppress(Exception):
             async with asyncio.timeout(_RELEASE_SECONDS), self._db.transaction() as conn:
                 await execute(conn, "batch/run/release", **run.lease_key)
-                await notify_moved(conn, **run.key)
+                await notify_run_changed(conn, **run.key)
 
     async def _clean_up_periodically(self) -> None:
         while True:

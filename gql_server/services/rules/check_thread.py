@@ -12,7 +12,7 @@ from gql_server.db.database_errors import sqlstate
 from gql_server.db.protocols import Database, Row
 from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch
-from gql_server.domain.sql import Sql, place_in
+from gql_server.domain.sql import Sql, location_in
 from gql_server.hooks import Candidate
 from gql_server.hooks.threads import PluginThread, require_responsive, result_or_error
 from gql_server.hooks.types import Check
@@ -33,7 +33,7 @@ def _locate(error: Exception, sql: str) -> None:
     """Attach the line and column in the check's SQL to an error: whoever reports it does not have that SQL."""
     position, query = getattr(error, "position", None), getattr(error, "query", None)
     if position and query:
-        error.location_in_sql = place_in(sql, query, int(position))  # type: ignore[attr-defined]
+        error.location_in_sql = location_in(sql, query, int(position))  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ async def ask_check(
 ) -> Sequence[Verdict | Deny | Defer]:
     """Return a check's verdicts, one for each candidate, in their order; it may take `seconds`.
 
-    Raises PluginError, whose words hold none of the exception's own: they may be about a person; also for a `Defer`
-    outside of DELIVERY. Raises what may pass, such as a lost connection, as it is: that is not the plug-in's fault.
+    Raises PluginError, also for a `Defer` outside of DELIVERY. Its message does not repeat that of the exception, which
+    may be about a person. A transient error, such as a lost connection, is not the plug-in's fault and is raised as it
+    is.
     """
     check, name = owned.rule.check, f"rule {owned.rule.name!r}"
     assert check is not None
@@ -56,8 +57,8 @@ def denied_mask(owned: OwnedRule, deny: Deny, bits: ReasonBits) -> int:
     try:
         return bits.mask(deny.reasons)
     except KeyError as error:
-        words = f"rule {owned.rule.name!r} denies a contact reason that there is not."
-        raise PluginError(owned.plugin, words) from error
+        problem = f"rule {owned.rule.name!r} denies a contact reason that there is not."
+        raise PluginError(owned.plugin, problem) from error
 
 
 def unknown_denial(plugin: str, rule: str) -> PluginError:

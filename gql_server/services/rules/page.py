@@ -105,7 +105,7 @@ class PageRules:
         """
         if not page:
             return []
-        (given,) = await self.host.calls.rules([request])
+        given = await self.host.calls.rules(request)
         numbered = dict(enumerate(applicable_rules(given, request), start=1))
         rules = RuleSet.of(numbered)
         collected = _Collected(page, numbered)
@@ -204,8 +204,8 @@ class _Collected:
 
     def _deny(self, number: int, key: _Key, reasons: int, deny: Deny) -> None:
         owned, rule = self._rules[number], self._rules[number].rule
-        words = (deny.code or rule.code, deny.because or rule.because, deny.remedy or rule.remedy)
-        self._denials[key][number] = Denial(owned, reasons, *words)
+        texts = (deny.code or rule.code, deny.because or rule.because, deny.remedy or rule.remedy)
+        self._denials[key][number] = Denial(owned, reasons, *texts)
 
     def answers(self) -> list[Answer]:
         """Return an answer for each candidate, each reason denied by the first rule that denies it."""

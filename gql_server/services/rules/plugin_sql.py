@@ -9,7 +9,7 @@ from typing import TypeVar
 from gql_server.db.database_errors import is_transient, sqlstate
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, fetch, fetchval
-from gql_server.domain.sql import Sql, place_in
+from gql_server.domain.sql import Sql, location_in
 from gql_server.errors import PluginError
 from gql_server.hooks import Population
 from gql_server.hooks.host import OwnedRule, PluginHost
@@ -90,8 +90,8 @@ async def plugin_sql(
                 await fetch(conn, "rules/read_only")
                 yield
                 if await fetchval(conn, "rules/session") != before:
-                    words = "sets something for its session in the database: it may only read."
-                    raise _plugin_error(fragments, words)
+                    problem = "sets something for its session in the database: it may only read."
+                    raise _plugin_error(fragments, problem)
     except TimeoutError as timeout:
         if deadline.expired():
             raise _plugin_error(fragments, f"took longer than {seconds:g} s in the database.") from timeout
@@ -115,9 +115,9 @@ async def _unlocked(conn: Connection) -> AsyncIterator[None]:
 def attribute_errors(*fragments: Fragment) -> Iterator[None]:
     """Turn an error of a statement that contains these fragments into a PluginError that names the plug-in.
 
-    It tells the line and column in the plug-in's own SQL, where PostgreSQL tells one. Its words hold no SQL and no
-    data; PostgreSQL's own are those of its cause. What may pass, such as a lost connection, is raised as it is. Raises
-    SeveralSuspects where any of several fragments may be at fault.
+    Its message has the line and column in the plug-in's own SQL, if PostgreSQL reports a position, but no SQL and no
+    data; PostgreSQL's message is that of its cause. A transient error, such as a lost connection, is raised as it is.
+    Raises SeveralSuspects where any of several fragments may be at fault.
     """
     try:
         yield
@@ -132,16 +132,16 @@ def _located(fragments: tuple[Fragment, ...], error: Exception, state: str) -> P
     position, query = getattr(error, "position", None), getattr(error, "query", None)
     if position and query:
         for fragment in fragments:
-            found = fragment.sql and place_in(fragment.sql.text, query, int(position))
+            found = fragment.sql and location_in(fragment.sql.text, query, int(position))
             if found:
                 line, column = found
-                words = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
-                return _plugin_error((fragment,), words)
+                problem = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
+                return _plugin_error((fragment,), problem)
     return _plugin_error(fragments, f"failed in the database ({state}).")
 
 
-def _plugin_error(fragments: tuple[Fragment, ...], words: str) -> PluginError:
+def _plugin_error(fragments: tuple[Fragment, ...], problem: str) -> PluginError:
     plugins = ", ".join(dict.fromkeys(fragment.plugin for fragment in fragments))
     first, *others = (fragment.what for fragment in fragments)
     suspects = " or ".join([first, *(other.removeprefix("rule ") for other in others)])
-    return (SeveralSuspects if others else PluginError)(plugins, f"{suspects} {words}")
+    return (SeveralSuspects if others else PluginError)(plugins, f"{suspects} {problem}")

@@ -1,7 +1,7 @@
 -- Keeps, of the channels found, those of the plan that is being applied: whoever has joined the population since stays as
 -- they are. The old plan is removed; it is written anew.
 -- Parameters: district_id, batch_run_id
--- Columns: gone (people and households of the plan that are no longer selected), candidates (how many are left)
+-- Columns: left_population (people and households of the plan that are no longer selected), candidates (how many are left)
 with planned as materialized (
   delete from batch_target t
   where t.district_id = :district_id and t.batch_run_id = :batch_run_id
@@ -23,5 +23,5 @@ kept as (
   returning household, subject_id, denied_by
 )
 select (select count(*) from (select distinct household, subject_id from planned_channel) p)
-  - (select count(*) from (select distinct household, subject_id from kept) f) as gone,
+  - (select count(*) from (select distinct household, subject_id from kept) f) as left_population,
   (select count(*) from kept where denied_by is null) as candidates
