@@ -136,12 +136,12 @@ where district_id = :district_id and batch_run_id = :batch_run_id
 -- name: cancel
 -- Ends a run that has written nothing. The caller has locked the run.
 -- Parameters: district_id, batch_run_id
--- Columns: mode, population
+-- Columns: batch_run_id, mode, status, population
 update batch_run
 set status = 'CANCELLED', finished_at = now(), lease_owner = null, lease_expires_at = null,
   planning_step = null, planning_done = null, planning_total = null
 where district_id = :district_id and batch_run_id = :batch_run_id
-returning mode, population
+returning batch_run_id, mode, status, population
 
 -- name: notify
 -- Notifies the watchers of a run, in every server process, that the run has changed. PostgreSQL delivers the

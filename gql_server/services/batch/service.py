@@ -94,10 +94,10 @@ class BatchService:
         """
         async with self._admin_transaction(viewer) as conn:
             batch_run_id, ended = await cancel_run(conn, viewer, run_id)
-        if ended is None:
+        if not ended:
             self._worker.wake()
-        else:
-            self._worker.notify_run_finished(ended)
+        for run in ended:
+            self._worker.notify_run_finished(run)
         return batch_run_id
 
     async def revert(self, viewer: Viewer, run_id: str, wait_seconds: int = WAIT_SECONDS) -> int:
