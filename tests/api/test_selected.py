@@ -77,8 +77,8 @@ OF_CANDIDATE = "from selected s where s.person_id = c.subject_id"
 async def test_a_person_selected_through_two_students_counts_once(
     db: Pool, district: DistrictBuilder, family: list[int], through: bool
 ) -> None:
-    """A rule finds in `selected` each student through whom a person was selected, or rows without a student; a row may be
-    there twice. Population, counts and candidates have the person once (D11, D16, D17, D31)."""
+    """A rule finds in `selected` each student through whom a person was selected, or rows without a student; a row may
+    be there twice. Population, counts and candidates have the person once (D11, D16, D17, D31)."""
     twice = Rule.where("twice", "Twice.", Sql(f"(select count(distinct s.student_id) {OF_CANDIDATE}) = 2"))
     alone = Rule.where(
         "alone", "Alone.", Sql(f"(select count(*) > 0 and count(s.student_id) = 0 {OF_CANDIDATE})")
@@ -123,8 +123,8 @@ class Everybody:
 async def test_nobody_of_another_district_is_selected(
     db: Pool, host: PluginHost, district: DistrictBuilder
 ) -> None:
-    """Where the SQL of a mode names no district, `batchOptions` and the run count the same people, those of the district
-    alone, and nobody else is excluded or changed (D38)."""
+    """Where the SQL of a mode names no district, `batchOptions` and the run count the same people, those of the
+    district alone, and nobody else is excluded or changed (D38)."""
     await district.person(cell_phone="1")
     neighbor = await (await DistrictBuilder.create(district.conn, host, "birch")).person()
     everybody = PluginHost([resource_folder("plugins")], given={"everybody": Everybody()})
