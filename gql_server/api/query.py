@@ -23,13 +23,16 @@ from gql_server.reads.links import (
     Args,
     ConnectionLink,
     ExpressionLink,
+    FilledSlots,
     NodeLink,
+    PluginPart,
     ReadContext,
     RowsLink,
     SortKey,
 )
 from gql_server.services.batch.request import ScopeInput
 from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.rules.plugin_sql import selection_of
 
 
 def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
@@ -83,7 +86,7 @@ def _plugins(args: Args, context: ReadContext) -> dict[str, object]:
     return {"plugins": orjson.dumps(list(context.host.plugins)).decode()}
 
 
-async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
+async def _population(args: Args, context: ReadContext) -> FilledSlots:
     """Return the SQL of the people whom a mode and scope select. Raises Rejected for an invalid scope."""
     scope, mode = args["scope"], str(args["mode"])
     assert isinstance(scope, Mapping)
@@ -95,7 +98,10 @@ async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
     )
     async with context.db.acquire(context.viewer.district.district_id) as conn:
         resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
-    return {"population": (await context.host.calls.population(mode, resolved)).sql}
+    population = await context.host.calls.population(mode, resolved)
+    alone = Sql("select count(people.person_id) from ({population}) people").fill(population=population.sql)
+    part = PluginPart(alone, (selection_of(context.host, mode, population),))
+    return FilledSlots({"population": population.sql}, (part,))
 
 
 @strawberry.type(

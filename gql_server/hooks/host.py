@@ -117,6 +117,7 @@ class PluginHost:
         self.calls = HookCalls(self, hook_seconds)
         self.reasons = self._reasons()
         self.modes = self._modes()
+        self.field_plugins: dict[str, str] = {}  # by the name of the filter field
         self.fields = self._fields()
 
     @property
@@ -265,6 +266,7 @@ class PluginHost:
         fields: dict[FilterKind, dict[str, FilterField]] = {kind: {} for kind in FilterKind}
         for plugin, field in self._collect("filter_fields", FilterField):
             _require_new(seen, field.name, plugin, "filter field")
+            self.field_plugins[field.name] = plugin
             for kind in field.kinds:
                 fields[kind][field.name] = field
         return fields
