@@ -9,11 +9,11 @@ from strawberry import argument
 
 from gql_server.api.enums import FilterKind, Role
 from gql_server.api.fields import ADMIN, After, First, Id, id_param, linked, linked_with_arguments
-from gql_server.api.inputs import BatchScope, PersonFilter
+from gql_server.api.inputs import BatchScopeInput, PersonFilter
 from gql_server.api.people_filter import people_condition, people_params, selects_people_by_id
 from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
-from gql_server.api.types.common import Connection, Node
+from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind
 from gql_server.domain.limits import MAX_IDS
@@ -176,7 +176,7 @@ class Query:
         ] = None,
         first: First = 50,
         after: After = None,
-    ) -> Connection[Person] | None:
+    ) -> RelayConnection[Person] | None:
         """The people of the district whom the viewer may see, by last and first name."""
 
     @linked_with_arguments(_by_id("household", IdKind.HOUSEHOLD))
@@ -191,7 +191,7 @@ class Query:
             scan_cost_portal=1_000,
         )
     )
-    def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
+    def households(self, first: First = 50, after: After = None) -> RelayConnection[Household] | None:
         """The households of the district that the viewer may see, by name."""
 
     @linked_with_arguments(RowsLink("batch_options", slots=_population, roles=ADMIN, scan_cost=50_000))
@@ -199,8 +199,8 @@ class Query:
         self,
         mode: Annotated[ModeCode, argument(description="The mode that selects the people.")],
         scope: Annotated[
-            BatchScope, argument(description="Narrows the people that the mode selects.")
-        ] = BatchScope(),  # noqa: B008
+            BatchScopeInput, argument(description="Narrows the people that the mode selects.")
+        ] = BatchScopeInput(),  # noqa: B008
     ) -> BatchOptions | None:
         """The people that a mode and scope select, and the cells that a batch may set. For administrators only."""
 
@@ -211,7 +211,7 @@ class Query:
     @linked_with_arguments(
         ConnectionLink("batch_run", (SortKey("batch_run_id", "bigint"),), descending=True, roles=ADMIN)
     )
-    def batch_runs(self, first: First = 20, after: After = None) -> Connection[BatchRun] | None:
+    def batch_runs(self, first: First = 20, after: After = None) -> RelayConnection[BatchRun] | None:
         """The batch runs of the district, newest first. For administrators only."""
 
     @linked_with_arguments(
