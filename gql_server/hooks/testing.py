@@ -14,6 +14,7 @@ from gql_server.errors import PluginError
 from gql_server.hooks.discovery import load_file
 from gql_server.hooks.host import PluginHost
 from gql_server.hooks.types import (
+    BatchMode,
     BatchScope,
     Cell,
     Context,
@@ -23,9 +24,6 @@ from gql_server.hooks.types import (
 )
 
 _FILTER = Sql("p.person_id = any(:ids::bigint[])", {"ids": [1]})
-_SCOPE = BatchScope(district="maple", role=Role.ADMIN)
-_SCOPES = (_SCOPE, replace(_SCOPE, school_ids=(1, 2), school_year=2026, grades=("09",), filter=_FILTER))
-
 _RUN = RunSummary(run_id="run_1", district="maple", mode="STUDENTS", status="DONE", population=3)
 _CHANGES = PreferenceChanges(district="maple", revision=1, source="BATCH", preferences=3)
 
@@ -49,13 +47,26 @@ def validate_plugin(plugin: Path | str | ModuleType) -> None:
     name = host.plugins[-1].name
     for code, owned in host.modes.items():
         if owned.plugin == name:
-            for scope in _SCOPES:
+            for scope in _scopes(owned.mode):
                 host.population(code, scope)
     for request in _requests(host):
         host.rules(request)
     for error in (*host.notify_run_finished(_RUN), *host.notify_preferences_changed(_CHANGES)):
         if error.plugin == name:
             raise error
+
+
+def _scopes(mode: BatchMode) -> Iterator[BatchScope]:
+    """Yield the smallest and the largest scope that the server lets a caller name for a mode (D12)."""
+    smallest = BatchScope(district="maple", role=Role.ADMIN, filter=_FILTER if mode.filter_required else None)
+    yield smallest
+    yield replace(
+        smallest,
+        school_ids=(1, 2),
+        school_year=2026 if mode.school_year_allowed else None,
+        grades=("09",) if mode.grades_allowed else None,
+        filter=_FILTER,
+    )
 
 
 def _requests(host: PluginHost) -> Iterator[RuleRequest]:

@@ -1,19 +1,26 @@
 """A batch turns nothing on for those whom it selects only through relationships that are marked no-contact (D31)."""
 
 from gql_server.hooks import Context, Rule, RuleRequest, Sql, hookimpl
-from gql_server.hooks.people import active
+from gql_server.hooks.people import active, reaches
 
-# The people left out. Few people have a mark, so theirs are the only relationships that are looked at.
-_PEOPLE = f"""
+# The people and students between whom a mark stands: an active relationship is marked, and none of a messenger contact
+# is without a mark. Few relationships are marked, so the search begins with these.
+_PAIRS = f"""
+select r.contact_id as person_id, r.student_id
+from relationship r
+where r.district_id = :district_id and r.no_contact and {active("r")}
+  and not exists (
+    select from relationship other
+    where other.district_id = :district_id and other.contact_id = r.contact_id and other.student_id = r.student_id
+      and {reaches("other")})"""
+
+# The people excluded: those whom every row of `selected` selects through a student of such a pair.
+_PEOPLE = """
 select s.person_id
 from selected s
-join relationship r on r.contact_id = s.person_id and r.student_id = s.student_id
-where r.district_id = :district_id and r.messenger and {active("r")}
-  and s.person_id in (
-    select marked.contact_id from relationship marked
-    where marked.district_id = :district_id and marked.messenger and marked.no_contact and {active("marked")})
+where s.person_id in (select person_id from marked)
 group by s.person_id
-having bool_and(r.no_contact)"""
+having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from marked), false))"""
 
 # Their households in which every selected person is left out.
 _HOUSEHOLDS = f"""
@@ -30,7 +37,7 @@ having bool_and(
 
 # A mode that does not say through whom it selects is decided by the first condition alone, at once.
 _DENY = Sql(f"""
-with left_out as materialized ({_PEOPLE})
+with marked as materialized ({_PAIRS}), left_out as materialized ({_PEOPLE})
 select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
 from candidate c
 where exists (select from selected where student_id is not null)

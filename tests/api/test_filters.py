@@ -269,6 +269,7 @@ async def test_ids_that_are_not_this_districts_filters_are_unknown(
         with pytest.raises(Rejected) as deleting:
             await filters.delete(admin, given_id)
         messages |= {(e.code, e.message) for c in (saving, deleting) for e in c.value.errors}
+        assert {e.path for c in (saving, deleting) for e in c.value.errors} == {("id",)}
     assert {code for code, _ in messages} == {"UNKNOWN_FILTER"}
     assert len(messages) == 1
     assert await district.conn.fetchval("select count(*) from saved_filter") == 1

@@ -1,6 +1,7 @@
 """No-contact in a batch: judged by the relationships through which a person was selected (D31)."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from gql_server.db.statements import resource_folder
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.hooks import BatchMode, BatchScope, FilterKind, Population, Sql, hookimpl
 from gql_server.hooks.host import PluginHost
+from gql_server.hooks.people import active
 from gql_server.services.batch.request import ScopeInput
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, OFF, Batches, cells, working
@@ -173,29 +175,94 @@ async def test_who_is_selected_otherwise_is_not_left_out(
 
 
 class Modes:
-    """Two modes of a district's own that select everybody's messenger contacts; one says through whom."""
+    """Three modes of a district's own. Two select everybody's contacts, and one of them says through whom; the third
+    selects the guardians, as the example in gql_server/hooks/README.md does."""
 
     @hookimpl
     def batch_modes(self) -> list[BatchMode]:
-        return [BatchMode(code, "A mode", "A mode.", FilterKind.STUDENT) for code in ("THROUGH", "PLAIN")]
+        codes = ("THROUGH", "PLAIN", "GUARDIANS")
+        return [BatchMode(code, "A mode", "A mode.", FilterKind.STUDENT) for code in codes]
 
     @hookimpl
     def select_population(self, mode: str, scope: BatchScope) -> Population | None:
         people = Sql(
-            "select contact_id as person_id, student_id from relationship where district_id = :district_id"
+            "select contact_id as person_id, student_id from relationship r where district_id = :district_id"
         )
-        through = Population(people, through_students=True)
-        return {"THROUGH": through, "PLAIN": Population(people)}.get(mode)
+        guardians = Sql(f"{people.text} and guardian and {active('r')}")
+        return {
+            "THROUGH": Population(people, through_students=True),
+            "PLAIN": Population(people),
+            "GUARDIANS": Population(guardians, through_students=True),
+        }.get(mode)
+
+
+@pytest.fixture
+async def own_modes(db: Pool, district: DistrictBuilder) -> AsyncIterator[Batches]:
+    host = PluginHost([resource_folder("plugins")], given={"modes": Modes()})
+    async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
+        yield Batches(db, host, district, worker)
 
 
 @pytest.mark.parametrize(("mode", "turned_on"), [("THROUGH", False), ("PLAIN", True)])
 async def test_any_mode_that_says_through_whom_is_judged(
-    db: Pool, district: DistrictBuilder, students: list[int], mode: str, turned_on: bool
+    own_modes: Batches, district: DistrictBuilder, students: list[int], mode: str, turned_on: bool
 ) -> None:
     """No-contact marks hold in every mode that names the students through whom it selects (D11, D31)."""
     contact = await district.person(cell_phone="1")
     await district.relate(students[0], contact, no_contact=True)
-    host = PluginHost([resource_folder("plugins")], given={"modes": Modes()})
-    async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
-        await Batches(db, host, district, worker).run(*cells(CELL, EMERGENCY), mode=mode)
+    await own_modes.run(*cells(CELL, EMERGENCY), mode=mode)
     assert await district.on(contact, CELL) == ([EMERGENCY] if turned_on else [])
+
+
+@pytest.mark.parametrize(
+    ("others", "turned_on"),
+    [
+        ([], False),
+        ([{"messenger": False}], False),
+        ([{"messenger": True}], True),
+        ([{"messenger": True, "dates": ENDED}], False),
+        ([{"student": 1, "messenger": False}], True),
+        ([{"student": 1, "messenger": False, "no_contact": True}], False),
+        ([{"student": 1, "messenger": False, "guardian": False}], False),
+    ],
+    ids=[
+        "the mark alone",
+        "and unmarked, no messenger",
+        "and a messenger contact",
+        "and an ended messenger contact",
+        "selected through another student too",
+        "marked with another student too",
+        "not selected through the other student",
+    ],
+)
+async def test_a_mark_counts_in_a_mode_that_selects_other_than_messenger_contacts(
+    own_modes: Batches,
+    district: DistrictBuilder,
+    students: list[int],
+    others: list[dict[str, Any]],
+    turned_on: bool,
+) -> None:
+    """A guardian who is no messenger contact and is marked no-contact is left out, with the household's phone, unless
+    they are a messenger contact of the same student, or selected through another student without a mark (D31)."""
+    guardian = await district.person(cell_phone="1")
+    home = await district.household(guardian, phone="2")
+    await district.relate(students[0], guardian, no_contact=True, messenger=False)
+    for other in others:
+        await district.relate(**{"student_id": students[other.pop("student", 0)], "contact_id": guardian, **other})
+    run = await own_modes.run(
+        *cells(CELL, EMERGENCY), *cells(HOUSEHOLD, EMERGENCY), mode="GUARDIANS"
+    )
+    assert await district.on(guardian, CELL) == ([EMERGENCY] if turned_on else [])
+    assert await own_modes.household_on(home) == ([EMERGENCY] if turned_on else [])
+    assert len(await own_modes.kept_out(run)) == (0 if turned_on else 2)
+
+
+async def test_a_mark_that_has_ended_does_not_count(
+    own_modes: Batches, district: DistrictBuilder, students: list[int]
+) -> None:
+    """A relationship that is marked no-contact and has ended leaves nobody out (D6, D31)."""
+    guardian = await district.person(cell_phone="1")
+    await district.relate(students[0], guardian, no_contact=True, dates=ENDED)
+    await district.relate(students[0], guardian, messenger=False)
+    await own_modes.run(*cells(CELL, EMERGENCY), mode="GUARDIANS")
+    assert await district.on(guardian, CELL) == [EMERGENCY]

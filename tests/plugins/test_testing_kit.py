@@ -69,6 +69,56 @@ def test_a_fault_that_loading_does_not_show_is_found(fault: str, tmp_path: Path)
     assert caught.value.plugin == "faulty"
 
 
+STRICT = """
+from gql_server.hooks import BatchMode, FilterKind, Population, Sql, hookimpl
+
+@hookimpl
+def batch_modes():
+    refused = {"grades_allowed": False, "school_year_allowed": False}
+    return [
+        BatchMode("FILTERED", "Filtered", "Needs a filter.", FilterKind.CENSUS, filter_required=True, **refused),
+        BatchMode("UNFILTERED", "Unfiltered", "May be without.", FilterKind.CENSUS, **refused),
+    ]
+
+@hookimpl
+def select_population(mode, scope):
+    assert scope.grades is None and scope.school_year is None
+    assert mode != "FILTERED" or scope.filter is not None
+    return Population(Sql("select 1 as person_id")) if mode in ("FILTERED", "UNFILTERED") else None
+"""
+
+
+def test_a_mode_is_asked_only_what_the_server_would_ask(tmp_path: Path) -> None:
+    """A mode that requires a filter is never asked without one, and one that refuses grades or a school year is never
+    asked with them (D12)."""
+    file = tmp_path / "strict.py"
+    file.write_text(STRICT, encoding="utf-8")
+    validate_plugin(file)
+
+
+def test_a_mode_is_asked_with_and_without_each_part_of_a_scope(tmp_path: Path) -> None:
+    """A mode that takes everything is asked with nothing and with everything; one that requires a filter, with the
+    filter alone and with everything (D12)."""
+    file = tmp_path / "heard.py"
+    file.write_text(
+        STRICT.replace("False", "True").replace(
+            "    assert scope.grades is None and scope.school_year is None\n",
+            "    ASKED.append((mode, scope.filter is not None, scope.grades, scope.school_year))\n",
+        )
+        + "\nASKED = []\n",
+        encoding="utf-8",
+    )
+    validate_plugin(file)
+    asked = sys.modules["gql_server_plugin_heard"].ASKED
+    everything = (True, ("09",), 2026)
+    assert asked == [
+        ("FILTERED", True, None, None),
+        ("FILTERED", *everything),
+        ("UNFILTERED", False, None, None),
+        ("UNFILTERED", *everything),
+    ]
+
+
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     """An exception of the file becomes the error that the server would show at its start."""
     file = tmp_path / "broken.py"

@@ -57,7 +57,7 @@ class FilterService:
         }
         async with self._db.transaction(viewer.district.district_id) as conn:
             if await fetchval(conn, "filter/delete", **key) is None:
-                raise _unknown("id")
+                raise _unknown()
 
     def _validate(self, name: str, criteria: object, kind: FilterKind) -> None:
         """Raise Rejected if the name or the criteria are invalid."""
@@ -79,12 +79,12 @@ async def _existing(conn: Connection, district_id: int, filter_id: str, kind: Fi
     number = parse_id(IdKind.SAVED_FILTER, filter_id)
     saved_kind = await fetchval(conn, "filter/find", district_id=district_id, saved_filter_id=number)
     if number is None or saved_kind is None:
-        raise _unknown("filterId")
+        raise _unknown()
     if saved_kind != kind:
         message = f"This is a {saved_kind} filter, and its kind cannot change. Save a new filter instead."
         raise rejected("WRONG_FILTER_KIND", message, "kind")
     return number
 
 
-def _unknown(*path: str) -> Rejected:
-    return rejected("UNKNOWN_FILTER", "There is no such saved filter. List them with `savedFilters`.", *path)
+def _unknown() -> Rejected:
+    return rejected("UNKNOWN_FILTER", "There is no such saved filter. List them with `savedFilters`.", "id")

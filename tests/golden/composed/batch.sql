@@ -46,16 +46,19 @@ select :denials__rule_2__rule_no::smallint as rule_no, d.household, d.subject_id
   bit_or(coalesce(d.reasons, -1)) & :denials__rule_2__on_bits::bigint as on_reasons,
   bit_or(coalesce(d.reasons, -1)) & :denials__rule_2__off_bits::bigint as off_reasons
 from (
-with left_out as materialized (
+with marked as materialized (
+select r.contact_id as person_id, r.student_id
+from relationship r
+where r.district_id = :district_id and r.no_contact and active_on(r.start_date, r.end_date, :today)
+  and not exists (
+    select from relationship other
+    where other.district_id = :district_id and other.contact_id = r.contact_id and other.student_id = r.student_id
+      and other.messenger and not other.no_contact and active_on(other.start_date, other.end_date, :today))), left_out as materialized (
 select s.person_id
 from selected s
-join relationship r on r.contact_id = s.person_id and r.student_id = s.student_id
-where r.district_id = :district_id and r.messenger and active_on(r.start_date, r.end_date, :today)
-  and s.person_id in (
-    select marked.contact_id from relationship marked
-    where marked.district_id = :district_id and marked.messenger and marked.no_contact and active_on(marked.start_date, marked.end_date, :today))
+where s.person_id in (select person_id from marked)
 group by s.person_id
-having bool_and(r.no_contact))
+having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from marked), false)))
 select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
 from candidate c
 where exists (select from selected where student_id is not null)
