@@ -248,10 +248,10 @@ async def test_a_mark_counts_in_a_mode_that_selects_other_than_messenger_contact
     home = await district.household(guardian, phone="2")
     await district.relate(students[0], guardian, no_contact=True, messenger=False)
     for other in others:
-        await district.relate(**{"student_id": students[other.pop("student", 0)], "contact_id": guardian, **other})
-    run = await own_modes.run(
-        *cells(CELL, EMERGENCY), *cells(HOUSEHOLD, EMERGENCY), mode="GUARDIANS"
-    )
+        await district.relate(
+            **{"student_id": students[other.pop("student", 0)], "contact_id": guardian, **other}
+        )
+    run = await own_modes.run(*cells(CELL, EMERGENCY), *cells(HOUSEHOLD, EMERGENCY), mode="GUARDIANS")
     assert await district.on(guardian, CELL) == ([EMERGENCY] if turned_on else [])
     assert await own_modes.household_on(home) == ([EMERGENCY] if turned_on else [])
     assert len(await own_modes.kept_out(run)) == (0 if turned_on else 2)
