@@ -1,9 +1,7 @@
 """Loads and validates plug-ins, and calls their hooks. Fails closed: a faulty plug-in stops the start of the server."""
 
-import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +22,8 @@ from gql_server.hooks.types import (
     ContactReason,
     FilterField,
     Population,
-    PreferenceChanges,
     Rule,
     RuleRequest,
-    RunSummary,
 )
 from gql_server.hooks.validation import value_problem
 
@@ -166,14 +162,6 @@ class PluginHost:
             except BaseException as error:
                 raise _hook_error(plugin, hook, error) from error
 
-    def notify_run_finished(self, run: RunSummary) -> list[PluginError]:
-        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
-        return self._notify("run_finished", run=run)
-
-    def notify_preferences_changed(self, changes: PreferenceChanges) -> list[PluginError]:
-        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
-        return self._notify("preferences_changed", changes=changes)
-
     def _register(self, found: FoundPlugin, *, enabled: bool) -> None:
         if any(found.name == other.name for other in self._listed):
             raise PluginError(found.name, "two plug-ins have this name. Rename or remove one.")
@@ -233,16 +221,6 @@ class PluginHost:
                 _require_valid(plugin, hook, value)
                 collected.append((plugin, value))
         return collected
-
-    def _notify(self, hook: str, **args: object) -> list[PluginError]:
-        failed = []
-        with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running event loop
-            for plugin in self._hooks[hook]:
-                try:
-                    thread.submit(asyncio.run, self.notify(plugin, hook, **args)).result()
-                except PluginError as error:
-                    failed.append(error)
-        return failed
 
     def _reasons(self) -> list[OwnedReason]:
         seen: set[str] = set()
