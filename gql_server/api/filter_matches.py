@@ -43,5 +43,10 @@ def _count(criteria: object, kind: FilterKind, context: ReadContext) -> Sql | No
         predicate = compile_criteria(criteria, kind, context.host)
     except Rejected:  # a field of a plug-in that was removed; no run accepts such a filter either
         return None
+    return count_of(predicate)
+
+
+def count_of(predicate: Sql) -> Sql:
+    """Return a SELECT of the number of people who meet the compiled criteria of a filter."""
     counted = Sql("select count(*) from person p where p.district_id = :district_id and ({predicate})")
     return counted.fill(predicate=predicate)

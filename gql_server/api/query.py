@@ -9,6 +9,7 @@ from strawberry import argument
 
 from gql_server.api.enums import FilterKind, Role
 from gql_server.api.fields import ADMIN, After, First, Id, id_param, linked, linked_with_arguments
+from gql_server.api.filter_matches import count_of
 from gql_server.api.inputs import BatchScopeInput, PersonFilter
 from gql_server.api.people_filter import people_condition, people_params, selects_people_by_id
 from gql_server.api.scalars import ModeCode, Revision
@@ -31,7 +32,8 @@ from gql_server.reads.links import (
     SortKey,
 )
 from gql_server.services.batch.request import ScopeInput
-from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.batch.scope import plugin_scope, validate_scope
+from gql_server.services.filters import fragments_in
 from gql_server.services.rules.plugin_sql import selection_of
 
 
@@ -88,20 +90,25 @@ def _plugins(args: Args, context: ReadContext) -> dict[str, object]:
 
 async def _population(args: Args, context: ReadContext) -> FilledSlots:
     """Return the SQL of the people whom a mode and scope select. Raises Rejected for an invalid scope."""
-    scope, mode = args["scope"], str(args["mode"])
-    assert isinstance(scope, Mapping)
+    named, mode = args["scope"], str(args["mode"])
+    assert isinstance(named, Mapping)
     given = ScopeInput(
-        school_ids=None if scope.get("schoolIds") is None else tuple(scope["schoolIds"]),
-        school_year=scope.get("schoolYear"),
-        grades=None if scope.get("grades") is None else tuple(scope["grades"]),
-        filter_id=scope.get("filterId"),
+        school_ids=None if named.get("schoolIds") is None else tuple(named["schoolIds"]),
+        school_year=named.get("schoolYear"),
+        grades=None if named.get("grades") is None else tuple(named["grades"]),
+        filter_id=named.get("filterId"),
     )
     async with context.db.acquire(context.viewer.district.district_id) as conn:
-        resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
-    population = await context.host.calls.population(mode, resolved)
+        recorded = await validate_scope(conn, context.viewer.district, context.host, mode, given)
+    scope = plugin_scope(context.viewer.district, recorded, mode, context.host)
+    population = await context.host.calls.population(mode, scope)
+    parts = []
+    if scope.filter is not None:  # first, because the SQL of the mode contains the filter
+        kind = context.host.modes[mode].mode.filter_kind
+        parts.append(PluginPart(count_of(scope.filter), fragments_in(recorded.criteria, kind, context.host)))
     alone = Sql("select count(people.person_id) from ({population}) people").fill(population=population.sql)
-    part = PluginPart(alone, (selection_of(context.host, mode, population),))
-    return FilledSlots({"population": population.sql}, (part,))
+    parts.append(PluginPart(alone, (selection_of(context.host, mode, population),)))
+    return FilledSlots({"population": population.sql}, tuple(parts))
 
 
 @strawberry.type(

@@ -118,6 +118,21 @@ async def test_a_filter_field_whose_sql_fails_is_a_plugin_error_at_matches(
     assert not logged
 
 
+async def test_a_scope_whose_filter_fails_names_the_field_and_not_the_mode(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """The SQL of a mode contains the scope's filter. The plug-in of the filter's field is named, not that of the
+    mode (D33)."""
+    await district.student(await district.school())
+    await save(db, district, "bad", "boom", 1)
+    answer, _ = await asked(db, district, "{ savedFilters { id } }")
+    scope = f'scope: {{filterId: "{answer["data"]["savedFilters"][0]["id"]}"}}'
+    answer, _ = await asked(db, district, f'{{ batchOptions(mode: "STUDENTS", {scope}) {{ population }} }}')
+    assert [error["message"] for error in answer["errors"]] == [
+        f"Plug-in 'failing': filter field 'boom' {IN_DATABASE}"
+    ]
+
+
 async def test_the_payload_of_a_saved_filter_whose_sql_fails_names_the_plugin(
     db: Pool, district: DistrictBuilder
 ) -> None:
