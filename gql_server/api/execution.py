@@ -1,7 +1,7 @@
 """Executes GraphQL requests, whichever transport they came by: one response each, or a stream for subscriptions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +28,12 @@ from gql_server.api.schema import Schema
 from gql_server.api.variables import validate_variables
 from gql_server.db.protocols import Database
 from gql_server.domain.viewer import Role, Viewer
+from gql_server.errors import PluginError
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache, Operation
 from gql_server.reads.executor import CompiledOperation, ReadExecutor
 from gql_server.reads.links import PORTAL_ROLES, ReadContext, ReadLimits
+from gql_server.services.rules.redact import log_plugin_failure, log_plugin_failures
 
 _NO_VARIABLES = VariableValues({}, {})
 _CONCURRENT_EVENTS = 2
@@ -154,9 +156,13 @@ class RequestExecutor:
         """Return the response to a query. Raises an error that makes the whole `data` null."""
         introspects = prepared.operation.introspects
         introspection = await self._introspector.resolve(prepared) if introspects else {}
-        result = await self._reads.query(
-            prepared.document, prepared.operation, prepared.variables, read_context
-        )
+        district = read_context.viewer.district
+        async with log_plugin_failures(self._db, district):
+            result = await self._reads.query(
+                prepared.document, prepared.operation, prepared.variables, read_context
+            )
+        for failure in _plugin_failures(result.errors):
+            await log_plugin_failure(self._db, district, failure)
         body = result.json or b'{"data":null}'
         if result.json is not None and introspects:
             data = orjson.loads(result.json)["data"]
@@ -218,6 +224,12 @@ def _extensions(prepared: PreparedRequest, price: int, read_context: ReadContext
     if not prepared.request.report_price:
         return {}
     return {"extensions": {"price": {"price": price, "budget": read_context.limits.max_price}}}
+
+
+def _plugin_failures(errors: Sequence[GraphQLError]) -> list[PluginError]:
+    """Return the failures of plug-ins among the errors of fields. One that several fields have is returned once."""
+    causes = (error.original_error for error in errors)
+    return [*{str(cause): cause for cause in causes if isinstance(cause, PluginError)}.values()]
 
 
 def _error_entries(error: Exception) -> ErrorEntries:

@@ -24,8 +24,11 @@ WAIT_WORDS = (
 )
 
 
-@strawberry.input(description="Narrows the people that a mode selects. All fields that are given must match.")
-class BatchScope:
+@strawberry.input(
+    name="BatchScope",
+    description="Narrows the people that a mode selects. All fields that are given must match.",
+)
+class BatchScopeInput:
     school_ids: list[strawberry.ID] | None = strawberry.field(
         description="For the student modes, only enrollments in these schools; for CENSUS_STAFF, only assignments to "
         f"them. At most {MAX_SCHOOLS:,} ids. Null means all schools.",
@@ -72,8 +75,8 @@ class BatchSetPreferencesInput:
     cells: list[BatchCellInput] = strawberry.field(
         description=f"The cells to set, {MAX_CELLS:,} at most. Cells that are not named are NO_CHANGE."
     )
-    scope: BatchScope = strawberry.field(
-        description="Narrows the people that the mode selects.", default_factory=BatchScope
+    scope: BatchScopeInput = strawberry.field(
+        description="Narrows the people that the mode selects.", default_factory=BatchScopeInput
     )
     keep_chosen: bool = strawberry.field(
         description="Whether to leave those cells unchanged that people have set for themselves.",
@@ -157,7 +160,9 @@ class SaveFilterInput:
     )
 
 
-@strawberry.input(description="Selects people. All fields that are given must match.")
+@strawberry.input(
+    description="Selects people. All fields that are given must match.",
+)
 class PersonFilter:
     search: str | None = strawberry.field(
         description="Words, each of which must be the beginning of the first or the last name."

@@ -9,11 +9,12 @@ from strawberry import argument
 
 from gql_server.api.enums import FilterKind, Role
 from gql_server.api.fields import ADMIN, After, First, Id, id_param, linked, linked_with_arguments
-from gql_server.api.inputs import BatchScope, PersonFilter
+from gql_server.api.filter_matches import count_of
+from gql_server.api.inputs import BatchScopeInput, PersonFilter
 from gql_server.api.people_filter import people_condition, people_params, selects_people_by_id
 from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
-from gql_server.api.types.common import Connection, Node
+from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind
 from gql_server.domain.limits import MAX_IDS
@@ -23,13 +24,17 @@ from gql_server.reads.links import (
     Args,
     ConnectionLink,
     ExpressionLink,
+    FilledSlots,
     NodeLink,
+    PluginPart,
     ReadContext,
     RowsLink,
     SortKey,
 )
 from gql_server.services.batch.request import ScopeInput
-from gql_server.services.batch.scope import resolve_scope
+from gql_server.services.batch.scope import plugin_scope, validate_scope
+from gql_server.services.filters import fragments_in
+from gql_server.services.rules.plugin_sql import selection_of
 
 
 def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
@@ -83,19 +88,27 @@ def _plugins(args: Args, context: ReadContext) -> dict[str, object]:
     return {"plugins": orjson.dumps(list(context.host.plugins)).decode()}
 
 
-async def _population(args: Args, context: ReadContext) -> Mapping[str, Sql]:
+async def _population(args: Args, context: ReadContext) -> FilledSlots:
     """Return the SQL of the people whom a mode and scope select. Raises Rejected for an invalid scope."""
-    scope, mode = args["scope"], str(args["mode"])
-    assert isinstance(scope, Mapping)
+    named, mode = args["scope"], str(args["mode"])
+    assert isinstance(named, Mapping)
     given = ScopeInput(
-        school_ids=None if scope.get("schoolIds") is None else tuple(scope["schoolIds"]),
-        school_year=scope.get("schoolYear"),
-        grades=None if scope.get("grades") is None else tuple(scope["grades"]),
-        filter_id=scope.get("filterId"),
+        school_ids=None if named.get("schoolIds") is None else tuple(named["schoolIds"]),
+        school_year=named.get("schoolYear"),
+        grades=None if named.get("grades") is None else tuple(named["grades"]),
+        filter_id=named.get("filterId"),
     )
     async with context.db.acquire(context.viewer.district.district_id) as conn:
-        resolved = await resolve_scope(conn, context.viewer.district, context.host, mode, given)
-    return {"population": (await context.host.calls.population(mode, resolved)).sql}
+        recorded = await validate_scope(conn, context.viewer.district, context.host, mode, given)
+    scope = plugin_scope(context.viewer.district, recorded, mode, context.host)
+    population = await context.host.calls.population(mode, scope)
+    parts = []
+    if scope.filter is not None:  # first, because the SQL of the mode contains the filter
+        kind = context.host.modes[mode].mode.filter_kind
+        parts.append(PluginPart(count_of(scope.filter), fragments_in(recorded.criteria, kind, context.host)))
+    alone = Sql("select count(people.person_id) from ({population}) people").fill(population=population.sql)
+    parts.append(PluginPart(alone, (selection_of(context.host, mode, population),)))
+    return FilledSlots({"population": population.sql}, tuple(parts))
 
 
 @strawberry.type(
@@ -170,7 +183,7 @@ class Query:
         ] = None,
         first: First = 50,
         after: After = None,
-    ) -> Connection[Person] | None:
+    ) -> RelayConnection[Person] | None:
         """The people of the district whom the viewer may see, by last and first name."""
 
     @linked_with_arguments(_by_id("household", IdKind.HOUSEHOLD))
@@ -185,7 +198,7 @@ class Query:
             scan_cost_portal=1_000,
         )
     )
-    def households(self, first: First = 50, after: After = None) -> Connection[Household] | None:
+    def households(self, first: First = 50, after: After = None) -> RelayConnection[Household] | None:
         """The households of the district that the viewer may see, by name."""
 
     @linked_with_arguments(RowsLink("batch_options", slots=_population, roles=ADMIN, scan_cost=50_000))
@@ -193,8 +206,8 @@ class Query:
         self,
         mode: Annotated[ModeCode, argument(description="The mode that selects the people.")],
         scope: Annotated[
-            BatchScope, argument(description="Narrows the people that the mode selects.")
-        ] = BatchScope(),  # noqa: B008
+            BatchScopeInput, argument(description="Narrows the people that the mode selects.")
+        ] = BatchScopeInput(),  # noqa: B008
     ) -> BatchOptions | None:
         """The people that a mode and scope select, and the cells that a batch may set. For administrators only."""
 
@@ -205,7 +218,7 @@ class Query:
     @linked_with_arguments(
         ConnectionLink("batch_run", (SortKey("batch_run_id", "bigint"),), descending=True, roles=ADMIN)
     )
-    def batch_runs(self, first: First = 20, after: After = None) -> Connection[BatchRun] | None:
+    def batch_runs(self, first: First = 20, after: After = None) -> RelayConnection[BatchRun] | None:
         """The batch runs of the district, newest first. For administrators only."""
 
     @linked_with_arguments(

@@ -28,6 +28,7 @@ from gql_server.api.scalars import SCALARS
 from gql_server.api.subscription import Subscription
 from gql_server.api.types.people import OptOut
 from gql_server.reads.links import Args, Link, Links
+from gql_server.services.rules.redact import log_plugin_failures
 
 _STRAWBERRY_FIELD = "strawberry-definition"
 
@@ -122,7 +123,8 @@ async def _resolve_event_field(
 async def _read(info: GraphQLResolveInfo[Any], extra_args: Args) -> orjson.Fragment | None:
     context: RequestContext = info.context
     path = tuple(map(str, info.path.as_list()))
-    json = await context.reads.read_field(
-        context.compiled, path, info.variable_values, context.read_context, extra_args
-    )
+    async with log_plugin_failures(context.read_context.db, context.viewer.district):
+        json = await context.reads.read_field(
+            context.compiled, path, info.variable_values, context.read_context, extra_args
+        )
     return None if json is None else orjson.Fragment(json)

@@ -150,7 +150,7 @@ def batch(
 ) -> None:
     if not token:
         raise ConfigurationError(f"There is no token. Give one as --token, or set it as {_TOKEN}.")
-    options = batch_command.BatchOptions(
+    options = batch_command.BatchCommandOptions(
         mode=(mode or "").upper(), cells=[batch_command.parse_cell(cell) for cell in cells or ()],
         schools=school or (), grades=grade or (), school_year=school_year, filter=filter,
         dry_run=dry_run, keep_chosen=keep_chosen,

@@ -57,7 +57,7 @@ ClientFactory = Callable[[], GraphQLClient]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchCommandOptions:
     """The options of a new batch. Schools and the filter are names, source ids or ids."""
 
     mode: str
@@ -101,8 +101,8 @@ class RunAction:
 
 
 def parse_command(
-    options: BatchOptions, actions: Mapping[str | None, str | None]
-) -> BatchOptions | RunAction:
+    options: BatchCommandOptions, actions: Mapping[str | None, str | None]
+) -> BatchCommandOptions | RunAction:
     """Return what to do: `options` if they have a mode, or the action whose run is given.
 
     `actions`: the run of each mutation, None if it was not asked for. Raises ConfigurationError if there is nothing to
@@ -113,7 +113,7 @@ def parse_command(
         raise ConfigurationError("Give --mode, or one of --apply, --cancel, --revert and --watch.")
     if not given:
         return options
-    if options != BatchOptions(mode="", cells=options.cells) or options.cells:
+    if options != BatchCommandOptions(mode="", cells=options.cells) or options.cells:
         raise ConfigurationError(
             "An existing run already has its cells and its scope. Leave those options out."
         )
@@ -142,7 +142,7 @@ def endpoint(url: str) -> str:
 
 
 def execute(
-    command: BatchOptions | RunAction,
+    command: BatchCommandOptions | RunAction,
     *,
     url: str,
     token: str,
@@ -164,15 +164,17 @@ def execute(
     return run["status"] in command.success_states
 
 
-def _confirm(new_client: ClientFactory, command: BatchOptions | RunAction) -> BatchOptions | RunAction:
+def _confirm(
+    new_client: ClientFactory, command: BatchCommandOptions | RunAction
+) -> BatchCommandOptions | RunAction:
     """Show what a plan would set, or what the run to revert has set; ask, and return the command to execute.
 
     Raises Exit if the answer is no.
     """
     if not command.writes:
         return command
-    is_new = isinstance(command, BatchOptions)
-    mutation = (None if isinstance(command, BatchOptions) else command.mutation) or "applyBatch"
+    is_new = isinstance(command, BatchCommandOptions)
+    mutation = (None if isinstance(command, BatchCommandOptions) else command.mutation) or "applyBatch"
     plan = common.run(_plan(new_client, command))
     if plan["status"] not in _CONFIRMED_STATES[mutation] or (plan["reverts"] and mutation == "revertBatch"):
         return RunAction(plan["id"], None) if is_new else command
@@ -203,7 +205,7 @@ def _answer_is_yes(question: str) -> bool:
         return False
 
 
-async def _plan(new_client: ClientFactory, command: BatchOptions | RunAction) -> Json:
+async def _plan(new_client: ClientFactory, command: BatchCommandOptions | RunAction) -> Json:
     """Return the plan for new options, or the run that an action will apply or revert."""
     async with new_client() as client:
         if isinstance(command, RunAction):
@@ -217,7 +219,7 @@ async def _cancel(new_client: ClientFactory, run_id: str) -> None:
 
 
 async def _execute(
-    new_client: ClientFactory, command: BatchOptions | RunAction, file: TextIO | None, as_json: bool
+    new_client: ClientFactory, command: BatchCommandOptions | RunAction, file: TextIO | None, as_json: bool
 ) -> Json:
     async with new_client() as client:
         run = await _start_and_follow(client, command)
@@ -227,7 +229,7 @@ async def _execute(
         return run
 
 
-async def _start_and_follow(client: GraphQLClient, command: BatchOptions | RunAction) -> Json:
+async def _start_and_follow(client: GraphQLClient, command: BatchCommandOptions | RunAction) -> Json:
     """Start a command and return its run when it has ended or is PLANNED."""
     run = await _start(client, command)
     try:
@@ -237,15 +239,15 @@ async def _start_and_follow(client: GraphQLClient, command: BatchOptions | RunAc
         raise
 
 
-async def _start(client: GraphQLClient, command: BatchOptions | RunAction) -> Json:
-    if isinstance(command, BatchOptions):
+async def _start(client: GraphQLClient, command: BatchCommandOptions | RunAction) -> Json:
+    if isinstance(command, BatchCommandOptions):
         return await batch_client.submit(client, await _request(client, command))
     if command.mutation is None:
         return await batch_client.find_run(client, command.run_id)
     return await batch_client.run_action(client, command.mutation, command.run_id)
 
 
-async def _request(client: GraphQLClient, options: BatchOptions) -> Json:
+async def _request(client: GraphQLClient, options: BatchCommandOptions) -> Json:
     scope: Json = {}
     if options.schools or options.filter:
         choices = await client.execute(_CHOICES)

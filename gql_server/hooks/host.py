@@ -1,9 +1,7 @@
 """Loads and validates plug-ins, and calls their hooks. Fails closed: a faulty plug-in stops the start of the server."""
 
-import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +22,8 @@ from gql_server.hooks.types import (
     ContactReason,
     FilterField,
     Population,
-    PreferenceChanges,
     Rule,
     RuleRequest,
-    RunSummary,
 )
 from gql_server.hooks.validation import value_problem
 
@@ -117,6 +113,7 @@ class PluginHost:
         self.calls = HookCalls(self, hook_seconds)
         self.reasons = self._reasons()
         self.modes = self._modes()
+        self.field_plugins: dict[str, str] = {}  # by the name of the filter field
         self.fields = self._fields()
 
     @property
@@ -164,14 +161,6 @@ class PluginHost:
                 await result
             except BaseException as error:
                 raise _hook_error(plugin, hook, error) from error
-
-    def notify_run_finished(self, run: RunSummary) -> list[PluginError]:
-        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
-        return self._notify("run_finished", run=run)
-
-    def notify_preferences_changed(self, changes: PreferenceChanges) -> list[PluginError]:
-        """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
-        return self._notify("preferences_changed", changes=changes)
 
     def _register(self, found: FoundPlugin, *, enabled: bool) -> None:
         if any(found.name == other.name for other in self._listed):
@@ -233,16 +222,6 @@ class PluginHost:
                 collected.append((plugin, value))
         return collected
 
-    def _notify(self, hook: str, **args: object) -> list[PluginError]:
-        failed = []
-        with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running event loop
-            for plugin in self._hooks[hook]:
-                try:
-                    thread.submit(asyncio.run, self.notify(plugin, hook, **args)).result()
-                except PluginError as error:
-                    failed.append(error)
-        return failed
-
     def _reasons(self) -> list[OwnedReason]:
         seen: set[str] = set()
         reasons = []
@@ -265,6 +244,7 @@ class PluginHost:
         fields: dict[FilterKind, dict[str, FilterField]] = {kind: {} for kind in FilterKind}
         for plugin, field in self._collect("filter_fields", FilterField):
             _require_new(seen, field.name, plugin, "filter field")
+            self.field_plugins[field.name] = plugin
             for kind in field.kinds:
                 fields[kind][field.name] = field
         return fields

@@ -1,6 +1,8 @@
 """For the authors of plug-ins: loads one as the server would, and validates all that it gives."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -51,9 +53,24 @@ def validate_plugin(plugin: Path | str | ModuleType) -> None:
                 host.population(code, scope)
     for request in _requests(host):
         host.rules(request)
-    for error in (*host.notify_run_finished(_RUN), *host.notify_preferences_changed(_CHANGES)):
+    for error in (
+        *notify_listeners(host, "run_finished", run=_RUN),
+        *notify_listeners(host, "preferences_changed", changes=_CHANGES),
+    ):
         if error.plugin == name:
             raise error
+
+
+def notify_listeners(host: PluginHost, hook: str, **args: object) -> list[PluginError]:
+    """Call the listeners of every plug-in and return the errors. Nothing is raised: no error undoes anything."""
+    failed = []
+    with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running event loop
+        for plugin in host.plugins_with(hook):
+            try:
+                thread.submit(asyncio.run, host.notify(plugin, hook, **args)).result()
+            except PluginError as error:
+                failed.append(error)
+    return failed
 
 
 def _scopes(mode: BatchMode) -> Iterator[BatchScope]:

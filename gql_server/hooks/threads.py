@@ -34,9 +34,7 @@ class PluginRaised(Exception):
 def require_responsive(plugin: str) -> None:
     """Raise PluginError where too many threads of the plug-in still run after their time limit."""
     if len(_abandoned.get(plugin, ())) >= MAX_ABANDONED_THREADS:
-        problem = (
-            f"{MAX_ABANDONED_THREADS} of its calls have not come back. Mend it, then restart the server."
-        )
+        problem = f"{MAX_ABANDONED_THREADS} of its calls have not come back. Fix it, then restart the server."
         raise PluginError(plugin, problem)
 
 

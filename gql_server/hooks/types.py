@@ -145,7 +145,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:
-    """A check keeps one candidate out (D10).
+    """A check denies one candidate (D10).
 
     code, because, remedy: as in `Rule`; None for the rule's own. reasons: codes of the contact reasons that are
     denied; None for all.
@@ -187,7 +187,7 @@ Check = Callable[[Sequence[Candidate], DistrictReader], Awaitable[Sequence[Verdi
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Keeps candidates out of cells (D10). A denial by any rule counts; the first rule that denies is named.
+    """Denies candidates (D10). A denial by any rule counts; the first rule that denies is named.
 
     name: stable, lower case, unique in the plug-in. because: one sentence that tells people why.
     Exactly one of
@@ -195,7 +195,7 @@ class Rule:
         `contact_point`, `method` and `reasons` (bigint mask; -1 or null for all reasons). To deny what is no
         candidate is an error. `Rule.where` writes this SELECT for a condition.
       deny_channel_when: a condition on the columns of one row `c` of `candidate`, and on nothing else. A channel for
-        which it holds is left out altogether, for ON and OFF, before other rules are asked. It costs a batch next to
+        which it holds is denied altogether, for ON and OFF, before other rules are asked. It costs a batch next to
         nothing.
       check: a coroutine function; see `Check`.
     code: for programs, stable: upper-case letters, digits and underscores; the name in upper case if it is empty.

@@ -17,12 +17,14 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError, TooExpensive
 from gql_server.reads.compiler import TOO_LONG, CompiledStatement, Compiler
 from gql_server.reads.documents import Document, Operation, shape_bytes, variable_shape
-from gql_server.reads.links import Args, Links, ReadContext
+from gql_server.reads.links import Args, Links, PluginPart, ReadContext
+from gql_server.reads.plugin_failures import PartsByField, failed_fields
 from gql_server.reads.price import Price
 from gql_server.reads.selections import FieldErrors, FieldSelector, ResponsePath
 
 _MAX_RUNS = 2
-"""How often the statement of one query may run. If a list is too long, the query is run again without that list."""
+"""How often the statement of one query may run. If a list is too long, or the SQL of a plug-in fails, the query is run
+again without that field."""
 _TOO_LONG = re.compile(rf"{TOO_LONG}:(\d+):\d+(?: (\w+))?")
 _INVALID_TEXT_REPRESENTATION = "22P02"
 
@@ -90,7 +92,8 @@ class ReadExecutor:
     ) -> QueryResult:
         """Return the result of a query. Refused fields are null, each with an error; the rest is answered.
 
-        Raises TooExpensive, AnswerTooLarge, AnswerMismatch, Unavailable.
+        Raises TooExpensive, AnswerTooLarge, AnswerMismatch, Unavailable, and PluginError if fields still fail after
+        others were left out.
         """
         known_errors: dict[ResponsePath, Exception] = {}
         runs = 0
@@ -107,6 +110,8 @@ class ReadExecutor:
             else:
                 return QueryResult(json, compiled.errors, price)
         too_long = [str(error) for error in known_errors.values() if isinstance(error, AnswerTooLarge)]
+        if not too_long:
+            raise next(iter(known_errors.values()))
         raise AnswerTooLarge(f"{' '.join(too_long)} Ask for fewer such lists in one query.")
 
     def compile(
@@ -191,7 +196,8 @@ class ReadExecutor:
         try:
             return await self._run(compiled.statements[path], variables, context, extra_args)
         except _FieldsRefused as refused:
-            raise next(iter(refused.errors.values())) from None
+            error = next(iter(refused.errors.values()))
+            raise error from error.__cause__  # the log says what made the SQL of a plug-in fail
 
     async def _run(
         self, statement: CompiledStatement, variables: VariableValues, context: ReadContext, extra_args: Args
@@ -205,9 +211,7 @@ class ReadExecutor:
             "request": request,
             **_parameter_values(statement, variables, context, extra_args),
         }
-        sql = Sql(statement.text)
-        if statement.slots:
-            sql = await _fill_slots(sql, statement, variables, context, extra_args)
+        sql, parts = await _fill_slots(statement, variables, context, extra_args)
         text, values = bind(sql, **args)
         request_tag = statement.request_tag(viewer.role, viewer.district.district_id, request)
         async with context.db.acquire(viewer.district.district_id) as conn:
@@ -216,7 +220,12 @@ class ReadExecutor:
                 async with restored_session(conn) if statement.slots else nullcontext():
                     row = await conn.fetchrow(text, *values, timeout=context.limits.timeout_seconds)
             except Exception as error:
-                raise _list_too_long(statement, error) or error from None
+                if too_long := _list_too_long(statement, error):
+                    raise too_long from None
+                failed = await failed_fields(conn, error, parts, args, context.limits.timeout_seconds)
+                if failed:
+                    raise _FieldsRefused(failed, ran=True) from None
+                raise
             return _validated_json(row, request_tag, context)
 
 
@@ -239,10 +248,16 @@ def _parameter_values(
 
 
 async def _fill_slots(
-    sql: Sql, statement: CompiledStatement, variables: VariableValues, context: ReadContext, extra_args: Args
-) -> Sql:
-    """Return the statement with its slots filled. Raises _FieldsRefused, TooExpensive."""
+    statement: CompiledStatement, variables: VariableValues, context: ReadContext, extra_args: Args
+) -> tuple[Sql, PartsByField]:
+    """Return the statement with its slots filled, and what plug-ins wrote of it.
+
+    Raises _FieldsRefused, TooExpensive.
+    """
+    if not statement.slots:
+        return Sql(statement.text), {}
     fragments: dict[str, Sql] = {}
+    parts: dict[ResponsePath, tuple[PluginPart, ...]] = {}
     errors: dict[ResponsePath, Exception] = {}
     for slots in statement.slots:
         try:
@@ -250,19 +265,20 @@ async def _fill_slots(
         except (GqlServerError, GraphQLError) as error:
             errors[slots.field.path] = error
             continue
-        for name, fragment in filled.items():
+        parts[slots.field.path] = filled.parts
+        for name, fragment in filled.sql.items():
             fragments[f"{slots.prefix}__{name}"] = Sql(
                 fragment.text.replace("{parent}", slots.parent), fragment.args
             )
     if errors:
         raise _FieldsRefused(errors)
-    whole, maximum = sql.fill(**fragments), context.limits.max_characters
+    whole, maximum = Sql(statement.text).fill(**fragments), context.limits.max_characters
     if len(whole.text) > maximum:
         raise TooExpensive(
             f"The query would become an SQL statement of {len(whole.text):,} characters, because of the criteria of the"
             f" saved filters and scopes in it; at most {maximum:,} are allowed. Ask for fewer of them at once."
         )
-    return whole
+    return whole, parts
 
 
 def _list_too_long(statement: CompiledStatement, error: Exception) -> _FieldsRefused | None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from gql_server.db.plugin_errors import Fragment
 from gql_server.db.protocols import Database
 from gql_server.domain import defaults
 from gql_server.domain.sql import Sql
@@ -64,8 +65,26 @@ is reused for every request that gives the same arguments.
 """
 ParamsFunction: TypeAlias = Callable[[Args, ReadContext], Mapping[str, object]]
 """Returns the values of a link's SQL parameters."""
-SlotsFunction: TypeAlias = Callable[[Args, ReadContext], Awaitable[Mapping[str, Sql]]]
-"""Returns the SQL fragments for a link's slots. It may query the database to make them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginPart:
+    """SQL of plug-ins in a slot, with a SELECT that runs it alone, to find out whether it is what fails."""
+
+    alone: Sql
+    fragments: tuple[Fragment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FilledSlots:
+    """The SQL for a link's slots, by their names, and the parts of it that plug-ins wrote."""
+
+    sql: Mapping[str, Sql]
+    parts: tuple[PluginPart, ...] = ()
+
+
+SlotsFunction: TypeAlias = Callable[[Args, ReadContext], Awaitable[FilledSlots]]
+"""Returns the SQL for a link's slots. It may query the database to make it."""
 
 
 def no_params(args: Args, context: ReadContext) -> Mapping[str, object]:

@@ -17,7 +17,6 @@ from gql_server.domain.viewer import Viewer, require_admin
 from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import Candidate, Cell, Context, RuleRequest
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.redact import log_plugin_failures
 from gql_server.services.changes import (
     ChangeSet,
     ConcurrentInsert,
@@ -29,6 +28,7 @@ from gql_server.services.changes import (
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.page import PageCandidate, PageRules
+from gql_server.services.rules.redact import log_plugin_failures
 
 __all__ = ["PreferenceCell", "PreferenceService"]
 

@@ -27,27 +27,27 @@ where s.person_id in (select person_id from kept_apart)
 group by s.person_id
 having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from kept_apart), false))"""
 
-# Their households in which every selected person is left out.
+# Their households in which every selected person is excluded.
 _HOUSEHOLDS = f"""
 select m.household_id
 from household_member m
 where m.district_id = :district_id and {active("m")}
   and m.household_id in (
     select own.household_id from household_member own
-    join left_out using (person_id)
+    join excluded using (person_id)
     where own.district_id = :district_id and {active("own")})
 group by m.household_id
 having bool_and(
-  m.person_id in (select person_id from left_out) or m.person_id not in (select person_id from selected))"""
+  m.person_id in (select person_id from excluded) or m.person_id not in (select person_id from selected))"""
 
 # A mode that does not say through whom it selects is decided by the first condition alone, at once.
 _DENY = Sql(f"""
 with marked as materialized ({_MARKED}), kept_apart as materialized ({_KEPT_APART}),
-left_out as materialized ({_PEOPLE})
+excluded as materialized ({_PEOPLE})
 select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
 from candidate c
 where exists (select from selected where student_id is not null)
-  and (not c.household and c.subject_id in (select person_id from left_out)
+  and (not c.household and c.subject_id in (select person_id from excluded)
     or c.household and c.subject_id in ({_HOUSEHOLDS}))""")
 
 

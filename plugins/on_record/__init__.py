@@ -1,4 +1,4 @@
-"""A batch leaves out whoever does not have the contact point on record (D16)."""
+"""A batch excludes whoever does not have the contact point on record (D16)."""
 
 from gql_server.hooks import Context, Rule, RuleRequest, Setting, Sql, hookimpl
 

@@ -1,4 +1,4 @@
-"""Nothing turns on a channel whose address has a legal stop on record (D19)."""
+"""Nothing turns on a channel whose address has an opt-out on record (D19)."""
 
 from gql_server.hooks import Rule, RuleRequest, Sql, hookimpl
 
@@ -15,7 +15,7 @@ def eligibility_rules(request: RuleRequest) -> list[Rule]:
     return [
         Rule(
             "opt_out",
-            "A legal stop is on record for this address.",
+            "An opt-out is on record for this address.",
             code="OPTED_OUT",
             remedy="Use another contact point.",
             deny_select=_DENY,

@@ -1,4 +1,4 @@
--- OptOut: the legal stops (D19). A portal user sees those for an address of their own, or for the phone of a
+-- OptOut: the opt-outs (D19). A portal user sees those for an address of their own, or for the phone of a
 -- household of which they are an active member (D27).
 -- Parameters: district_id, viewer_sees_all, viewer_person_id
 -- Columns: opt_out_id, id, address, method, reasons, source, evidence, recorded_at, lifted_at

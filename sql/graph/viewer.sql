@@ -9,8 +9,8 @@ from (
     case
       when :viewer_role = 'VENDOR' then 'A vendor reads preferences and changes none.'
       when me.person_id is null and :viewer_role = 'ADMIN'
-        then 'This sign-in stands for nobody who has preferences. `setPreferences` sets other people''s.'
-      when me.person_id is null then 'Nobody of this district belongs to this sign-in.'
+        then 'This token stands for nobody who has preferences. `setPreferences` sets other people''s.'
+      when me.person_id is null then 'Nobody of this district belongs to this token.'
       when :viewer_role <> 'ADMIN'
         then 'Preferences cannot be changed here. Ask the district''s office: an administrator can set them.'
     end as why_not

@@ -71,7 +71,7 @@ async def test_the_plan_is_shown_and_applied(server: TestServer, district: Distr
     )
     kept_out = (
         "6 would be excluded by rules: 4 staff_reason.assignment STAFF messages are only for people with a district"
-        " assignment. 2 opt_outs.opt_out A legal stop is on record for this address."
+        " assignment. 2 opt_outs.opt_out An opt-out is on record for this address."
     )
     assert kept_out in plan
     assert "STUDENTS, 5 people selected. Preferences updated:" in done

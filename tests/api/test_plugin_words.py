@@ -10,8 +10,8 @@ from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.hooks import Candidate, DistrictReader, Rule, hookimpl
 from gql_server.hooks.host import PluginHost
-from gql_server.services.batch.redact import redacted
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.rules.redact import redacted
 from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import run_checking

@@ -152,7 +152,7 @@ async def test_an_opt_out_holds_for_the_household(
         )
     (error,) = caught.value.errors
     assert (error.code, error.path) == ("RULE_DENIES", ("cells", "0"))
-    assert error.message == "A legal stop is on record for this address. Use another contact point."
+    assert error.message == "An opt-out is on record for this address. Use another contact point."
 
 
 async def test_staff_needs_an_assignment(service: PreferenceService, district: DistrictBuilder) -> None:

@@ -18,7 +18,7 @@ from gql_server.hooks.types import Check
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.page import PageCandidate
 from gql_server.services.rules.relation import RelationRules
-from gql_server.services.rules.rule_set import RuleSet, applicable_rules, denied_by
+from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 from tests.support.builder import DistrictBuilder
 from tests.support.page import BOTH, CELL, HOME, answers, denied, host_of, household, person, request_for
 
@@ -140,7 +140,6 @@ async def in_a_relation(
     numbered = dict(enumerate(applicable_rules(host_of(*chosen).rules(request), request), start=1))
     rule_set = RuleSet.of(numbered)
     today = district.district.today()
-    args = {"district_id": district.id, "today": today}
     async with db.transaction() as conn:
         await execute(conn, "batch/plan/relations")
         fill = Sql(
@@ -149,11 +148,11 @@ async def in_a_relation(
             + ", ".join(_row(asked) for asked in page)
             + ") c (household, subject_id, contact_point, method, address, on_mask, off_mask)"
         )
-        await execute(conn, fill.fill(denied_by=denied_by(rule_set.conditions)), **args)
         limits = RuleLimits(statement_seconds=0.5)
         relation = RelationRules(
             db, conn, Context.BATCH, district.id, today, district.bits, limits, lambda _: None
         )
+        await relation.ask_conditions(rule_set.conditions, fill)
         await relation.ask_selects(rule_set.selects)
         for number, owned in rule_set.checks.items():
             await relation.ask_check(number, owned)

@@ -280,6 +280,18 @@ async def test_a_run_in_another_state_is_refused(resting: Batches, action: str, 
     assert await count(resting, "batch_run") == 1
 
 
+async def test_the_refusal_of_a_revert_tells_what_can_be_reverted(resting: Batches) -> None:
+    """A run that failed or was cancelled after it had changed preferences can be reverted too, and the message says so
+    (D29)."""
+    run = await resting.run(*NAMED, wait=0)
+    with pytest.raises(Rejected) as refusal:
+        await resting.service.revert(admin(resting.district), run_id(run))
+    assert str(refusal.value) == (
+        "The run is QUEUED. A run can be reverted when it is DONE, and if it has set preferences, when it FAILED or was"
+        " CANCELLED."
+    )
+
+
 async def test_a_revert_is_not_undone(batches: Batches) -> None:
     """A revert is the end of it: it cannot be reverted, nor the run a second time (D29)."""
     run = await batches.run(*NAMED)

@@ -118,6 +118,12 @@ async def test_nobody_selected_is_an_error_of_its_own(server: TestServer, scope:
     ]
 
 
+async def test_an_error_of_the_options_leads_to_the_wrong_part_of_the_scope(server: TestServer) -> None:
+    """api/README: `path` leads to the field of the response, `extensions.inputPath` to the wrong part of its input."""
+    (error,) = (await options(server, {"grades": ["no grade"]}))["errors"]
+    assert (error["path"], error["extensions"]["inputPath"]) == (["batchOptions"], ["scope", "grades", "0"])
+
+
 async def test_the_options_say_that_nobody_is_selected(server: TestServer) -> None:
     """With nobody selected no cell says that nobody has a phone; with somebody the cells that nobody has do (D32)."""
     empty = (await options(server, {"schoolYear": 2020}))["data"]["batchOptions"]

@@ -283,7 +283,7 @@ def calls(folder: Path, names: str) -> Iterator[str]:
 def test_nobody_calls_a_hook_on_the_event_loop(builtin_plugins: Path) -> None:
     """Services and the API call hooks only in threads: a call on the event loop would delay every request."""
     found: Callable[[str], list[str]] = lambda layer: list(  # noqa: E731
-        calls(builtin_plugins.parent / "gql_server" / layer, "rules population tell notify_run_finished")
+        calls(builtin_plugins.parent / "gql_server" / layer, "rules population notify")
     )
     assert [*found("services"), *found("api"), *found("reads")] == []
 

@@ -12,6 +12,7 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import PluginError
 from gql_server.hooks import BatchScope, Context, PreferenceChanges, Role, RuleRequest, RunSummary
 from gql_server.hooks.host import PluginHost
+from gql_server.hooks.testing import notify_listeners
 
 HEADER = "from gql_server.hooks import *\nfrom gql_server.hooks import hookimpl\n"
 REASONS = (
@@ -345,11 +346,13 @@ def test_a_listener_that_fails_is_reported_and_the_others_are_told(tmp_path: Pat
     write(tmp_path, "bad", hook("run_finished(run)", "1 / 0") + hook("preferences_changed(changes)", "1 / 0"))
     write(tmp_path, "good", "HEARD = []\n" + hook("run_finished(run)", "HEARD.append(run.run_id)"))
     host = PluginHost([tmp_path])
-    failed = host.notify_run_finished(RUN)
+    failed = notify_listeners(host, "run_finished", run=RUN)
     assert [error.plugin for error in failed] == ["bad"]
     assert sys.modules["gql_server_plugin_good"].HEARD == ["run_1"]
     changes = PreferenceChanges(district="maple", revision=1, source="BATCH", preferences=3)
-    assert [error.plugin for error in host.notify_preferences_changed(changes)] == ["bad"]
+    assert [error.plugin for error in notify_listeners(host, "preferences_changed", changes=changes)] == [
+        "bad"
+    ]
 
 
 def test_the_error_of_a_hook_tells_its_type_and_not_its_words(tmp_path: Path) -> None:

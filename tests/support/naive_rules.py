@@ -133,12 +133,10 @@ class Eyes:
         if self.viewer.role is Role.VENDOR:
             return "A vendor reads preferences and changes none."
         if self.viewer.role is Role.ADMIN:
-            other = (
-                "This sign-in stands for nobody who has preferences. `setPreferences` sets other people's."
-            )
+            other = "This token stands for nobody who has preferences. `setPreferences` sets other people's."
             return other if self.me is None else None
         if self.me is None:
-            return "Nobody of this district belongs to this sign-in."
+            return "Nobody of this district belongs to this token."
         return "Preferences cannot be changed here. Ask the district's office: an administrator can set them."
 
     # ── the batch ───────────────────────────────────────────────────────────────────────────────

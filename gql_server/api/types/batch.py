@@ -9,7 +9,7 @@ from gql_server.api.enums import BatchStatus, ContactPointKind, FilterKind, Plan
 from gql_server.api.fields import LINK, After, First, column, linked, linked_with_arguments
 from gql_server.api.filter_matches import matches_slots
 from gql_server.api.scalars import JSON, ModeCode, ReasonCode
-from gql_server.api.types.common import Connection, Node
+from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
@@ -310,7 +310,7 @@ class BatchRun(Node):
         self,
         first: _ExclusionsFirst = None,
         after: After = None,
-    ) -> Connection[BatchExclusion]:
+    ) -> RelayConnection[BatchExclusion]:
         """The people and households that rules excluded, with the cell and the rule."""
 
     excluded_by_rule: list[BatchExcludedByRule] = linked(

@@ -30,8 +30,8 @@ class Edge(Generic[T]):
     node: T = column("The row.")
 
 
-@strawberry.type(description="A page of rows.")
-class Connection(Generic[T]):
+@strawberry.type(name="Connection", description="A page of rows.")
+class RelayConnection(Generic[T]):
     edges: list[Edge[T]] = column("The rows of the page, in the connection's order.")
     page_info: PageInfo = column("The position of the page.")
 

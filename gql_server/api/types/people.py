@@ -8,7 +8,7 @@ import strawberry
 from gql_server.api.enums import ContactPointKind, Method, Role, Source
 from gql_server.api.fields import After, OptionalFirst, column, linked, linked_with_arguments
 from gql_server.api.scalars import ReasonCode
-from gql_server.api.types.common import Connection, Node
+from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.history import CHANGES_OF_PERSON, Change
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS
 from gql_server.hooks.people import reaches
@@ -261,7 +261,7 @@ class Person(Node):
         self,
         first: OptionalFirst = None,
         after: After = None,
-    ) -> Connection[Change]:
+    ) -> RelayConnection[Change]:
         """The changes to the person's data, newest first. Portal users do not see changes of relationships."""
 
 

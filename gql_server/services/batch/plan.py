@@ -29,7 +29,6 @@ from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
-from gql_server.services.rules.relation import RelationRules
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
 _SAMPLES = 25
@@ -166,16 +165,7 @@ async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
     """Ask the rules about the candidates. The measure of progress is candidates times rules. Raises PluginError."""
     progress, candidates = plan.progress, plan.progress.candidates
     progress.begin(PlanningStep.ASKING_RULES, (len(rules.selects) + len(rules.checks)) * candidates)
-    relation = RelationRules(
-        db=plan.db,
-        conn=plan.conn,
-        context=Context.BATCH,
-        district_id=plan.run.district.district_id,
-        today=plan.today,
-        bits=plan.bits,
-        limits=plan.limits,
-        advance=progress.advance,
-    )
+    relation = plan.relation_rules
     await relation.ask_selects(rules.selects)
     progress.advance(len(rules.selects) * candidates)
     for number, owned in rules.checks.items():

@@ -9,8 +9,8 @@ from gql_server.hooks import Population
 from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.plan_context import Plan
 from gql_server.services.batch.scope import plugin_scope
-from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql, selection_of
-from gql_server.services.rules.rule_set import NumberedRules, denied_by
+from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
+from gql_server.services.rules.rule_set import NumberedRules
 
 
 async def select_people(plan: Plan) -> int:
@@ -47,21 +47,14 @@ async def find_channels(plan: Plan, conditions: NumberedRules) -> None:
 async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRules) -> None:
     household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
     find = statement(f"batch/plan/find_{'household' if household else 'people'}_channels")
-
-    async def ask(rules: NumberedRules, suspects: NumberedRules) -> None:
-        seconds = plan.limits.statement_seconds
-        async with plugin_sql(plan.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
-            await execute(
-                plan.conn,
-                find.fill(denied_by=denied_by(rules)),
-                **plan.fragment_args,
-                contact_point=masks.contact_point,
-                method=batch_method(masks.contact_point),
-                on_mask=masks.on_mask,
-                off_mask=masks.off_mask,
-            )
-
-    await ask_together(conditions, ask)
+    await plan.relation_rules.ask_conditions(
+        conditions,
+        find,
+        contact_point=masks.contact_point,
+        method=batch_method(masks.contact_point),
+        on_mask=masks.on_mask,
+        off_mask=masks.off_mask,
+    )
 
 
 async def require_enabled(plan: Plan) -> None:

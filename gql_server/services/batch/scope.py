@@ -58,13 +58,6 @@ class RecordedScope:
         )
 
 
-async def resolve_scope(
-    conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
-) -> BatchScope:
-    """Validate a scope and return it in the form for the mode's plug-in. Raises as `validate_scope` does."""
-    return plugin_scope(district, await validate_scope(conn, district, host, mode, scope), mode, host)
-
-
 async def validate_scope(
     conn: Connection, district: District, host: PluginHost, mode: str, scope: ScopeInput
 ) -> RecordedScope:

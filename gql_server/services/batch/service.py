@@ -16,7 +16,6 @@ from gql_server.hooks import Population
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.idempotency import claim_idempotency_key, find_run, validate_key
-from gql_server.services.batch.redact import log_plugin_failures
 from gql_server.services.batch.request import MAX_WAIT_SECONDS, WAIT_SECONDS, BatchRequest
 from gql_server.services.batch.scope import RecordedScope, nobody_selected, plugin_scope, validate_scope
 from gql_server.services.batch.signals import RunSignals, wait_for_signal
@@ -25,6 +24,7 @@ from gql_server.services.batch.watch import RunState, watch_run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
+from gql_server.services.rules.redact import log_plugin_failures
 
 
 class _KeyClaimed(Exception):

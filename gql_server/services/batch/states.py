@@ -10,6 +10,9 @@ from gql_server.services.batch.run import summary_of
 from gql_server.services.batch.signals import notify_run_changed
 
 _BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
+_REVERTIBLE = (
+    "A run can be reverted when it is DONE, and if it has set preferences, when it FAILED or was CANCELLED."
+)
 
 
 async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
@@ -55,7 +58,7 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
         raise _wrong_state(run, "A revert cannot be reverted. Submit the batch again.")
     stopped = run["status"] in ("FAILED", "CANCELLED") and run["chunks_done"] > 0
     if run["status"] != "DONE" and not stopped:
-        raise _wrong_state(run, "A run can be reverted once it has changed preferences and is DONE.")
+        raise _wrong_state(run, _REVERTIBLE)
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 

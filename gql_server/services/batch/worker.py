@@ -23,12 +23,12 @@ from gql_server.services.batch.apply import apply_chunk, change_source, finish_r
 from gql_server.services.batch.idempotency import VALID_SECONDS
 from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.progress import PlanProgress
-from gql_server.services.batch.redact import with_reason
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_run_changed
 from gql_server.services.batch.states import cancel_old_plans, restore_status
 from gql_server.services.changes import notify_preferences_changed
 from gql_server.services.rules.limits import RuleLimits
+from gql_server.services.rules.redact import with_reason
 
 _log = structlog.get_logger(__name__)
 _UNEXPECTED = "The run failed because of an error in the server. The server's log says which."

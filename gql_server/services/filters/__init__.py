@@ -1,6 +1,6 @@
 """Saved filters: named criteria that administrators use to narrow the people of a batch."""
 
-from gql_server.services.filters.criteria import compile_criteria, storable
+from gql_server.services.filters.criteria import compile_criteria, fragments_in, storable
 from gql_server.services.filters.service import FilterService
 
-__all__ = ["FilterService", "compile_criteria", "storable"]
+__all__ = ["FilterService", "compile_criteria", "fragments_in", "storable"]

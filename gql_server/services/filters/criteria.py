@@ -4,9 +4,10 @@ The grammar: `{"all": [..]}`, `{"any": [..]}`, `{"not": {..}}`, and leaves: `{"f
 `{"field": "grade", "in": ["09", "10"]}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
+from gql_server.db.plugin_errors import Fragment
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.limits import CRITERIA_TEXT, GLOBAL_ID
@@ -45,6 +46,27 @@ def compile_criteria(criteria: object, kind: FilterKind, host: PluginHost) -> Sq
     if compiler.errors:
         raise Rejected(compiler.errors)
     return Sql(text, compiler.args)
+
+
+def fragments_in(criteria: object, kind: FilterKind, host: PluginHost) -> tuple[Fragment, ...]:
+    """Return the SQL of each filter field that valid criteria use, once each."""
+    fields = [host.fields[kind][name] for name in dict.fromkeys(_field_names(criteria))]
+    return tuple(
+        Fragment(host.field_plugins[field.name], f"filter field {field.name!r}", Sql(field.predicate))
+        for field in fields
+    )
+
+
+def _field_names(criteria: object) -> Iterator[str]:
+    if isinstance(criteria, list):
+        for part in criteria:
+            yield from _field_names(part)
+    elif isinstance(criteria, dict):
+        if "field" in criteria:
+            yield str(criteria["field"])
+        else:
+            for parts in criteria.values():
+                yield from _field_names(parts)
 
 
 def storable(text: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from gql_server.db.plugin_errors import attribute_errors
 from gql_server.db.protocols import Database, Row
 from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch, statement
@@ -13,7 +14,7 @@ from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
 from gql_server.services.rules.checks import ask_check, denied_mask, unknown_denial
 from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
-from gql_server.services.rules.plugin_sql import ask_together, attribute_errors, fragments_of
+from gql_server.services.rules.plugin_sql import ask_together, fragments_of
 from gql_server.services.rules.rule_set import (
     NumberedRules,
     RuleSet,

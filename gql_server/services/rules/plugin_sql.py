@@ -1,47 +1,32 @@
 """Runs SQL of plug-ins inside the server's statements: it only reads, in limited time; errors name the plug-in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from gql_server.db.database_errors import is_transient, sqlstate
+from gql_server.db.database_errors import sqlstate
+from gql_server.db.plugin_errors import Fragment, SeveralSuspects, attribute_errors, plugin_error
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, fetch, fetchval
-from gql_server.domain.sql import Sql, location_in
 from gql_server.errors import PluginError
 from gql_server.hooks import Population
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.rules.rule_set import NumberedRules
 
 T = TypeVar("T")
-_CANCELED = "57014"
 
 
-class SeveralSuspects(PluginError):
-    """SQL that several rules share has failed, and the database does not tell whose part of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """SQL of a plug-in. what: its name in an error, such as "rule 'quiet'"."""
-
-    plugin: str
-    what: str
-    sql: Sql | None
-
-    @classmethod
-    def of(cls, owned: OwnedRule) -> "Fragment":
-        """Return the SQL of a rule, as its author wrote it."""
-        rule = owned.rule
-        written = rule.predicate or rule.deny_select or rule.deny_channel_when
-        return cls(owned.plugin, f"rule {rule.name!r}", written)
+def fragment_of(owned: OwnedRule) -> Fragment:
+    """Return the SQL of a rule, as its author wrote it."""
+    rule = owned.rule
+    written = rule.predicate or rule.deny_select or rule.deny_channel_when
+    return Fragment(owned.plugin, f"rule {rule.name!r}", written)
 
 
 def fragments_of(rules: NumberedRules) -> list[Fragment]:
     """Return the SQL of each rule."""
-    return [Fragment.of(owned) for owned in rules.values()]
+    return [fragment_of(owned) for owned in rules.values()]
 
 
 def selection_of(host: PluginHost, mode: str, population: Population) -> Fragment:
@@ -91,10 +76,10 @@ async def plugin_sql(
                 yield
                 if await fetchval(conn, "rules/session") != before:
                     problem = "sets something for its session in the database: it may only read."
-                    raise _plugin_error(fragments, problem)
+                    raise plugin_error(fragments, problem)
     except TimeoutError as timeout:
         if deadline.expired():
-            raise _plugin_error(fragments, f"took longer than {seconds:g} s in the database.") from timeout
+            raise plugin_error(fragments, f"took longer than {seconds:g} s in the database.") from timeout
         raise
 
 
@@ -109,39 +94,3 @@ async def _unlocked(conn: Connection) -> AsyncIterator[None]:
                 await execute(conn, "rules/unlock")
         raise
     await execute(conn, "rules/unlock")
-
-
-@contextmanager
-def attribute_errors(*fragments: Fragment) -> Iterator[None]:
-    """Turn an error of a statement that contains these fragments into a PluginError that names the plug-in.
-
-    Its message has the line and column in the plug-in's own SQL, if PostgreSQL reports a position, but no SQL and no
-    data; PostgreSQL's message is that of its cause. A transient error, such as a lost connection, is raised as it is.
-    Raises SeveralSuspects where any of several fragments may be at fault.
-    """
-    try:
-        yield
-    except Exception as error:
-        state = sqlstate(error)
-        if fragments and state and (state == _CANCELED or not is_transient(error)):
-            raise _located(fragments, error, state) from error
-        raise
-
-
-def _located(fragments: tuple[Fragment, ...], error: Exception, state: str) -> PluginError:
-    position, query = getattr(error, "position", None), getattr(error, "query", None)
-    if position and query:
-        for fragment in fragments:
-            found = fragment.sql and location_in(fragment.sql.text, query, int(position))
-            if found:
-                line, column = found
-                problem = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
-                return _plugin_error((fragment,), problem)
-    return _plugin_error(fragments, f"failed in the database ({state}).")
-
-
-def _plugin_error(fragments: tuple[Fragment, ...], problem: str) -> PluginError:
-    plugins = ", ".join(dict.fromkeys(fragment.plugin for fragment in fragments))
-    first, *others = (fragment.what for fragment in fragments)
-    suspects = " or ".join([first, *(other.removeprefix("rule ") for other in others)])
-    return (SeveralSuspects if others else PluginError)(plugins, f"{suspects} {problem}")

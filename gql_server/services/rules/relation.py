@@ -8,13 +8,14 @@ from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, statement
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.sql import Sql
 from gql_server.hooks import Candidate, Context, Defer, Deny, Verdict
 from gql_server.hooks.host import OwnedRule
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
 from gql_server.services.rules.checks import ask_check, denied_mask
 from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
 from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql
-from gql_server.services.rules.rule_set import NumberedRules, denials, setting_bits
+from gql_server.services.rules.rule_set import NumberedRules, denials, denied_by, setting_bits
 
 _COLUMNS = (
     "rule_no", "household", "subject_id", "contact_point", "method", "on_reasons", "off_reasons",
@@ -41,6 +42,20 @@ class RelationRules:
     bits: ReasonBits
     limits: RuleLimits
     advance: Callable[[int], None]
+
+    async def ask_conditions(self, rules: NumberedRules, find: Sql, **args: object) -> None:
+        """Ask conditions in the statement that finds the channels they are about. Raises PluginError.
+
+        find: its slot `denied_by` takes the conditions. args: its parameters, other than district_id and today.
+        """
+
+        async def ask(asked: NumberedRules, suspects: NumberedRules) -> None:
+            filled = find.fill(denied_by=denied_by(asked))
+            seconds = self.limits.statement_seconds
+            async with plugin_sql(self.conn, *fragments_of(suspects), seconds=seconds, parts=len(asked)):
+                await execute(self.conn, filled, district_id=self.district_id, today=self.today, **args)
+
+        await ask_together(rules, ask)
 
     async def ask_selects(self, rules: NumberedRules) -> None:
         """Ask all rules in SQL in one statement. Raises PluginError."""

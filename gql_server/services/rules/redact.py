@@ -49,15 +49,20 @@ async def log_plugin_failures(db: Database, district: District) -> AsyncIterator
     try:
         yield
     except PluginError as error:
-        explained, cause = await with_reason(db, district.district_id, error), error.__cause__ or error
-        _log.error(
-            "plugin_failed",
-            plugin=error.plugin,
-            district=district.code,
-            error=str(explained),
-            where=error_location_in_plugin(cause),
-        )
+        await log_plugin_failure(db, district, error)
         raise
+
+
+async def log_plugin_failure(db: Database, district: District, error: PluginError) -> None:
+    """Log the failure of a plug-in with its reason."""
+    explained, cause = await with_reason(db, district.district_id, error), error.__cause__ or error
+    _log.error(
+        "plugin_failed",
+        plugin=error.plugin,
+        district=district.code,
+        error=str(explained),
+        where=error_location_in_plugin(cause),
+    )
 
 
 async def redacted(db: Database, district_id: int, text: str) -> str:
