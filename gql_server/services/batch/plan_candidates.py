@@ -9,7 +9,7 @@ from gql_server.hooks import Population
 from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.plan_context import Plan
 from gql_server.services.batch.scope import plugin_scope
-from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql, selection_of
+from gql_server.services.rules.plugin_sql import SeveralSuspects, fragments_of, plugin_sql, selection_of
 from gql_server.services.rules.rule_set import NumberedRules, denied_by
 
 
@@ -47,21 +47,24 @@ async def find_channels(plan: Plan, conditions: NumberedRules) -> None:
 async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRules) -> None:
     household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
     find = statement(f"batch/plan/find_{'household' if household else 'people'}_channels")
+    args = {
+        **plan.fragment_args,
+        "contact_point": masks.contact_point,
+        "method": batch_method(masks.contact_point),
+        "on_mask": masks.on_mask,
+        "off_mask": masks.off_mask,
+    }
 
-    async def ask(rules: NumberedRules, suspects: NumberedRules) -> None:
-        seconds = plan.limits.statement_seconds
-        async with plugin_sql(plan.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
-            await execute(
-                plan.conn,
-                find.fill(denied_by=denied_by(rules)),
-                **plan.fragment_args,
-                contact_point=masks.contact_point,
-                method=batch_method(masks.contact_point),
-                on_mask=masks.on_mask,
-                off_mask=masks.off_mask,
-            )
+    async def ask(rules: NumberedRules, query: Sql) -> None:
+        async with plugin_sql(plan.conn, *fragments_of(rules), seconds=plan.limits.statement_seconds):
+            await execute(plan.conn, query.fill(denied_by=denied_by(rules)), **args)
 
-    await ask_together(conditions, ask)
+    try:
+        await ask(conditions, find)
+    except SeveralSuspects:  # as in `ask_together`, but the channels are found once
+        await ask({}, find)
+        for number, owned in conditions.items():
+            await ask({number: owned}, statement("batch/plan/deny_channels"))
 
 
 async def require_enabled(plan: Plan) -> None:

@@ -43,7 +43,7 @@ class RelationRules:
     advance: Callable[[int], None]
 
     async def ask_selects(self, rules: NumberedRules) -> None:
-        """Ask all rules in SQL in one statement. Raises PluginError."""
+        """Ask all rules in SQL, in one statement if possible. Raises PluginError."""
         if rules:
             await ask_together(rules, self._insert_denials)
 
@@ -59,9 +59,8 @@ class RelationRules:
                     await self.conn.copy_records_to_table("denial", records=records, columns=_COLUMNS)
                 self.advance(len(rows))
 
-    async def _insert_denials(self, rules: NumberedRules, suspects: NumberedRules) -> None:
-        seconds = self.limits.statement_seconds
-        async with plugin_sql(self.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
+    async def _insert_denials(self, rules: NumberedRules) -> None:
+        async with plugin_sql(self.conn, *fragments_of(rules), seconds=self.limits.statement_seconds):
             insert = statement("rules/insert_denials").fill(denials=denials(rules))
             await execute(self.conn, insert, district_id=self.district_id, today=self.today)
 
