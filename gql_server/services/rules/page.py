@@ -100,8 +100,9 @@ class PageRules:
     async def ask(self, request: RuleRequest, page: Sequence[PageCandidate]) -> list[Answer]:
         """Return what the rules say, an answer for each candidate, in the page's order.
 
-        All rules in SQL are asked in one statement if possible. No connection is held while hooks are called or checks
-        run. Raises PluginError, also where a rule denies what is no candidate, and Busy.
+        All rules in SQL are asked in one statement if possible, and last: checks may take long, and what was recorded
+        meanwhile counts (D19). Checks are not asked about what a condition denies. No connection is held while hooks
+        are called or checks run. Raises PluginError, also where a rule denies what is no candidate, and Busy.
         """
         if not page:
             return []
@@ -109,12 +110,14 @@ class PageRules:
         numbered = dict(enumerate(applicable_rules(given, request), start=1))
         rules = RuleSet.of(numbered)
         collected = _Collected(page, numbered)
-        await self._ask_sql({**rules.conditions, **rules.selects}, collected)
+        if rules.checks:
+            await self._ask_sql(rules.conditions, collected)
         left = collected.left()
         for number, owned in rules.checks.items():
             for start in range(0, len(left), CHECK_CHUNK):
                 chunk = left[start : start + CHECK_CHUNK]
                 collected.add_verdicts(number, chunk, await self._check(request, owned, chunk), self.bits)
+        await self._ask_sql({**rules.conditions, **rules.selects}, collected)
         return collected.answers()
 
     async def _ask_sql(self, rules: NumberedRules, collected: "_Collected") -> None:
