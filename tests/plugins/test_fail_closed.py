@@ -138,7 +138,7 @@ async def test_rules_that_are_slow_only_together_fail_no_run(db: Pool, district:
     and all of their answers count. What a condition denies, the rules after it are not asked about (D10)."""
     school = await district.school()
     people = [await district.student(school, cell_phone=address) for address in "x2345"]
-    slow = "(select true from pg_sleep(0.45)) and "
+    slow = "(select true from pg_sleep(0.4)) and "
     both = frozenset({Setting.ON, Setting.OFF})
     row = await run_with(
         db,
@@ -146,10 +146,12 @@ async def test_rules_that_are_slow_only_together_fail_no_run(db: Pool, district:
         Ruling(
             Rule("letters", "No.", deny_channel_when=Sql(slow + "c.address = 'x'"), settings=both),
             Rule("twos", "No.", deny_channel_when=Sql(slow + "c.address::integer = 2"), settings=both),
+            Rule("nines", "No.", deny_channel_when=Sql(slow + "c.address = '9'"), settings=both),
             Rule.where("threes", "No.", Sql(slow + "10 / (c.address::integer - 2) = 10")),
             Rule.where("fours", "No.", Sql(slow + "c.address::integer = 4")),
+            Rule.where("eights", "No.", Sql(slow + "c.address::integer = 8")),
         ),
-        statement_seconds=0.8,
+        statement_seconds=1,
     )
     assert (row["status"], row["errors"]) == ("DONE", [])
     assert [await district.on(person, CELL) for person in people] == [[], [], [], [], ["EMERGENCY"]]
