@@ -139,7 +139,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
     worker = _make_worker(settings, db, host)
     services = Services(
         BatchService(db, host, worker, signals, poll_seconds=settings.batch_watch_seconds),
-        PreferenceService(db, host, settings.check_timeout),
+        PreferenceService(db, host, settings.check_timeout, settings.statement_timeout),
         FilterService(db, host),
     )
 

@@ -26,17 +26,20 @@ class Fragment:
 
 
 @contextmanager
-def attribute_errors(*fragments: Fragment) -> Iterator[None]:
+def attribute_errors(*fragments: Fragment, seconds: float | None = None) -> Iterator[None]:
     """Turn an error of a statement that contains these fragments into a PluginError that names the plug-in.
 
     Its message has the line and column in the plug-in's own SQL, if PostgreSQL reports a position, but no SQL and no
     data; PostgreSQL's message is that of its cause. A transient error, such as a lost connection, is raised as it is.
-    Raises SeveralSuspects where any of several fragments may be at fault.
+    Raises SeveralSuspects where any of several fragments may be at fault. seconds: the limit that the connection sets
+    for a statement, if the error should name it.
     """
     try:
         yield
     except Exception as error:
         state = sqlstate(error)
+        if fragments and state == CANCELED and seconds is not None:
+            raise plugin_error(fragments, too_long(seconds)) from error
         if fragments and state and (state == CANCELED or not is_transient(error)):
             raise _located(fragments, error, state) from error
         raise
@@ -52,6 +55,11 @@ def _located(fragments: tuple[Fragment, ...], error: Exception, state: str) -> P
                 problem = f"failed in the database ({state}, line {line}, column {column} of its SQL)."
                 return plugin_error((fragment,), problem)
     return plugin_error(fragments, f"failed in the database ({state}).")
+
+
+def too_long(seconds: float) -> str:
+    """Return the problem of SQL that was stopped after so many seconds."""
+    return f"took longer than {seconds:g} s in the database."
 
 
 def plugin_error(fragments: tuple[Fragment, ...], problem: str) -> PluginError:

@@ -53,12 +53,21 @@ class _Subject:
 
 
 class PreferenceService:
-    """Writes single people's and households' preferences. `check_seconds`: how long a rule in Python may take."""
+    """Writes single people's and households' preferences.
 
-    def __init__(self, db: Database, host: PluginHost, check_seconds: float = defaults.CHECK_SECONDS) -> None:
+    `check_seconds`: how long a rule in Python may take. `statement_seconds`: the pool's limit for one statement.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        host: PluginHost,
+        check_seconds: float = defaults.CHECK_SECONDS,
+        statement_seconds: float = defaults.STATEMENT_SECONDS,
+    ) -> None:
         self._db = db
         self._host = host
-        self._check_seconds = check_seconds
+        self._limits = RuleLimits(check_seconds, statement_seconds)
 
     async def set_person(
         self, viewer: Viewer, person_id: str, cells: Sequence[PreferenceCell], if_revision: int | None = None
@@ -123,8 +132,7 @@ class PreferenceService:
     ) -> None:
         """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
         district = viewer.district
-        limits = RuleLimits(check_seconds=self._check_seconds)
-        rules = PageRules(self._db, self._host, district.district_id, district.today(), bits, limits)
+        rules = PageRules(self._db, self._host, district.district_id, district.today(), bits, self._limits)
         answers = await rules.ask(_rule_request(viewer, cells), page)
         by_channel = {
             (asked.candidate.contact_point, asked.candidate.method): answer

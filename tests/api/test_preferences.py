@@ -15,7 +15,7 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.preferences import PreferenceCell, PreferenceService
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, WORK, admin
 from tests.support.builder import ENDED, DistrictBuilder
-from tests.support.checks import host_checking
+from tests.support.checks import host_checking, on_this_loop
 
 VOICE, TEXT = Method.VOICE, Method.TEXT
 CALL = PreferenceCell(CELL, VOICE, "EMERGENCY", True)
@@ -138,6 +138,21 @@ async def test_an_opt_out_holds_by_method(service: PreferenceService, district: 
         await service.set_person(admin(district), person(ada), [cell])
     assert await district.on(ada, CELL) == ["EMERGENCY"]
     assert await district.on(ada, CELL, TEXT) == ["GENERAL"]
+
+
+async def test_an_opt_out_that_is_recorded_while_a_check_is_asked_holds(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """Rules in SQL are asked after rules in Python, which may take long: a legal stop of that time counts (D19)."""
+    student = await district.student(await district.school(), cell_phone="1")
+
+    async def stop(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
+        await during(district.opt_out("1", VOICE))
+        return [Verdict.ALLOW] * len(candidates)
+
+    host, during = host_checking(stop), on_this_loop()
+    assert await codes(PreferenceService(db, host), district, person(student), CALL) == ["RULE_DENIES"]
+    assert await district.on(student, CELL) == []
 
 
 async def test_an_opt_out_holds_for_the_household(

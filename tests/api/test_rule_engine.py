@@ -1,7 +1,8 @@
 """The rule engine: one statement or one by one, a page or a plan, each reason is denied by the first rule (D10)."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gql_server.db.pool import Pool
+from gql_server.db.pool import Pool, open_pool
 from gql_server.db.statements import execute, fetch, statement
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.errors import PluginError
@@ -20,6 +21,7 @@ from gql_server.services.rules.page import PageCandidate
 from gql_server.services.rules.relation import RelationRules
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 from tests.support.builder import DistrictBuilder
+from tests.support.counting import CountingDatabase
 from tests.support.page import BOTH, CELL, HOME, answers, denied, host_of, household, person, request_for
 
 _EXAMPLES = os.environ.get("GQL_SERVER_TEST_EXAMPLES")
@@ -282,16 +284,50 @@ async def test_a_rule_is_not_blamed_for_what_a_condition_leaves_out(
             await ask(db, district, page, *chosen)
 
 
-async def test_the_rule_that_takes_too_long_is_named(db: Pool, district: DistrictBuilder) -> None:
-    """Of several rules in one statement of a plan, the one that exceeds its time is named, and the time is its own."""
+async def test_the_rule_that_takes_too_long_is_named(dsn: str, db: Pool, district: DistrictBuilder) -> None:
+    """Of several rules in one statement the one that exceeds the time is named, in a plan and on a page. That takes one
+    statement more for each rule up to it, however many rules follow (D10)."""
     chosen = [
         Rule.where("r0", "No.", Sql("true")),
         Rule.where("r1", "No.", Sql("pg_sleep(60) is not null")),
-        Rule.where("r2", "No.", Sql("true")),
+        *(Rule.where(f"r{place}", "No.", Sql("true")) for place in range(2, 12)),
     ]
+    words = "Plug-in 'given': rule 'r1' took longer than 0.5 s in the database."
     with pytest.raises(PluginError) as caught:
         await in_a_relation(db, district, [person(1)], *chosen)
-    assert str(caught.value) == "Plug-in 'given': rule 'r1' took longer than 0.5 s in the database."
+    assert str(caught.value) == words
+    async with quick_pool(dsn, 0.5) as pool:
+        counting, limits = CountingDatabase(pool), RuleLimits(statement_seconds=0.5)
+        with pytest.raises(PluginError) as caught:
+            await answers(counting, district, [person(1)], *chosen, limits=limits)
+    assert str(caught.value) == words
+    asked = [text for text in counting.statements if "all_channels" in text]  # the driver has some of its own
+    assert len(asked) == 3  # all, r0, r1
+
+
+async def test_rules_that_are_slow_only_together_are_asked_alone(dsn: str, district: DistrictBuilder) -> None:
+    """Each rule has the time of a statement: those that exceed it together are asked alone, and all answers count. What
+    a condition denies is then left out too, for the conditions after it and for all other rules (D10)."""
+    slow = "(select true from pg_sleep(0.4)) and "
+    chosen = [
+        Rule("letters", "No.", deny_channel_when=Sql(slow + "c.address = 'x'"), settings=BOTH),
+        Rule("twos", "No.", deny_channel_when=Sql(slow + "c.address::integer = 2"), settings=BOTH),
+        Rule.where("threes", "No.", Sql(slow + "10 / (c.address::integer - 2) = 10")),
+    ]
+    page = [person(number, address=address) for number, address in enumerate("x234")]
+    async with quick_pool(dsn, 1) as pool:
+        found = await answers(pool, district, page, *chosen, limits=RuleLimits(statement_seconds=1))
+    assert denied(found) == [[("letters", 1)], [("twos", 1)], [("threes", 1)], []]
+
+
+@asynccontextmanager
+async def quick_pool(dsn: str, seconds: float) -> AsyncIterator[Pool]:
+    """Give a pool whose statements may take so long."""
+    pool = await open_pool(dsn, min_size=1, max_size=4, statement_timeout=seconds)
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 UNKNOWN = [

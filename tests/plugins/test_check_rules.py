@@ -9,11 +9,12 @@ import pytest
 import structlog
 
 from gql_server.db.pool import Pool
+from gql_server.domain.channels import Method
 from gql_server.hooks import Candidate, Deny, DistrictReader, Verdict
 from gql_server.services.rules.limits import CHECK_CHUNK
 from tests.support.batch import CELL, HOUSEHOLD, cells
 from tests.support.builder import DistrictBuilder
-from tests.support.checks import crowd, run_checking
+from tests.support.checks import crowd, on_this_loop, run_checking
 
 
 async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: DistrictBuilder) -> None:
@@ -151,3 +152,19 @@ async def test_a_slow_check_does_not_hold_up_the_loop(db: Pool, district: Distri
     assert row["status"] == "PLANNED"
     assert len(asked) > 1
     assert all(before < after for before, after in pairwise(asked))
+
+
+async def test_an_opt_out_that_is_recorded_while_a_check_is_asked_holds(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """A plan asks rules in SQL after rules in Python, which may take long: a legal stop of that time counts (D19)."""
+    person, during = await crowd(district, 1), on_this_loop()
+
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
+        await during(district.opt_out(str(person), Method.VOICE))
+        return [Verdict.ALLOW] * len(candidates)
+
+    batches, row = await run_checking(db, district, check)
+    assert row["status"] == "DONE"
+    assert len(await batches.kept_out(row["batch_run_id"])) == 1
+    assert await district.on(person, CELL) == []

@@ -20,6 +20,7 @@ from gql_server.hooks import (
     FilterKind,
     Population,
     Rule,
+    Setting,
     Sql,
     Verdict,
     hookimpl,
@@ -130,6 +131,30 @@ async def test_a_rules_sql_at_fault_fails_the_run(
     assert not any(name in told for name in ("Sam", "Lee", "2011"))
     for table in ("change", "opt_out"):
         assert await district.conn.fetchval(f"select count(*) from {table}") == 0
+
+
+async def test_rules_that_are_slow_only_together_fail_no_run(db: Pool, district: DistrictBuilder) -> None:
+    """Conditions that exceed the time of a statement together, and then rules over other tables, are each asked alone,
+    and all of their answers count. What a condition denies, the rules after it are not asked about (D10)."""
+    school = await district.school()
+    people = [await district.student(school, cell_phone=address) for address in "x2345"]
+    slow = "(select true from pg_sleep(0.4)) and "
+    both = frozenset({Setting.ON, Setting.OFF})
+    row = await run_with(
+        db,
+        district,
+        Ruling(
+            Rule("letters", "No.", deny_channel_when=Sql(slow + "c.address = 'x'"), settings=both),
+            Rule("twos", "No.", deny_channel_when=Sql(slow + "c.address::integer = 2"), settings=both),
+            Rule("nines", "No.", deny_channel_when=Sql(slow + "c.address = '9'"), settings=both),
+            Rule.where("threes", "No.", Sql(slow + "10 / (c.address::integer - 2) = 10")),
+            Rule.where("fours", "No.", Sql(slow + "c.address::integer = 4")),
+            Rule.where("eights", "No.", Sql(slow + "c.address::integer = 8")),
+        ),
+        statement_seconds=1,
+    )
+    assert (row["status"], row["errors"]) == ("DONE", [])
+    assert [await district.on(person, CELL) for person in people] == [[], [], [], [], ["EMERGENCY"]]
 
 
 async def test_a_write_is_refused_where_a_rules_sql_is_at_fault(db: Pool, district: DistrictBuilder) -> None:

@@ -154,3 +154,17 @@ def test_sql_that_acts_is_refused_when_it_is_loaded(call: str, tmp_path: Path) -
     ):
         with pytest.raises(PluginError, match="SQL that calls"):
             validate_plugin(write(tmp_path, "faulty", body))
+
+
+async def test_a_rule_of_a_run_that_takes_too_long_leaves_no_lock(
+    db: Pool, district: DistrictBuilder
+) -> None:
+    """The lock that a rule took in a function is released where the rule is stopped, too."""
+    await crowd(district, 1)
+    await district.conn.execute(
+        "create function lingers() returns boolean language sql volatile as"
+        " $$ select pg_advisory_lock(77) is null or pg_sleep(60) is null $$"
+    )
+    row = await run_with(db, district, where("lingers()"), statement_seconds=0.5)
+    assert row["errors"] == ["Plug-in 'odd': rule 'picky' took longer than 0.5 s in the database."]
+    assert await district.conn.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0

@@ -1,7 +1,8 @@
 """Plug-ins with one rule in Python, districts for it to be asked about, and runs under it."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
@@ -12,6 +13,7 @@ from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 
+T = TypeVar("T")
 Check = Callable[[Sequence[Candidate], DistrictReader], Awaitable[Sequence[Any]]]
 
 
@@ -28,6 +30,12 @@ class Odd:
 
 def host_checking(check: Check) -> PluginHost:
     return PluginHost([resource_folder("plugins")], given={"odd": Odd(check)})
+
+
+def on_this_loop() -> Callable[[Coroutine[Any, Any, T]], Awaitable[T]]:
+    """Return a function with which a check, which runs in a thread, awaits something of the test's own loop."""
+    loop = asyncio.get_running_loop()
+    return lambda work: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
 
 async def crowd(district: DistrictBuilder, number: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gql_server.db.pool import Pool
+from gql_server.db.protocols import Database
 from gql_server.db.statements import resource_folder
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.domain.viewer import Role
@@ -65,15 +65,16 @@ def request_for(district: DistrictBuilder, context: Context, page: Sequence[Page
 
 
 async def answers(
-    db: Pool,
+    db: Database,
     district: DistrictBuilder,
     page: Sequence[PageCandidate],
     *rules: Rule,
     context: Context = Context.WRITE,
+    limits: RuleLimits = RuleLimits(),  # noqa: B008
 ) -> list[Answer]:
     """Return what rules say of a page."""
     host = host_of(*rules)
-    asking = PageRules(db, host, district.id, district.district.today(), district.bits, RuleLimits())
+    asking = PageRules(db, host, district.id, district.district.today(), district.bits, limits)
     try:
         return await asking.ask(request_for(district, context, page), page)
     finally:

@@ -166,12 +166,13 @@ async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
     progress, candidates = plan.progress, plan.progress.candidates
     progress.begin(PlanningStep.ASKING_RULES, (len(rules.selects) + len(rules.checks)) * candidates)
     relation = plan.relation_rules
-    await relation.ask_selects(rules.selects)
-    progress.advance(len(rules.selects) * candidates)
     for number, owned in rules.checks.items():
         # A check that ends the process leaves no other trace: the last of these lines names who was asked.
         _log.info("batch_check_asked", run=plan.run.run_id, plugin=owned.plugin, rule=owned.rule.name)
         await relation.ask_check(number, owned)
+    # Checks may take long. SQL is asked after them, so that what was recorded meanwhile counts (D19).
+    await relation.ask_selects(rules.selects)
+    progress.advance(len(rules.selects) * candidates)
 
 
 async def _exclude(plan: Plan) -> None:

@@ -1,6 +1,7 @@
 """Asks the rules of plug-ins about candidates: those of a batch's plan (`relation`), or a page of them (`page`).
 
-Both ask rules in SQL in one statement over the relation `candidate`, and rules in Python in chunks, in threads. A plan
-asks its conditions (`deny_channel_when`) before that, where it finds the channels. For each reason of a candidate the
-first rule that denies it, in the host's order, is the one that counts (D10).
+Conditions (`deny_channel_when`) come first, in a plan where it finds the channels: nobody else is asked about what they
+deny. Rules in Python are asked next, in chunks, in threads. Rules in SQL are asked last, in one statement over the
+relation `candidate`, so that what was recorded while Python ran counts (D19). For each reason of a candidate the first
+rule that denies it, in the host's order, is the one that counts (D10).
 """

@@ -10,7 +10,10 @@ CHECK_CHUNK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RuleLimits:
-    """How long, in seconds, plug-ins may take: a check over one chunk, one rule's or mode's SQL over one statement."""
+    """How long, in seconds, plug-ins may take: a check over one chunk, and one statement with SQL of rules or a mode.
+
+    Rules that share a statement share its limit; each has the limit to itself where it is asked alone.
+    """
 
     check_seconds: float = defaults.CHECK_SECONDS
     statement_seconds: float = defaults.STATEMENT_SECONDS

@@ -101,8 +101,9 @@ class PageRules:
     async def ask(self, request: RuleRequest, page: Sequence[PageCandidate]) -> list[Answer]:
         """Return what the rules say, an answer for each candidate, in the page's order.
 
-        All rules in SQL are asked in one statement. No connection is held while hooks are called or checks run.
-        Raises PluginError, also where a rule denies what is no candidate, and Busy.
+        All rules in SQL are asked in one statement if possible, and last: checks may take long, and what was recorded
+        meanwhile counts (D19). Checks are not asked about what a condition denies. No connection is held while hooks
+        are called or checks run. Raises PluginError, also where a rule denies what is no candidate, and Busy.
         """
         if not page:
             return []
@@ -110,29 +111,35 @@ class PageRules:
         numbered = dict(enumerate(applicable_rules(given, request), start=1))
         rules = RuleSet.of(numbered)
         collected = _Collected(page, numbered)
-        if rules.conditions or rules.selects:
-            rows = await ask_together(
-                {**rules.conditions, **rules.selects},
-                lambda some, suspects: self._select(page, RuleSet.of(some), suspects),
-            )
-            collected.add_rows(rows)
+        if rules.checks:
+            await self._ask_sql(rules.conditions, collected)
+        left = collected.left()
         for number, owned in rules.checks.items():
-            left = [asked for asked in page if asked.key not in collected.whole]
             for start in range(0, len(left), CHECK_CHUNK):
                 chunk = left[start : start + CHECK_CHUNK]
                 collected.add_verdicts(number, chunk, await self._check(request, owned, chunk), self.bits)
+        await self._ask_sql({**rules.conditions, **rules.selects}, collected)
         return collected.answers()
 
-    async def _select(
-        self, page: Sequence[PageCandidate], rules: RuleSet, suspects: NumberedRules
-    ) -> Sequence[Row]:
-        """Ask rules in SQL; the transaction is rolled back, with whatever their SQL did to its session."""
+    async def _ask_sql(self, rules: NumberedRules, collected: "_Collected") -> None:
+        """Ask rules in SQL about what no condition has denied so far, and collect what they deny."""
+
+        async def ask(some: NumberedRules) -> None:
+            if left := collected.left():
+                collected.add_rows(await self._select(left, some))
+
+        if rules:
+            await ask_together(rules, ask)
+
+    async def _select(self, page: Sequence[PageCandidate], numbered: NumberedRules) -> Sequence[Row]:
+        """Ask rules in one statement; its transaction is rolled back, with whatever their SQL did to its session."""
+        rules = RuleSet.of(numbered)
         query = statement("rules/page_denials").fill(
             denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
         )
         households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
         async with self.db.acquire(self.district_id) as conn:
-            with attribute_errors(*fragments_of(suspects)):
+            with attribute_errors(*fragments_of(numbered), seconds=self.limits.statement_seconds):
                 async with restored_session(conn):
                     return await fetch(
                         conn,
@@ -165,12 +172,16 @@ class _Collected:
     """What rules have said of a page so far."""
 
     def __init__(self, page: Sequence[PageCandidate], rules: NumberedRules) -> None:
-        self.whole: set[_Key] = set()
+        self._whole: set[_Key] = set()
         """The channels that a condition denies."""
         self._rules = rules
         self._page = page
         self._denials: dict[_Key, dict[int, Denial]] = {asked.key: {} for asked in page}
         self._deferrals: dict[_Key, Deferral] = {}
+
+    def left(self) -> list[PageCandidate]:
+        """Return the candidates that no condition has denied."""
+        return [asked for asked in self._page if asked.key not in self._whole]
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         """Add what rules in SQL deny. Raises PluginError where that is no candidate."""
@@ -180,7 +191,7 @@ class _Collected:
                 raise unknown_denial(owned.plugin, owned.rule.name)
             key = (row["household"], row["subject_id"], row["contact_point"], row["method"])
             if row["whole"]:
-                self.whole.add(key)
+                self._whole.add(key)
             self._deny(row["rule_no"], key, row["reasons"], Deny())
 
     def add_verdicts(

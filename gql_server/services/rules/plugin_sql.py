@@ -3,18 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
 
 from gql_server.db.database_errors import sqlstate
-from gql_server.db.plugin_errors import Fragment, SeveralSuspects, attribute_errors, plugin_error
+from gql_server.db.plugin_errors import Fragment, SeveralSuspects, attribute_errors, plugin_error, too_long
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import execute, fetch, fetchval
 from gql_server.errors import PluginError
 from gql_server.hooks import Population
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.rules.rule_set import NumberedRules
-
-T = TypeVar("T")
 
 
 def fragment_of(owned: OwnedRule) -> Fragment:
@@ -34,43 +31,37 @@ def selection_of(host: PluginHost, mode: str, population: Population) -> Fragmen
     return Fragment(host.modes[mode].plugin, f"the selection of the mode {mode!r}", population.sql)
 
 
-async def ask_together(
-    rules: NumberedRules, ask: Callable[[NumberedRules, NumberedRules], Awaitable[T]]
-) -> T:
-    """Ask rules in one statement. Where it fails and nobody can tell whose fault it is, add them one by one.
+async def ask_together(rules: NumberedRules, ask: Callable[[NumberedRules], Awaitable[None]]) -> None:
+    """Ask rules in one statement; each alone where it fails or is too slow and nobody can tell whose fault that is.
 
-    Each is added to those that did not fail, since a condition may have left out what another rule fails on. Raises
-    PluginError, which then names the rule at fault; so what was answered on the way is of no use, and is dropped.
-    ask: takes the rules to ask, and those of them that may be at fault.
+    Alone they are asked in their order, up to the first at fault, whose PluginError is raised. Where none is at fault
+    alone, what each answered counts. So N rules take at most N + 1 times the limit for one statement.
+    ask: asks rules in one statement and keeps what they answer, or raises and keeps nothing.
     """
     try:
-        return await ask(rules, rules)
+        await ask(rules)
     except SeveralSuspects:
-        sound: dict[int, OwnedRule] = {}
         for number, owned in rules.items():
-            sound[number] = owned
-            await ask(sound, {number: owned})
-        raise
+            await ask({number: owned})
 
 
 @asynccontextmanager
 async def plugin_sql(
-    conn: Connection, *fragments: Fragment, seconds: float | None = None, parts: int = 1
+    conn: Connection, *fragments: Fragment, seconds: float | None = None
 ) -> AsyncIterator[None]:
     """Run a statement that contains SQL of plug-ins in the block, inside a transaction that is open.
 
     What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
-    fragments: those that may be at fault. seconds: how long each part of the statement may take; None for what the
-    connection allows. parts: how many fragments the statement contains. Raises PluginError: see `attribute_errors`;
-    also where the SQL sets something for its session.
+    fragments: those that may be at fault. seconds: how long the statement may take; None for what the connection
+    allows. Raises PluginError: see `attribute_errors`; also where the SQL sets something for its session.
     """
     if not fragments:
         yield
         return
-    deadline = asyncio.timeout(None if seconds is None else seconds * parts)
+    deadline = asyncio.timeout(seconds)
     try:
         with attribute_errors(*fragments):
-            async with deadline, _unlocked(conn), conn.transaction():
+            async with _unlocked(conn), deadline, conn.transaction():
                 before = await fetchval(conn, "rules/session")
                 await fetch(conn, "rules/read_only")
                 yield
@@ -78,8 +69,8 @@ async def plugin_sql(
                     problem = "sets something for its session in the database: it may only read."
                     raise plugin_error(fragments, problem)
     except TimeoutError as timeout:
-        if deadline.expired():
-            raise plugin_error(fragments, f"took longer than {seconds:g} s in the database.") from timeout
+        if seconds is not None and deadline.expired():
+            raise plugin_error(fragments, too_long(seconds)) from timeout
         raise
 
 
@@ -89,7 +80,7 @@ async def _unlocked(conn: Connection) -> AsyncIterator[None]:
     try:
         yield
     except Exception as error:
-        if sqlstate(error) or isinstance(error, PluginError):
+        if sqlstate(error) or isinstance(error, PluginError | TimeoutError):
             with suppress(Exception):  # such as a connection that was lost
                 await execute(conn, "rules/unlock")
         raise

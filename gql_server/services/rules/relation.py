@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from gql_server.db.plugin_errors import SeveralSuspects
 from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, statement
 from gql_server.domain.channels import ContactPointKind, Method
@@ -49,16 +50,20 @@ class RelationRules:
         find: its slot `denied_by` takes the conditions. args: its parameters, other than district_id and today.
         """
 
-        async def ask(asked: NumberedRules, suspects: NumberedRules) -> None:
-            filled = find.fill(denied_by=denied_by(asked))
-            seconds = self.limits.statement_seconds
-            async with plugin_sql(self.conn, *fragments_of(suspects), seconds=seconds, parts=len(asked)):
+        async def ask(asked: NumberedRules, query: Sql) -> None:
+            async with plugin_sql(self.conn, *fragments_of(asked), seconds=self.limits.statement_seconds):
+                filled = query.fill(denied_by=denied_by(asked))
                 await execute(self.conn, filled, district_id=self.district_id, today=self.today, **args)
 
-        await ask_together(rules, ask)
+        try:
+            await ask(rules, find)
+        except SeveralSuspects:  # as in `ask_together`, but the channels are found once
+            await ask({}, find)
+            for number, owned in rules.items():
+                await ask({number: owned}, statement("rules/deny_channels"))
 
     async def ask_selects(self, rules: NumberedRules) -> None:
-        """Ask all rules in SQL in one statement. Raises PluginError."""
+        """Ask all rules in SQL, in one statement if possible. Raises PluginError."""
         if rules:
             await ask_together(rules, self._insert_denials)
 
@@ -74,9 +79,8 @@ class RelationRules:
                     await self.conn.copy_records_to_table("denial", records=records, columns=_COLUMNS)
                 self.advance(len(rows))
 
-    async def _insert_denials(self, rules: NumberedRules, suspects: NumberedRules) -> None:
-        seconds = self.limits.statement_seconds
-        async with plugin_sql(self.conn, *fragments_of(suspects), seconds=seconds, parts=len(rules)):
+    async def _insert_denials(self, rules: NumberedRules) -> None:
+        async with plugin_sql(self.conn, *fragments_of(rules), seconds=self.limits.statement_seconds):
             insert = statement("rules/insert_denials").fill(denials=denials(rules))
             await execute(self.conn, insert, district_id=self.district_id, today=self.today)
 
