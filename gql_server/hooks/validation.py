@@ -41,6 +41,9 @@ _SIDE_EFFECTS = re.compile(
     re.IGNORECASE,
 )
 _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_NO_TEXT_RULE = "a NUL or half a surrogate pair, which no database takes"
+_LEFT_OPEN = re.compile(r"""['"\\]|/\*|(?<![\w$])\$""")
 _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
@@ -97,13 +100,29 @@ def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
         return f"SQL without a value for :{missing[0]}"
     if taken := AMBIENT & sql.args.keys():
         return f"SQL that sets :{min(taken)}, which the server gives"
+    if strange := [name for name, value in sql.args.items() if _holds_no_text(value)]:
+        return f"SQL whose value of :{strange[0]} holds {_NO_TEXT_RULE}"
     return _text_problem(sql.text)
+
+
+def _holds_no_text(value: object) -> bool:
+    """Return whether a value, or one in it, is a text that PostgreSQL cannot be sent."""
+    if isinstance(value, str):
+        return _NO_TEXT.search(value) is not None
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_no_text, value))
 
 
 @lru_cache(maxsize=256)
 def _text_problem(text: str) -> str | None:
     """Return why a text cannot be part of a statement that only reads, as far as its text shows, or None."""
+    if _NO_TEXT.search(text):
+        return f"SQL with {_NO_TEXT_RULE}"
     code = bare(text)
+    if left := _LEFT_OPEN.search(code):
+        return (
+            f"SQL with a stray {left[0]}: end each quote and each comment, do not nest comments, and write"
+            " parameters as :name"
+        )
     if ";" in code:
         return "SQL with a `;`: give one statement, without it"
     if writes := _WRITES.search(code):
@@ -139,8 +158,10 @@ def select_problem(sql: object) -> str | None:
     return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
 
 
-def reader_sql_problem(text: str) -> str | None:
+def reader_sql_problem(text: str, args: Mapping[str, object]) -> str | None:
     """Return why a check's reader does not take a statement, or None. PostgreSQL itself refuses what writes."""
+    if _holds_no_text([text, *args.values()]):
+        return f"A reader takes no SQL and no value with {_NO_TEXT_RULE}."
     code = bare(text)
     return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."
 

@@ -20,6 +20,7 @@ from gql_server.hooks import (
     FilterKind,
     Population,
     Rule,
+    Setting,
     Sql,
     Verdict,
     hookimpl,
@@ -176,6 +177,18 @@ LOOKS = [
     ),
     ("select 1 / (count(*) - count(*)) from person", "DivisionByZeroError (22012)."),
 ]
+
+
+@pytest.mark.parametrize("literal", [r"E'O\'Brien'", "$$it's$$"])
+async def test_a_literal_of_one_rule_fails_no_other(
+    db: Pool, district: DistrictBuilder, literal: str
+) -> None:
+    """A quote in a literal of a rule's SQL is part of the literal, so the rules beside it are asked as ever (D10)."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+    both = frozenset({Setting.ON, Setting.OFF})
+    rule = Rule("quoted", "No.", deny_channel_when=Sql(f"c.address = {literal}"), settings=both)
+    async with serving(db, host_with(Ruling(rule)), district.district.code) as server:
+        await server.run(SET, setting(person))
 
 
 @pytest.mark.parametrize(("sql", "words"), LOOKS)

@@ -268,6 +268,12 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
         ("[Rule('loud', 'Why.', deny_select=Sql('select :who'))]", "without a value for :who"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select {who}'))]", "unfilled slot {who}"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select :today', {'today': 1}))]", "sets :today"),
+        ("[Rule.where('loud', 'Why.', Sql('c.address = \\x00'))]", "SQL with a NUL"),
+        ("[Rule.where('loud', 'Why.', Sql('c.address = \\ud800'))]", "half a surrogate pair"),
+        (
+            "[Rule.where('loud', 'Why.', Sql('c.address = any(:a)', {'a': ['1', '\\x00']}))]",
+            "value of :a holds a NUL",
+        ),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
         (

@@ -45,7 +45,7 @@ class DistrictData:
     today: date
 
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
-        if wrong := reader_sql_problem(sql):
+        if wrong := reader_sql_problem(sql, args):
             raise ValueError(wrong)
         async with self.db.acquire(self.district_id) as conn, restored_session(conn):
             try:
