@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gql_server.domain.sql import parameters
 from gql_server.hooks import Context, Defer, Deny, Rule, Setting, Sql, Verdict
 from gql_server.hooks.validation import LONGEST_SENTENCE, reader_sql_problem, sql_problem, verdict_problem
 
@@ -26,6 +27,17 @@ def test_the_denials_of_a_condition_name_the_channel() -> None:
     assert rule.deny_select.args == {"a": "1"}
 
 
+def test_a_condition_keeps_the_values_of_its_author() -> None:
+    """A parameter of the author's is never taken for the one in which `Rule.where` puts the reasons (D10)."""
+    condition = Sql("c.address = any(:rule_reasons) and :today > :a", {"rule_reasons": ["1"], "a": 2})
+    rule = Rule.where("r", "No.", condition, reasons=["EMERGENCY"])
+    assert rule.deny_select is not None
+    assert sorted(map(str, rule.deny_select.args.values())) == ["2", "['1']", "['EMERGENCY']"]
+    assert sorted(parameters(rule.deny_select.text)) == sorted(
+        [*rule.deny_select.args, "district_id", "today"]
+    )
+
+
 @pytest.mark.parametrize("context", Context)
 @pytest.mark.parametrize(
     "verdict",
@@ -35,6 +47,7 @@ def test_the_denials_of_a_condition_name_the_channel() -> None:
         Deny(code="TOO_LATE", because="It is late.", reasons=frozenset({"GENERAL"}), remedy="Wait."),
         Deny(because="“It’s too late”, he said: 7 °C, 東京."),
         Deny(because="x" * LONGEST_SENTENCE),
+        Deny(because="نمی\u200cخواهند."),
     ],
 )
 def test_a_sound_verdict_is_taken_in_every_context(context: Context, verdict: object) -> None:
@@ -49,6 +62,11 @@ def test_a_sound_verdict_is_taken_in_every_context(context: Context, verdict: ob
         (True, "bool, not a verdict"),
         (Deny, "type, not a verdict"),
         (Deny(reasons="GENERAL"), "`reasons` are not a frozenset"),  # type: ignore[arg-type]
+        (Deny(reasons=frozenset()), "for no reason at all"),
+        (Deny(because="\u200b"), "`because` must be without invisible"),
+        (Deny(because="Call \u202e5550100 now."), "`because` must be without invisible"),
+        (Deny(remedy="\u3164"), "`remedy` must have a letter that can be seen"),
+        (Deny(remedy="—"), "`remedy` must have a letter that can be seen"),
         (Deny(code="late"), "`code` must be upper-case letters"),
         (Deny(code="X" * 41), "`code` must be upper-case letters"),
         (Deny(because=""), "`because` is not a text"),
