@@ -216,6 +216,28 @@ async def test_a_check_whose_sql_is_wrong_is_told_where(
     assert [log["where"].rpartition("/")[2] for log in failed] == [f"test_fail_closed.py:{line}"] * 2
 
 
+async def test_a_check_whose_reader_writes_is_at_fault(db: Pool, district: DistrictBuilder) -> None:
+    """A check that writes in a function is told PostgreSQL's words. No operator is told of a standby: the database is
+    sound, and nothing is written (D10)."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+    await district.conn.execute(STEALTHY)
+
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
+        await reader.fetch("select stealthy()")
+        return [Verdict.ALLOW] * len(candidates)
+
+    host = host_with(Ruling(Rule("looks", "No.", check=check)))
+    with structlog.testing.capture_logs() as logs:
+        async with serving(db, host, district.district.code) as server:
+            answer = await post(server, SET, setting(person))
+    told = "Plug-in 'odd': rule 'looks' failed: ReadOnlySQLTransactionError (25006)."
+    assert [each["message"] for each in answer["errors"]] == [told]
+    assert "database_access_refused" not in [log["event"] for log in logs]
+    (log,) = (log for log in logs if log["event"] == "plugin_failed")
+    assert log["error"] == f"{told} It says: cannot execute INSERT in a read-only transaction"
+    assert await district.conn.fetchval("select count(*) from opt_out") == 0
+
+
 async def test_a_selection_at_fault_is_refused_when_it_is_submitted(
     db: Pool, district: DistrictBuilder
 ) -> None:
