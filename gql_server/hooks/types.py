@@ -148,7 +148,7 @@ class Deny:
     """A check keeps one candidate out (D10).
 
     code, because, remedy: as in `Rule`; None for the rule's own. reasons: codes of the contact reasons that are
-    denied; None for all.
+    denied; None for all, and never empty.
     """
 
     code: str | None = None
