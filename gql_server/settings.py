@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     )
     pool_max_size: int = Field(
         defaults.POOL_MAX_SIZE,
-        ge=1,
+        ge=2,  # the plan of a batch holds one, while rules in Python read through another
         le=1_000,
         description="Maximum of database connections. Half of them may write at the same time. One district may use "
         "about half of them for reads and a quarter for writes.",

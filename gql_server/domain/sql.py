@@ -17,11 +17,14 @@ AMBIENT = frozenset({"district_id", "today"})
 """Parameters that the host gives to every fragment; a fragment may use but not set them."""
 
 _TOKEN = re.compile(
-    r"""(?P<skip>'(?:[^']|'')*' | "[^"]*" | --[^\n]* | /\*.*?\*/ | ::)
+    r"""(?P<skip>(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*' | (?<!(?<![\w$])[eE])'(?:[^']|'')*' | "[^"]*"
+      | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$
+      | --[^\n\r]* | /\*(?:(?!/\*).)*?\*/ | ::)
       | :(?P<param>[a-z_][a-z0-9_]*)
       | \{(?P<slot>[a-z_][a-z0-9_]*)\}""",
     re.VERBOSE | re.DOTALL,
 )
+"""Literals ('…', E'…', $$…$$), quoted names and comments are skipped. A comment in a comment is not: see `bare`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,10 @@ def slots(text: str) -> list[str]:
 
 
 def bare(text: str) -> str:
-    """Return a text with its literals, quoted names and comments blanked: what is left is SQL alone."""
+    """Return a text with its literals, quoted names and comments blanked: what is left is SQL alone.
+
+    A quote or the beginning of a comment that is left belongs to one that does not end, or to nested comments.
+    """
     return _TOKEN.sub(lambda m: m[0] if m["param"] or m["slot"] or m[0] == "::" else " " * len(m[0]), text)
 
 

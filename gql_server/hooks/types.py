@@ -148,7 +148,7 @@ class Deny:
     """A check denies one candidate (D10).
 
     code, because, remedy: as in `Rule`; None for the rule's own. reasons: codes of the contact reasons that are
-    denied; None for all.
+    denied; None for all, and never empty.
     """
 
     code: str | None = None
@@ -244,10 +244,12 @@ class Rule:
         reasons: the codes of those it denies; None for all. A code that no plug-in gives is an error when the rules
         are asked for. The other parameters are as in `Rule`.
         """
-        if reasons is None:
+        if not _is_sql(predicate):
+            select = predicate  # refused, in words, when the rule is validated
+        elif reasons is None:
             select = _denials(predicate, "-1::bigint")
         else:
-            select = _denials(predicate, _MASK).having(rule_reasons=list(reasons))
+            select = _denials(predicate.renamed("condition"), _MASK).having(rule_reasons=list(reasons))
         return cls(
             name,
             because,
@@ -264,6 +266,10 @@ _MASK = (
     "(select coalesce(bit_or(1::bigint << r.bit), 0) from contact_reason r"
     " where r.district_id = :district_id and r.code = any(:rule_reasons::text[]))"
 )
+
+
+def _is_sql(given: object) -> bool:
+    return isinstance(given, Sql) and isinstance(given.text, str) and isinstance(given.args, Mapping)
 
 
 def _denials(predicate: Sql, mask: str) -> Sql:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -41,12 +42,23 @@ _SIDE_EFFECTS = re.compile(
     re.IGNORECASE,
 )
 _NOT_ONE_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_NO_TEXT_RULE = "a NUL or half a surrogate pair, which no database takes"
+_LEFT_OPEN = re.compile(r"""['"\\]|/\*|(?<![\w$])\$""")
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that Persian and the languages of India are written with."""
+_BLANK_LETTERS = "\u115f\u1160\u3164\uffa0"
+"""The fillers of Korean, which count as letters and show nothing."""
 _SELECT = re.compile(r"[\s(]*(select|with|values|table)\b", re.IGNORECASE)
 
 
 def value_problem(value: object) -> str | None:
-    """Return what is wrong with a value that a hook gave, in words that follow "it gives", or None."""
-    return _VALIDATORS[type(value)](value)
+    """Return what is wrong with a value that a hook gave, in words that follow "it gives", or None.
+
+    The value is of one of the types that hooks give, or of a subclass.
+    """
+    kind = next(kind for kind in type(value).__mro__ if kind in _VALIDATORS)
+    return _VALIDATORS[kind](value)
 
 
 def verdict_problem(verdict: object, context: Context) -> str | None:
@@ -68,6 +80,8 @@ def verdict_problem(verdict: object, context: Context) -> str | None:
 def _deny_problem(deny: Deny) -> str | None:
     if deny.reasons is not None and not isinstance(deny.reasons, frozenset):
         return "a `Deny` whose `reasons` are not a frozenset of codes"
+    if deny.reasons is not None and not deny.reasons:
+        return "a `Deny` for no reason at all: leave `reasons` out to mean all"
     if deny.code is not None and not _matches(_CODE, deny.code):
         return f"a `Deny` whose {_CODE_RULE}"
     for name, text in (("because", deny.because), ("remedy", deny.remedy)):
@@ -82,6 +96,12 @@ def _sentence_problem(name: str, text: object) -> str | None:
         return f"`{name}` is not a text"
     if len(text) > LONGEST_SENTENCE or _NOT_ONE_LINE.search(text):
         return f"`{name}` must be one line of at most {LONGEST_SENTENCE} characters"
+    if not text.isascii() and any(
+        unicodedata.category(sign) == "Cf" for sign in text if sign not in _JOINERS
+    ):
+        return f"`{name}` must be without invisible characters and without those that turn its direction"
+    if not any(sign.isalpha() and sign not in _BLANK_LETTERS for sign in text):
+        return f"`{name}` must have a letter that can be seen"
     return None
 
 
@@ -97,13 +117,29 @@ def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
         return f"SQL without a value for :{missing[0]}"
     if taken := AMBIENT & sql.args.keys():
         return f"SQL that sets :{min(taken)}, which the server gives"
+    if strange := [name for name, value in sql.args.items() if _holds_no_text(value)]:
+        return f"SQL whose value of :{strange[0]} holds {_NO_TEXT_RULE}"
     return _text_problem(sql.text)
+
+
+def _holds_no_text(value: object) -> bool:
+    """Return whether a value, or one in it, is a text that PostgreSQL cannot be sent."""
+    if isinstance(value, str):
+        return _NO_TEXT.search(value) is not None
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_no_text, value))
 
 
 @lru_cache(maxsize=256)
 def _text_problem(text: str) -> str | None:
     """Return why a text cannot be part of a statement that only reads, as far as its text shows, or None."""
+    if _NO_TEXT.search(text):
+        return f"SQL with {_NO_TEXT_RULE}"
     code = bare(text)
+    if left := _LEFT_OPEN.search(code):
+        return (
+            f"SQL with a stray {left[0]}: end each quote and each comment, do not nest comments, and write"
+            " parameters as :name"
+        )
     if ";" in code:
         return "SQL with a `;`: give one statement, without it"
     if writes := _WRITES.search(code):
@@ -139,8 +175,10 @@ def select_problem(sql: object) -> str | None:
     return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
 
 
-def reader_sql_problem(text: str) -> str | None:
+def reader_sql_problem(text: str, args: Mapping[str, object]) -> str | None:
     """Return why a check's reader does not take a statement, or None. PostgreSQL itself refuses what writes."""
+    if _holds_no_text([text, *args.values()]):
+        return f"A reader takes no SQL and no value with {_NO_TEXT_RULE}."
     code = bare(text)
     return None if _SELECT.match(code) or _WRITES.search(code) else "A reader takes a SELECT."
 

@@ -224,6 +224,18 @@ async def test_methods_are_told_apart(db: Pool, district: DistrictBuilder) -> No
     assert denied(await answers(db, district, page, texts)) == [[], [("texts", 1)], [("texts", 1)], []]
 
 
+async def test_a_check_cannot_spoil_what_the_server_goes_on_with(db: Pool, district: DistrictBuilder) -> None:
+    """A check that changes its candidates by force changes copies: its denial still counts (D10)."""
+
+    async def check(candidates: Sequence[Candidate], reader: object) -> Sequence[Deny]:
+        for candidate in candidates:
+            object.__setattr__(candidate, "person_id", 99)
+        return [Deny()] * len(candidates)
+
+    found = await answers(db, district, [person(1)], Rule("spoils", "No.", check=check))
+    assert denied(found) == [[("spoils", 1)]]
+
+
 async def test_a_denial_says_what_it_has_of_its_own(db: Pool, district: DistrictBuilder) -> None:
     """Code, words and remedy are those of the denial, or else those of its rule."""
 

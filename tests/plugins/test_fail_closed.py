@@ -203,6 +203,18 @@ LOOKS = [
 ]
 
 
+@pytest.mark.parametrize("literal", [r"E'O\'Brien'", "$$it's$$"])
+async def test_a_literal_of_one_rule_fails_no_other(
+    db: Pool, district: DistrictBuilder, literal: str
+) -> None:
+    """A quote in a literal of a rule's SQL is part of the literal, so the rules beside it are asked as ever (D10)."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+    both = frozenset({Setting.ON, Setting.OFF})
+    rule = Rule("quoted", "No.", deny_channel_when=Sql(f"c.address = {literal}"), settings=both)
+    async with serving(db, host_with(Ruling(rule)), district.district.code) as server:
+        await server.run(SET, setting(person))
+
+
 @pytest.mark.parametrize(("sql", "words"), LOOKS)
 async def test_a_check_whose_sql_is_wrong_is_told_where(
     db: Pool, district: DistrictBuilder, sql: str, words: str
@@ -226,6 +238,28 @@ async def test_a_check_whose_sql_is_wrong_is_told_where(
     failed = [log for log in logs if log["event"] in ("plugin_failed", "batch_run_failed")]
     line = check.__code__.co_firstlineno + 1
     assert [log["where"].rpartition("/")[2] for log in failed] == [f"test_fail_closed.py:{line}"] * 2
+
+
+async def test_a_check_whose_reader_writes_is_at_fault(db: Pool, district: DistrictBuilder) -> None:
+    """A check that writes in a function is told PostgreSQL's words. No operator is told of a standby: the database is
+    sound, and nothing is written (D10)."""
+    person = encode_id(IdKind.PERSON, await crowd(district, 1))
+    await district.conn.execute(STEALTHY)
+
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Verdict]:
+        await reader.fetch("select stealthy()")
+        return [Verdict.ALLOW] * len(candidates)
+
+    host = host_with(Ruling(Rule("looks", "No.", check=check)))
+    with structlog.testing.capture_logs() as logs:
+        async with serving(db, host, district.district.code) as server:
+            answer = await post(server, SET, setting(person))
+    told = "Plug-in 'odd': rule 'looks' failed: ReadOnlySQLTransactionError (25006)."
+    assert [each["message"] for each in answer["errors"]] == [told]
+    assert "database_access_refused" not in [log["event"] for log in logs]
+    (log,) = (log for log in logs if log["event"] == "plugin_failed")
+    assert log["error"] == f"{told} It says: cannot execute INSERT in a read-only transaction"
+    assert await district.conn.fetchval("select count(*) from opt_out") == 0
 
 
 async def test_a_selection_at_fault_is_refused_when_it_is_submitted(

@@ -46,6 +46,18 @@ def test_the_example_of_a_hook_is_a_sound_plugin(hook: str, tmp_path: Path) -> N
     assert hook in plugin_host(file).plugins[-1].hooks
 
 
+@pytest.mark.parametrize("hook", ["batch_modes", "select_population"])
+def test_an_example_takes_no_part_of_a_scope_that_it_ignores(hook: str, tmp_path: Path) -> None:
+    """A mode whose SELECT does not use the school year or the grades of its scope does not allow them (D12)."""
+    (example,) = SECTIONS[hook]
+    file = tmp_path / "example.py"
+    file.write_text(example, encoding="utf-8")
+    host = plugin_host(file)
+    (mode,) = (owned.mode for owned in host.modes.values() if owned.plugin == "example")
+    assert mode.school_year_allowed is ("scope.school_year" in example)
+    assert mode.grades_allowed is ("scope.grades" in example)
+
+
 def test_the_first_rule_and_its_check_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps to a first rule work as the page shows them."""
     monkeypatch.chdir(tmp_path)

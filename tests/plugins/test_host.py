@@ -269,6 +269,15 @@ def test_a_name_that_cannot_be_one_stops_the_start(tmp_path: Path) -> None:
         ("[Rule('loud', 'Why.', deny_select=Sql('select :who'))]", "without a value for :who"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select {who}'))]", "unfilled slot {who}"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select :today', {'today': 1}))]", "sets :today"),
+        ("[Rule.where('loud', 'Why.', 'true')]", "the rule 'loud' with SQL that is not an `Sql` with a text"),
+        ("[Rule.where('loud', 'Why.', Sql('true', [1]), reasons=['STAFF'])]", "`args` are not a mapping"),
+        ("[type('Mine', (Rule,), {})('Loud', 'Why.', check=print)]", "rule name 'Loud'"),
+        ("[Rule.where('loud', 'Why.', Sql('c.address = \\x00'))]", "SQL with a NUL"),
+        ("[Rule.where('loud', 'Why.', Sql('c.address = \\ud800'))]", "half a surrogate pair"),
+        (
+            "[Rule.where('loud', 'Why.', Sql('c.address = any(:a)', {'a': ['1', '\\x00']}))]",
+            "value of :a holds a NUL",
+        ),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'), settings=frozenset())]", "frozenset of ON, OFF"),
         ("[Rule('loud', 'Why.', deny_select=Sql('select 1'))] * 2", "'wary.loud' is given twice"),
         (
@@ -370,3 +379,10 @@ def test_fields_are_known_by_the_kinds_they_are_for(host: PluginHost) -> None:
     assert "grade" in host.fields[FilterKind.STUDENT]
     assert "grade" not in host.fields[FilterKind.CENSUS]
     assert "assignmentTitle" in host.fields[FilterKind.CENSUS]
+
+
+def test_a_subclass_of_a_value_is_that_value(tmp_path: Path) -> None:
+    """Authors may subclass the values that hooks give: such a value is validated and taken like any other."""
+    value = "type('Mine', (ContactReason,), {})('SNOW', 'Snow', 'It snows.')"
+    write(tmp_path, "wary", hook("contact_reasons()", f"[{value}]"))
+    assert [found.code for found in PluginHost([tmp_path]).reasons] == ["SNOW"]

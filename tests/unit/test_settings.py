@@ -126,9 +126,15 @@ def test_a_setting_that_nobody_set_is_not_blamed(monkeypatch: pytest.MonkeyPatch
 
 def test_runs_leave_a_connection_to_other_writes() -> None:
     """By default fewer runs are worked on a small pool, so that any size of it can be used."""
-    assert [load_settings(pool_min_size=1, pool_max_size=size).batch_workers for size in (1, 4, 5, 10)] == [
+    assert [load_settings(pool_min_size=1, pool_max_size=size).batch_workers for size in (2, 4, 5, 10)] == [
         1, 1, 2, 2
     ]  # fmt: skip
+
+
+def test_a_pool_has_a_connection_beside_that_of_a_plan() -> None:
+    """A plan holds one connection while its checks read through another, so there are two at least (D10)."""
+    with pytest.raises(ConfigurationError, match=r"GQL_SERVER_POOL_MAX_SIZE.*greater than or equal to 2"):
+        load_settings(pool_min_size=1, pool_max_size=1)
 
 
 def test_misspelt_variables_are_found() -> None:

@@ -10,7 +10,21 @@ from gql_server.domain.sql import AMBIENT, Sql, bare, location_in, numbered, par
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 # Pieces in which a colon or a brace means nothing.
 QUOTED = st.sampled_from(
-    ["':a'", "'it''s :a {b}'", '":a {b}"', "-- :a {b}\n", "/* :a\n{b} */", "1::int", "{ }", "a : b"]
+    [
+        "':a'",
+        "'it''s :a {b}'",
+        '":a {b}"',
+        "-- :a {b}\n",
+        "/* :a\n{b} */",
+        "1::int",
+        "{ }",
+        "a : b",
+        r"E'\' :a {b}'",
+        r"e'it''s\\'",
+        "$$it's :a {b}$$",
+        "$q$ :a $$ {b} $q$",
+        "-- :a\r",
+    ]
 )
 
 

@@ -20,6 +20,9 @@ from gql_server.hooks.validation import reader_sql_problem
 
 _CLOSED = "The check has answered, or has run out of time: its reader reads no more."
 
+_REFUSED = ("25006", "42501")
+"""SQLSTATEs of what a check may not do, such as to write. Outside of a check they are faults of the installation."""
+
 
 def where_in_sql(error: BaseException) -> str:
     """Return words for the SQLSTATE, line and column of an error in the SQL that a check sent through its reader."""
@@ -36,6 +39,13 @@ def _locate(error: Exception, sql: str) -> None:
         error.location_in_sql = location_in(sql, query, int(position))  # type: ignore[attr-defined]
 
 
+class _Refused(Exception):
+    """Carries an error of PostgreSQL out of the pool, which would take it for a fault of the database."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class DistrictData:
     """Reads one district's data for checks: read-only, in a restored session. No connection is held in between."""
@@ -45,14 +55,20 @@ class DistrictData:
     today: date
 
     async def fetch(self, sql: str, args: Mapping[str, object]) -> Sequence[Row]:
-        if wrong := reader_sql_problem(sql):
+        if wrong := reader_sql_problem(sql, args):
             raise ValueError(wrong)
-        async with self.db.acquire(self.district_id) as conn, restored_session(conn):
-            try:
-                return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
-            except Exception as error:
-                _locate(error, sql)
-                raise
+        try:
+            async with self.db.acquire(self.district_id) as conn, restored_session(conn):
+                try:
+                    return await fetch(conn, Sql(sql, args), district_id=self.district_id, today=self.today)
+                except Exception as error:
+                    _locate(error, sql)
+                    if sqlstate(error) in _REFUSED:
+                        raise _Refused(error) from error
+                    raise
+        except _Refused as refused:
+            refusal = refused.error
+        raise refusal
 
 
 class CheckThread(PluginThread):

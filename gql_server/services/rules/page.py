@@ -158,7 +158,7 @@ class PageRules:
     async def _check(
         self, request: RuleRequest, owned: OwnedRule, chunk: Sequence[PageCandidate]
     ) -> Sequence[Verdict | Deny | Defer]:
-        candidates = [asked.candidate for asked in chunk]
+        candidates = [replace(asked.candidate) for asked in chunk]  # copies, which a check cannot spoil
         data, seconds = DistrictData(self.db, self.district_id, self.today), self.limits.check_seconds
 
         async def ask() -> Sequence[Verdict | Deny | Defer]:
