@@ -10,9 +10,11 @@ from (
     order by d.rule_no rows between unbounded preceding and 1 preceding) as earlier
   from (
     select d.rule_no, household, subject_id, contact_point, method,
-      (d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask) as reasons, d.code, d.because, d.remedy
+      ((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask)) & c.planned_reasons as reasons,
+      d.code, d.because, d.remedy
     from denial d
-    join candidate c using (household, subject_id, contact_point, method)
+    join all_channels c using (household, subject_id, contact_point, method)
+    where c.denied_by is null
   ) d
 ) d
 where reasons & ~coalesce(earlier, 0) <> 0

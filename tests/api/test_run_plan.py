@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from gql_server.db.pool import Pool
+from gql_server.db.statements import resource_folder
 from gql_server.domain.changes import Source
 from gql_server.domain.channels import Method
+from gql_server.hooks import Rule, RuleRequest, Sql, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import (
@@ -33,6 +35,39 @@ NAMED = (
 )
 COUNTS = "select * from {} where batch_run_id = $1 order by contact_point, reason"
 DIFFERENCE = "difference { leftPopulation choseSince excludedSince outdated }"
+
+TWO_CHANNELS = Rule.where(
+    "two_channels",
+    "Nobody is reached in one way alone.",
+    Sql(
+        "(select count(*) from candidate x where x.household = c.household and x.subject_id = c.subject_id) < 2"
+    ),
+)
+WITH_HOUSEHOLD = Rule.where(
+    "with_household",
+    "Nobody is reached unless the households are.",
+    Sql("not c.household and not exists (select from candidate x where x.household)"),
+)
+THREE_CANDIDATES = Rule.where(
+    "three_candidates", "That is enough.", Sql("(select count(*) from candidate) <> 3")
+)
+WHOLE_REQUEST = Rule.where(
+    "whole_request",
+    "A channel is set for both reasons.",
+    Sql("(select bit_or(x.on_mask) from candidate x) <> (select bit_or(1::bigint << r.bit) from contact_reason r"
+        " where r.district_id = :district_id and r.code in ('EMERGENCY', 'GENERAL'))"),
+)  # fmt: skip
+
+
+class Ruling:
+    """A plug-in that gives one rule."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    @hookimpl
+    def eligibility_rules(self, request: RuleRequest) -> list[Rule]:
+        return [self.rule]
 
 
 @pytest.fixture
@@ -253,6 +288,34 @@ async def test_a_lifted_opt_out_adds_nobody(
     await batches.apply(run)
     assert await district.on(people[4], CELL) == []
     assert (await batches.counts(run, CELL, "GENERAL"))["excluded"] == 2
+
+
+@pytest.mark.parametrize(
+    "rule", [TWO_CHANNELS, WITH_HOUSEHOLD, THREE_CANDIDATES, WHOLE_REQUEST], ids=lambda r: r.name
+)
+async def test_rules_see_the_candidates_of_the_plan(db: Pool, district: DistrictBuilder, rule: Rule) -> None:
+    """A rule that looks at all candidates answers the same when the plan is applied: it sees the channels that the plan
+    excluded too, with all that the request sets, and nobody who has joined since (D20)."""
+    school = await district.school()
+    student = await district.student(school, cell_phone="1", email="s@x")
+    await district.household(student, phone="2")
+    await district.opt_out("1", Method.VOICE)
+    await district.opt_out("2", Method.VOICE)
+    await district.opt_out("s@x", Method.EMAIL, ("GENERAL",))
+    host = PluginHost([resource_folder("plugins")], given={"mine": Ruling(rule)})
+    async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
+        batches = Batches(db, host, district, worker)
+        named = [each for kind in (CELL, EMAIL, HOUSEHOLD) for each in cells(kind, "EMERGENCY", "GENERAL")]
+        run = await batches.run(*named, dry_run=True)
+        foreseen, excluded = await counted(batches, run, foreseen=True), await batches.kept_out(run)
+        assert (await batches.counts(run, EMAIL, "EMERGENCY", foreseen=True))["updated"] == 1
+        late = await district.student(school, cell_phone="9", email="late@x")
+        await batches.apply(run)
+        assert await counted(batches, run) == foreseen
+        assert await batches.kept_out(run) == excluded
+        assert (await told(batches, run, DIFFERENCE))["difference"]["excludedSince"] == 0
+        assert await district.on(student, EMAIL) == ["EMERGENCY"]
+        assert await district.on(student, CELL) == await district.on(late, EMAIL) == []
 
 
 @pytest.mark.usefixtures("people")

@@ -6,7 +6,8 @@ select household, subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
 from (
   select household, subject_id, contact_point, method, c.skip_if_chosen,
-    c.on_mask & ~coalesce(d.on_reasons, 0) as on_mask, c.off_mask & ~coalesce(d.off_reasons, 0) as off_mask
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
   from (select * from all_channels where denied_by is null) c
   full join (
     select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,

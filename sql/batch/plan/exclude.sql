@@ -9,7 +9,7 @@ with block as (
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
     array_agg(subject_id)
   from (
-    select denied_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons,
+    select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
       null as code, null as because, null as remedy
     from all_channels where denied_by is not null
     union all

@@ -1,27 +1,37 @@
--- Keeps, of the channels found, those of the plan that is being applied: whoever has joined the population since stays as
--- they are. The old plan is removed; it is written anew.
+-- Keeps, of the channels found, those that the plan which is being applied knew: what it was to change and what its rules
+-- excluded. Rules see both, as they did then; only what it was to change is changed or counted. Whoever has joined the
+-- population since stays as they are. The old plan is removed; it is written anew.
 -- Parameters: district_id, batch_run_id
 -- Columns: left_population (people and households of the plan that are no longer selected), candidates (how many are left)
 with planned as materialized (
   delete from batch_target t
   where t.district_id = :district_id and t.batch_run_id = :batch_run_id
-  returning t.household, t.contact_point, t.on_mask, t.off_mask, t.skip_if_chosen, t.subject_ids
+  returning t.household, t.contact_point, t.on_mask | t.off_mask as reasons, t.skip_if_chosen, t.subject_ids
 ),
 planned_channel as materialized (
-  select p.household, s.subject_id, p.contact_point, p.on_mask, p.off_mask, p.skip_if_chosen
-  from planned p cross join lateral unnest(p.subject_ids) as s (subject_id)
+  select known.household, s.subject_id, known.contact_point, max(known.reasons) as reasons, -- others of a channel are 0
+    max(known.skip_if_chosen) as skip_if_chosen
+  from (
+    select household, contact_point, reasons, skip_if_chosen, subject_ids from planned
+    union all
+    select b.household, b.contact_point, 0, null, b.subject_ids
+    from batch_exclusion_block b
+    where b.district_id = :district_id and b.batch_run_id = :batch_run_id
+  ) known
+  cross join lateral unnest(known.subject_ids) as s (subject_id)
+  group by known.household, s.subject_id, known.contact_point
 ),
 found as (
   delete from all_channels returning *
 ),
 kept as (
   insert into all_channels
-    (household, subject_id, contact_point, method, address, on_mask, off_mask, skip_if_chosen, denied_by)
-  select household, subject_id, contact_point, found.method, found.address, found.on_mask & p.on_mask,
-    found.off_mask & p.off_mask, p.skip_if_chosen, found.denied_by
+    (household, subject_id, contact_point, method, address, on_mask, off_mask, planned_reasons, skip_if_chosen, denied_by)
+  select household, subject_id, contact_point, found.method, found.address, found.on_mask, found.off_mask,
+    p.reasons, p.skip_if_chosen, found.denied_by
   from found join planned_channel p using (household, subject_id, contact_point)
-  returning household, subject_id, denied_by
+  returning household, subject_id, planned_reasons, denied_by
 )
-select (select count(*) from (select distinct household, subject_id from planned_channel) p)
-  - (select count(*) from (select distinct household, subject_id from kept) f) as left_population,
+select (select count(*) from (select distinct household, subject_id from planned_channel where reasons <> 0) p)
+  - (select count(*) from (select distinct household, subject_id from kept where planned_reasons <> 0) f) as left_population,
   (select count(*) from kept where denied_by is null) as candidates

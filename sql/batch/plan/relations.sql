@@ -18,6 +18,7 @@ create temp table all_channels (
   address text, -- null: none on record
   on_mask bigint not null,
   off_mask bigint not null,
+  planned_reasons bigint not null default -1, -- what an earlier plan leaves of both masks; all where there is none
   skip_if_chosen bigint, -- see batch_target; null where there is no earlier plan
   denied_by smallint -- the number of the rule whose condition denies the whole channel
 ) on commit drop;

@@ -79,7 +79,7 @@ with block as (
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
     array_agg(subject_id)
   from (
-    select denied_by as rule_no, household, subject_id, contact_point, on_mask | off_mask as reasons,
+    select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
       null as code, null as because, null as remedy
     from all_channels where denied_by is not null
     union all
@@ -93,9 +93,11 @@ from (
     order by d.rule_no rows between unbounded preceding and 1 preceding) as earlier
   from (
     select d.rule_no, household, subject_id, contact_point, method,
-      (d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask) as reasons, d.code, d.because, d.remedy
+      ((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask)) & c.planned_reasons as reasons,
+      d.code, d.because, d.remedy
     from denial d
-    join candidate c using (household, subject_id, contact_point, method)
+    join all_channels c using (household, subject_id, contact_point, method)
+    where c.denied_by is null
   ) d
 ) d
 where reasons & ~coalesce(earlier, 0) <> 0) first
@@ -124,7 +126,8 @@ select household, subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
 from (
   select household, subject_id, contact_point, method, c.skip_if_chosen,
-    c.on_mask & ~coalesce(d.on_reasons, 0) as on_mask, c.off_mask & ~coalesce(d.off_reasons, 0) as off_mask
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
   from (select * from all_channels where denied_by is null) c
   full join (
     select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
