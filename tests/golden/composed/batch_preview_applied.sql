@@ -44,7 +44,7 @@ where coalesce((
   from relationship r
   where r.district_id = :district_id and r.contact_id = m.person_id and r.student_id = m.student_id
     and r.messenger and active_on(r.start_date, r.end_date, :today)), true)),
-left_out as materialized (
+excluded as materialized (
 select s.person_id
 from selected s
 where s.person_id in (select person_id from kept_apart)
@@ -53,18 +53,18 @@ having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, stude
 select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
 from candidate c
 where exists (select from selected where student_id is not null)
-  and (not c.household and c.subject_id in (select person_id from left_out)
+  and (not c.household and c.subject_id in (select person_id from excluded)
     or c.household and c.subject_id in (
 select m.household_id
 from household_member m
 where m.district_id = :district_id and active_on(m.start_date, m.end_date, :today)
   and m.household_id in (
     select own.household_id from household_member own
-    join left_out using (person_id)
+    join excluded using (person_id)
     where own.district_id = :district_id and active_on(own.start_date, own.end_date, :today))
 group by m.household_id
 having bool_and(
-  m.person_id in (select person_id from left_out) or m.person_id not in (select person_id from selected))))) d
+  m.person_id in (select person_id from excluded) or m.person_id not in (select person_id from selected))))) d
 group by d.household, d.subject_id, d.contact_point, d.method
 union all
 select :denials__rule_6__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
