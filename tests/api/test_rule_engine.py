@@ -69,7 +69,7 @@ class PlainRule:
 
 def checking(condition: Condition, codes: frozenset[str] | None) -> Check:
     async def check(candidates: Sequence[Candidate], reader: object) -> Sequence[Verdict | Deny]:
-        return [Deny(reasons=codes) if condition.holds(c) else Verdict.ALLOW for c in candidates]
+        return [Deny(reasons=codes) if codes and condition.holds(c) else Verdict.ALLOW for c in candidates]
 
     return check
 
