@@ -37,7 +37,7 @@ class Subscription:
     async def batch_run(self, info: RequestInfo, id: Id) -> AsyncIterator[BatchRun]:
         """A batch run: its current state at once, and again whenever its status or progress changes.
 
-        The subscription completes when the run has ended. For administrators only.
+        The subscription completes when the run has ended or is PLANNED. For administrators only.
         """
         context = info.context
         async for state in context.services.batch.watch(context.viewer, str(id)):

@@ -22,9 +22,13 @@ where r.district_id = t.district_id and r.batch_run_id = t.batch_run_id
 -- name: cancel_old_plans
 -- Cancels plans that nobody has applied for a long time, so that they do not accumulate.
 -- Parameters: kept_seconds, error
--- Columns: none
-update batch_run set status = 'CANCELLED', finished_at = now(), errors = array[:error::text]
-where status = 'PLANNED' and planned_at < now() - make_interval(secs => :kept_seconds)
+-- Columns: district_id, code (the district's), batch_run_id, mode, status, population
+update batch_run r
+set status = 'CANCELLED', finished_at = now(), errors = array[:error::text]
+from district d
+where d.district_id = r.district_id
+  and r.status = 'PLANNED' and r.planned_at < now() - make_interval(secs => :kept_seconds)
+returning r.district_id, d.code, r.batch_run_id, r.mode, r.status, r.population
 
 -- name: remove_old_keys
 -- Removes idempotency keys that are not valid any more.

@@ -28,13 +28,15 @@ from batch_cell where district_id = :district_id and batch_run_id = :reverts_run
 -- name: restore_status
 -- Gives a run the status back that it had before its revert, which did not come to its end.
 -- Parameters: district_id, batch_run_id (of the revert)
--- Columns: none
+-- Columns: batch_run_id, mode, status, population, ended (whether the run ends now: it had not when the revert began)
 update batch_run original
 set status = original.status_before_revert, finished_at = coalesce(original.finished_at, now())
-from batch_run revert
+from batch_run revert, batch_run before
 where revert.district_id = :district_id and revert.batch_run_id = :batch_run_id
   and original.district_id = :district_id and original.batch_run_id = revert.reverts_run_id
+  and before.district_id = :district_id and before.batch_run_id = original.batch_run_id
   and original.status = 'REVERTING'
+returning original.batch_run_id, original.mode, original.status, original.population, before.finished_at is null as ended
 
 -- name: reverted_run
 -- Returns the population of the run that a revert reverts.

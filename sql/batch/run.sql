@@ -138,12 +138,12 @@ where district_id = :district_id and batch_run_id = :batch_run_id
 -- name: cancel
 -- Ends a run that has written nothing. The caller has locked the run.
 -- Parameters: district_id, batch_run_id
--- Columns: mode, population
+-- Columns: batch_run_id, mode, status, population
 update batch_run
 set status = 'CANCELLED', finished_at = now(), lease_owner = null, lease_expires_at = null,
   planning_step = null, planning_done = null, planning_total = null
 where district_id = :district_id and batch_run_id = :batch_run_id
-returning mode, population
+returning batch_run_id, mode, status, population
 
 -- name: notify
 -- Notifies the watchers of a run, in every server process, that the run has changed. PostgreSQL delivers the
@@ -155,14 +155,14 @@ select pg_notify(:channel, :district_id::integer || ' ' || :batch_run_id::bigint
 -- name: state
 -- Returns the state of a run that its watchers are told.
 -- Parameters: district_id, batch_run_id
--- Columns: status, done, total, population, ended, planning_step, planning_done, planning_total
-select status, done, total, population, has_ended(status) as ended,
+-- Columns: status, done, total, population, at_rest, planning_step, planning_done, planning_total
+select status, done, total, population, is_at_rest(status) as at_rest,
   planning_step, planning_done, planning_total
 from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
 
--- name: ended
--- Returns whether a run has ended.
+-- name: at_rest
+-- Returns whether a run is at rest: it has ended or is PLANNED.
 -- Parameters: district_id, batch_run_id
--- Columns: ended
-select has_ended(status) as ended
+-- Columns: at_rest
+select is_at_rest(status) as at_rest
 from batch_run where district_id = :district_id and batch_run_id = :batch_run_id

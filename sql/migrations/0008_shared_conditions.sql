@@ -21,7 +21,8 @@ create function needs_plan(status batch_status) returns boolean
   language sql immutable parallel safe
   return status in ('QUEUED', 'PLANNING', 'PLANNED', 'APPLYING');
 
--- Whether nothing more happens to a run by itself. A run that is REVERTING goes on until its revert has ended.
-create function has_ended(status batch_status) returns boolean
+-- Whether nothing more happens to a run by itself: it has ended, or is a plan that waits to be applied. A run that is
+-- REVERTING is not at rest until its revert has ended.
+create function is_at_rest(status batch_status) returns boolean
   language sql immutable parallel safe
   return status not in ('QUEUED', 'PLANNING', 'APPLYING', 'REVERTING');

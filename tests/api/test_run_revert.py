@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow
+from gql_server.db.statements import fetchrow, resource_folder
 from gql_server.domain.changes import Source
 from gql_server.errors import Rejected
 from gql_server.hooks import RunSummary, hookimpl
@@ -24,6 +24,7 @@ from tests.support.batch import (
     Batches,
     actual,
     cells,
+    hearing,
     replayed,
     revisions,
     run_id,
@@ -309,28 +310,108 @@ async def test_cancel_and_worker_race(db: Pool, host: PluginHost, district: Dist
     assert await replayed(district) == before
 
 
+class Listener:
+    """A plug-in that keeps which runs ended, and how."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    @hookimpl
+    def run_finished(self, run: RunSummary) -> None:
+        assert (run.district, run.mode) == ("maple", "STUDENTS")
+        self.told.append((run.run_id, run.status))
+
+    async def until(self, number: int) -> list[tuple[str, str]]:
+        """Wait for as many ends and return them all."""
+        async with asyncio.timeout(10):
+            while len(self.told) < number:
+                await asyncio.sleep(0.01)
+        return self.told
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def listening(db: Pool, district: DistrictBuilder, listener: Listener) -> Batches:
+    """Batches whose plug-ins have a listener. Its worker does not work yet."""
+    host = PluginHost([resource_folder("plugins")], given={"listener": listener})
+    return Batches(db, host, district, BatchWorker(db, host, poll_seconds=0.05))
+
+
+async def as_in_the_middle(district: DistrictBuilder, run: int) -> None:
+    """Let a run that is done look as it does while its chunks are applied."""
+    await district.conn.execute(
+        "update batch_run set status = 'APPLYING', finished_at = null where batch_run_id = $1", run
+    )
+
+
 @pytest.mark.usefixtures("people")
-async def test_plugins_hear_of_every_end(db: Pool, host: PluginHost, district: DistrictBuilder) -> None:
+async def test_plugins_hear_of_every_end(listening: Batches, listener: Listener) -> None:
     """run_finished is told of a run that is done, cancelled, or undone, once each."""
-    heard: list[tuple[str, str]] = []
+    async with working(listening.worker):
+        run = await listening.run(*NAMED)
+        plan = await listening.run(*NAMED, dry_run=True)
+        await listening.cancel(plan)
+        revert = await listening.revert(run)
+        assert await listener.until(4) == [
+            (run_id(run), "DONE"),
+            (run_id(plan), "CANCELLED"),
+            (run_id(revert), "DONE"),
+            (run_id(run), "REVERTED"),
+        ]
 
-    class Ears:
-        @hookimpl
-        def run_finished(self, run: RunSummary) -> None:
-            heard.append((run.run_id, run.status))
 
-    from gql_server.db.statements import resource_folder
+@pytest.mark.usefixtures("people")
+async def test_plugins_hear_of_a_plan_that_ends_by_its_age(
+    listening: Batches, listener: Listener, district: DistrictBuilder
+) -> None:
+    """run_finished is told of a plan that nobody applied, when it is cancelled after a month; so is who watches it."""
+    async with working(listening.worker):
+        plan = await listening.run(*NAMED, dry_run=True)
+    await district.conn.execute("update batch_run set planned_at = planned_at - interval '31 days'")
+    async with hearing(listening.db) as signals:
+        with signals.watch(district.id, plan) as changed:
+            changed.clear()
+            async with working(listening.worker):
+                assert await listener.until(1) == [(run_id(plan), "CANCELLED")]
+            async with asyncio.timeout(10):
+                await changed.wait()
 
-    listening = PluginHost([resource_folder("plugins")], given={"ears": Ears()})
-    async with working(BatchWorker(db, listening, poll_seconds=0.05)) as worker:
-        batches = Batches(db, listening, district, worker)
-        run = await batches.run(*NAMED)
-        plan = await batches.run(*NAMED, dry_run=True)
-        await batches.cancel(plan)
-        revert = await batches.revert(run)
-    assert heard == [
-        (run_id(run), "DONE"),
-        (run_id(plan), "CANCELLED"),
-        (run_id(revert), "DONE"),
-        (run_id(run), "REVERTED"),
-    ]
+
+@pytest.mark.usefixtures("people")
+async def test_plugins_hear_of_a_cancelled_run_whose_revert_is_cancelled(
+    listening: Batches, listener: Listener, district: DistrictBuilder
+) -> None:
+    """A run that was cancelled in the middle ends with its revert, which is cancelled too: run_finished is told of
+    both. A run that had ended before its revert does not end again (D29)."""
+    async with working(listening.worker):
+        run = await listening.run(*NAMED)
+    revert = await listening.revert(run, wait=0)
+    await listening.cancel(revert)
+    assert await listener.until(2) == [(run_id(run), "DONE"), (run_id(revert), "CANCELLED")]
+    await as_in_the_middle(district, run)
+    listener.told.clear()
+    await listening.cancel(run)
+    revert = await district.conn.fetchval("select max(batch_run_id) from batch_run")
+    await listening.cancel(revert)
+    assert await listener.until(2) == [(run_id(revert), "CANCELLED"), (run_id(run), "CANCELLED")]
+    assert (await listening.row(run))["status"] == "CANCELLED"
+
+
+@pytest.mark.usefixtures("people")
+async def test_plugins_hear_of_a_cancelled_run_whose_revert_fails(
+    listening: Batches, listener: Listener, district: DistrictBuilder
+) -> None:
+    """A run that was cancelled in the middle ends with its revert, which fails: run_finished is told of both (D29)."""
+    async with working(listening.worker):
+        run = await listening.run(*NAMED)
+    await as_in_the_middle(district, run)
+    listener.told.clear()
+    await listening.cancel(run)
+    revert = await district.conn.fetchval("select max(batch_run_id) from batch_run")
+    await district.conn.execute("update batch_run set claims = 100 where batch_run_id = $1", revert)
+    async with working(listening.worker):
+        assert await listener.until(2) == [(run_id(revert), "FAILED"), (run_id(run), "CANCELLED")]

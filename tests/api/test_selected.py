@@ -26,6 +26,7 @@ from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.preferences import PreferenceCell, PreferenceService
 from tests.support.batch import CELL, HOUSEHOLD, Batches, admin, cells, working
 from tests.support.builder import DistrictBuilder
+from tests.support.server import serving
 
 PAIRS = (
     "select r.contact_id as person_id, r.student_id from relationship r where r.district_id = :district_id"
@@ -69,17 +70,19 @@ async def family(district: DistrictBuilder) -> list[int]:
     return [*contacts, *students]
 
 
-SEEN = "(select count(*) from selected s where s.person_id = c.subject_id and s.student_id is {}) = :rows"
+OF_CANDIDATE = "from selected s where s.person_id = c.subject_id"
 
 
 @pytest.mark.parametrize("through", [True, False])
 async def test_a_person_selected_through_two_students_counts_once(
     db: Pool, district: DistrictBuilder, family: list[int], through: bool
 ) -> None:
-    """A rule finds a row of `selected` for each student through whom a person was selected, or one without a student;
-    population, counts and candidates have the person once (D11, D16, D17, D31)."""
-    twice = Rule.where("twice", "Twice.", Sql(SEEN.format("not null"), {"rows": 2}))
-    alone = Rule.where("alone", "Alone.", Sql(f"not c.household and {SEEN.format('null')}", {"rows": 1}))
+    """A rule finds in `selected` each student through whom a person was selected, or rows without a student; a row may
+    be there twice. Population, counts and candidates have the person once (D11, D16, D17, D31)."""
+    twice = Rule.where("twice", "Twice.", Sql(f"(select count(distinct s.student_id) {OF_CANDIDATE}) = 2"))
+    alone = Rule.where(
+        "alone", "Alone.", Sql(f"(select count(*) > 0 and count(s.student_id) = 0 {OF_CANDIDATE})")
+    )
     host = host_with(Through(twice, alone, through=through))
     async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
         batches = Batches(db, host, district, worker)
@@ -102,6 +105,43 @@ async def test_a_person_selected_through_two_students_counts_once(
     assert [await district.on(person, CELL) for person in family[:2]] == (
         [[], ["GENERAL"]] if through else [[], []]
     )
+
+
+class Everybody:
+    """A plug-in whose mode compares no district, and selects somebody who is not there."""
+
+    @hookimpl
+    def batch_modes(self) -> list[BatchMode]:
+        return [BatchMode("EVERYBODY", "Everybody", "Everybody.", FilterKind.STUDENT)]
+
+    @hookimpl
+    def select_population(self, mode: str, scope: object) -> Population | None:
+        people = Sql("select person_id from person union all select 999999999")
+        return Population(people) if mode == "EVERYBODY" else None
+
+
+async def test_nobody_of_another_district_is_selected(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """Where the SQL of a mode names no district, `batchOptions` and the run count the same people, those of the
+    district alone, and nobody else is excluded or changed (D38)."""
+    await district.person(cell_phone="1")
+    neighbor = await (await DistrictBuilder.create(district.conn, host, "birch")).person()
+    everybody = PluginHost([resource_folder("plugins")], given={"everybody": Everybody()})
+    cells_on = '{contactPoint: CELL_PHONE, reason: "GENERAL", set: ON}'
+    async with serving(db, everybody, district.district.code) as server:
+        options = (await server.run('{ batchOptions(mode: "EVERYBODY") { population } }'))["batchOptions"]
+        submitted = await server.run(
+            f'mutation {{ batchSetPreferences(input: {{mode: "EVERYBODY", cells: [{cells_on}]}})'
+            " { run { status population exclusions { edges { node { code } } } } } }"
+        )
+    assert submitted["batchSetPreferences"]["run"] == {
+        "status": "DONE",
+        "population": options["population"],
+        "exclusions": {"edges": []},
+    }
+    assert options["population"] == 1
+    assert await district.conn.fetchval("select count(*) from preference where person_id = $1", neighbor) == 0
 
 
 async def test_a_plan_keeps_what_a_denial_says(

@@ -38,7 +38,7 @@ async def test_a_run_of_another_process_is_seen_by_the_poll(
         seen += [state async for state in states]
     assert (seen[0].status, seen[-1].status) == ("QUEUED", "DONE")
     assert [state.done for state in seen] == sorted(state.done for state in seen)
-    assert [state.ended for state in seen] == [*[False] * (len(seen) - 1), True]
+    assert [state.at_rest for state in seen] == [*[False] * (len(seen) - 1), True]
 
 
 async def test_a_signal_hastens_the_next_look(

@@ -16,14 +16,14 @@ from tests.support.statements import TEXTS, complete
 
 DAY = date(2026, 11, 24)
 NEAR = (None, *(DAY + timedelta(days=n) for n in (-1, 0, 1)))
-FUNCTIONS = ("active_on", "is_unfinished", "is_worked", "needs_plan", "has_ended")
+FUNCTIONS = ("active_on", "is_unfinished", "is_worked", "needs_plan", "is_at_rest")
 CALL = re.compile(rf"\b(?:{'|'.join(FUNCTIONS)})\(")
 SPELLED_OUT = {
     "active_on": "(({0} is null or {0} <= {2}) and ({1} is null or {1} >= {2}))",
     "is_unfinished": "({0} in ('QUEUED', 'PLANNING', 'APPLYING'))",
     "is_worked": "({0} in ('PLANNING', 'APPLYING'))",
     "needs_plan": "({0} in ('QUEUED', 'PLANNING', 'PLANNED', 'APPLYING'))",
-    "has_ended": "({0} not in ('QUEUED', 'PLANNING', 'APPLYING', 'REVERTING'))",
+    "is_at_rest": "({0} not in ('QUEUED', 'PLANNING', 'APPLYING', 'REVERTING'))",
 }
 
 
@@ -38,7 +38,7 @@ async def test_active_includes_both_ends(prepared: Any, start: date | None) -> N
 async def test_every_status_is_in_the_sets_that_its_name_promises(prepared: Any) -> None:
     """The sets of run states, spelled out for each state there is (D21): a new state needs a line here."""
     rows = await prepared.fetch(
-        "select s::text, is_unfinished(s), is_worked(s), needs_plan(s), has_ended(s)"
+        "select s::text, is_unfinished(s), is_worked(s), needs_plan(s), is_at_rest(s)"
         " from unnest(enum_range(null::batch_status)) s"
     )
     assert {row[0]: tuple(row)[1:] for row in rows} == {

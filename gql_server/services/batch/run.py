@@ -79,3 +79,14 @@ class Run:
             status=status,
             population=population,
         )
+
+
+def summary_of(row: Row, district: str) -> RunSummary:
+    """Return what plug-ins are told of a run that ended, from its row. district: the district's code."""
+    return RunSummary(
+        run_id=encode_id(IdKind.BATCH_RUN, row["batch_run_id"]),
+        district=district,
+        mode=row["mode"],
+        status=row["status"],
+        population=row["population"],
+    )

@@ -94,10 +94,10 @@ class BatchService:
         """
         async with self._admin_transaction(viewer) as conn:
             batch_run_id, ended = await cancel_run(conn, viewer, run_id)
-        if ended is None:
+        if not ended:
             self._worker.wake()
-        else:
-            self._worker.notify_run_finished(ended)
+        for run in ended:
+            self._worker.notify_run_finished(run)
         return batch_run_id
 
     async def revert(self, viewer: Viewer, run_id: str, wait_seconds: int = WAIT_SECONDS) -> int:
@@ -108,7 +108,7 @@ class BatchService:
         return await self._change_and_wait(begin_revert, viewer, run_id, wait_seconds)
 
     def watch(self, viewer: Viewer, run_id: str) -> AsyncIterator[RunState]:
-        """Yield the states of a run until it has ended: see `watch_run`."""
+        """Yield the states of a run until it is at rest: see `watch_run`."""
         return watch_run(self._db, viewer, run_id, self._signals, poll_seconds=self._poll_seconds)
 
     async def _change_and_wait(
@@ -229,7 +229,7 @@ class BatchService:
             with suppress(TimedOut, Unavailable):
                 async with self._db.acquire(district_id) as conn:
                     key = {"district_id": district_id, "batch_run_id": batch_run_id}
-                    if await fetchval(conn, "batch/run/ended", **key):
+                    if await fetchval(conn, "batch/run/at_rest", **key):
                         return
 
 

@@ -1,11 +1,12 @@
 """State changes of a run that an administrator asks for: apply a plan, cancel, revert (D21, D29)."""
 
 from gql_server.db.protocols import Connection, Row
-from gql_server.db.statements import execute, fetchrow, fetchval
+from gql_server.db.statements import execute, fetch, fetchrow, fetchval
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.viewer import Viewer
 from gql_server.errors import Rejected, rejected
 from gql_server.hooks import RunSummary
+from gql_server.services.batch.run import summary_of
 from gql_server.services.batch.signals import notify_run_changed
 
 _BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
@@ -24,16 +25,16 @@ async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
     return key["batch_run_id"]
 
 
-async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int, RunSummary | None]:
-    """Cancel a run, or record a revert if it is being applied. Return its number, and a summary if it has ended.
+async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int, list[RunSummary]]:
+    """Cancel a run, or record a revert if it is being applied. Return its number, and the summaries of what has ended.
 
-    A cancelled revert leaves the run that it should have reverted as it was. Raises Rejected: UNKNOWN_RUN,
-    WRONG_STATE.
+    A cancelled revert leaves the run that it should have reverted as it was; that run ends with it if it had not ended
+    before. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
     """
     key, run = await _lock_run(conn, viewer, run_id)
     if run["status"] == "APPLYING" and run["reverts_run_id"] is None:
         await _begin_revert(conn, viewer, key, status_before="CANCELLED", at_once=True)
-        return key["batch_run_id"], None
+        return key["batch_run_id"], []
     if run["status"] not in _BEFORE_APPLYING:
         raise _wrong_state(run, "A run can be cancelled until it has ended; a revert, until it applies.")
     row = await fetchrow(conn, "batch/run/cancel", **key)
@@ -41,15 +42,9 @@ async def cancel_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[int
     # A worker that is planning may hold locks on the plan's rows. It notices the cancellation and deletes them itself.
     if run["status"] != "PLANNING":
         await execute(conn, "batch/housekeeping/remove_plan", **key)
-    await restore_status(conn, key, run["reverts_run_id"])
+    restored = await restore_status(conn, key, viewer.district.code)
     await notify_run_changed(conn, **key)
-    return key["batch_run_id"], RunSummary(
-        run_id=run_id,
-        district=viewer.district.code,
-        mode=row["mode"],
-        status="CANCELLED",
-        population=row["population"],
-    )
+    return key["batch_run_id"], [summary_of(row, viewer.district.code), *restored]
 
 
 async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
@@ -67,14 +62,28 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 
-async def restore_status(conn: Connection, key: dict[str, int], reverts: int | None) -> None:
+async def restore_status(conn: Connection, key: dict[str, int], district: str) -> list[RunSummary]:
     """Give a run the status back that it had before a revert that failed or was cancelled.
 
-    `key`: the key of the revert. `reverts`: the number of the run it should have reverted; nothing is done for None.
+    Nothing is done where `key` is not the key of a revert. Return a summary of the run if it has ended with its revert:
+    it was being applied when it was cancelled. district: the district's code.
     """
-    if reverts is not None:
-        await execute(conn, "batch/revert/restore_status", **key)
-        await notify_run_changed(conn, district_id=key["district_id"], batch_run_id=reverts)
+    row = await fetchrow(conn, "batch/revert/restore_status", **key)
+    if row is None:
+        return []
+    await notify_run_changed(conn, district_id=key["district_id"], batch_run_id=row["batch_run_id"])
+    return [summary_of(row, district)] if row["ended"] else []
+
+
+async def cancel_old_plans(conn: Connection, days: int) -> list[RunSummary]:
+    """Cancel the plans of all districts that nobody has applied for so many days, and return their summaries."""
+    message = f"The plan was not applied within {days} days. Make a new one."
+    rows = await fetch(
+        conn, "batch/housekeeping/cancel_old_plans", kept_seconds=days * 86400.0, error=message
+    )
+    for row in rows:
+        await notify_run_changed(conn, district_id=row["district_id"], batch_run_id=row["batch_run_id"])
+    return [summary_of(row, row["code"]) for row in rows]
 
 
 async def _lock_run(conn: Connection, viewer: Viewer, run_id: str) -> tuple[dict[str, int], Row]:

@@ -24,7 +24,7 @@ class RunState:
     done: int
     total: int
     population: int
-    ended: bool
+    at_rest: bool
     planning_step: str | None
     planning_done: int | None
     planning_total: int | None
@@ -38,7 +38,7 @@ async def watch_run(
     *,
     poll_seconds: float = defaults.WATCH_SECONDS,
 ) -> AsyncIterator[RunState]:
-    """Yield a run's state at once, then after every change, and for the last time when the run has ended.
+    """Yield a run's state at once, then after every change, and for the last time when the run has ended or is PLANNED.
 
     The state is polled; a signal only brings the next read forward. No connection is held between reads. A state that
     lasts for less than the time between two reads is not seen. If the database cannot be reached for a while, changes
@@ -54,7 +54,7 @@ async def watch_run(
         raise unknown_run()
     yield last
     with signals.watch(district_id, batch_run_id) as changed:
-        while not last.ended:
+        while not last.at_rest:
             try:
                 state = await _read_state(db, district_id, batch_run_id)
             except Exception as error:

@@ -25,7 +25,7 @@ from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_run_changed
-from gql_server.services.batch.states import restore_status
+from gql_server.services.batch.states import cancel_old_plans, restore_status
 from gql_server.services.changes import notify_preferences_changed
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.redact import with_reason
@@ -233,10 +233,11 @@ class BatchWorker:
             population = await fetchval(conn, "batch/run/fail", **run.lease_key, errors=errors)
             if population is not None:
                 await execute(conn, "batch/housekeeping/remove_plan", **run.key)
-                await restore_status(conn, run.key, run.reverts)
+                ended = await restore_status(conn, run.key, run.district.code)
                 await notify_run_changed(conn, **run.key)
         if population is not None:
-            self.notify_run_finished(run.summary("FAILED", population))
+            for summary in (run.summary("FAILED", population), *ended):
+                self.notify_run_finished(summary)
 
     async def _plan_while_renewing(self, run: Run) -> None:
         """Plan the run and renew its lease meanwhile. Raises LeaseLost as soon as the lease is found lost."""
@@ -296,10 +297,9 @@ class BatchWorker:
 
     async def _clean_up(self) -> None:
         """Delete leftovers of ended runs and killed workers, plans that nobody applied, and old idempotency keys."""
-        message = f"The plan was not applied within {_PLAN_DAYS} days. Make a new one."
         async with self._db.transaction() as conn:
-            await execute(
-                conn, "batch/housekeeping/cancel_old_plans", kept_seconds=_PLAN_DAYS * 86400.0, error=message
-            )
+            cancelled = await cancel_old_plans(conn, _PLAN_DAYS)
             await execute(conn, "batch/housekeeping/remove_plans")
             await execute(conn, "batch/housekeeping/remove_old_keys", valid_seconds=VALID_SECONDS)
+        for run in cancelled:
+            self.notify_run_finished(run)

@@ -2,7 +2,8 @@
 -- Parameters: none
 -- Columns: none
 
--- The people selected, and through which student: null where the mode does not say. A person may have several rows.
+-- The people selected, and through which student: null where the mode does not say. A person may have several rows, also
+-- through one student.
 create temp table selected (person_id bigint not null, student_id bigint) on commit drop;
 
 -- The people selected, each once.

@@ -14,7 +14,9 @@ where case
   end;
 
 insert into selected (person_id, student_id)
-select distinct people.person_id, people.student_id from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people;
+select people.person_id, people.student_id
+from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
+join person p on p.district_id = :district_id and p.person_id = people.person_id;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
@@ -47,18 +49,22 @@ select :denials__rule_2__rule_no::smallint as rule_no, d.household, d.subject_id
   bit_or(coalesce(d.reasons, -1)) & :denials__rule_2__off_bits::bigint as off_reasons
 from (
 with marked as materialized (
-select r.contact_id as person_id, r.student_id
+select distinct r.contact_id as person_id, r.student_id
 from relationship r
-where r.district_id = :district_id and r.no_contact and active_on(r.start_date, r.end_date, :today)
-  and not exists (
-    select from relationship other
-    where other.district_id = :district_id and other.contact_id = r.contact_id and other.student_id = r.student_id
-      and other.messenger and not other.no_contact and active_on(other.start_date, other.end_date, :today))), excluded as materialized (
+where r.district_id = :district_id and r.no_contact and active_on(r.start_date, r.end_date, :today)), kept_apart as materialized (
+select m.person_id, m.student_id
+from marked m
+where coalesce((
+  select bool_and(r.no_contact)
+  from relationship r
+  where r.district_id = :district_id and r.contact_id = m.person_id and r.student_id = m.student_id
+    and r.messenger and active_on(r.start_date, r.end_date, :today)), true)),
+excluded as materialized (
 select s.person_id
 from selected s
-where s.person_id in (select person_id from marked)
+where s.person_id in (select person_id from kept_apart)
 group by s.person_id
-having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from marked), false)))
+having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from kept_apart), false)))
 select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
 from candidate c
 where exists (select from selected where student_id is not null)
