@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
 from gql_server.db.statements import fetchrow
 from gql_server.domain.viewer import Role, Viewer
@@ -71,7 +72,8 @@ async def behind(batches: Batches, *runs: int) -> list[int | None]:
 
 async def claim(batches: Batches, owner: str) -> Run | None:
     async with batches.db.transaction() as conn:
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
+        known = [migration.name for migration in migrations()]
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
     return Run.from_row(row, owner) if row else None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
 from gql_server.db.statements import fetchrow, resource_folder
 from gql_server.domain.changes import Source
@@ -63,7 +64,8 @@ async def people(db: Pool, host: PluginHost, district: DistrictBuilder) -> list[
 
 async def claim(db: Pool, owner: str = "test") -> Run:
     async with db.transaction() as conn:
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
+        known = [migration.name for migration in migrations()]
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
     assert row is not None
     return Run.from_row(row, owner)
 

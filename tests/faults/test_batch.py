@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
 from gql_server.db.statements import fetchrow
 from gql_server.hooks.host import PluginHost
@@ -30,7 +31,8 @@ async def populate(district: DistrictBuilder, number: int = 9) -> None:
 
 async def claim(db: Pool, owner: str) -> Run:
     async with db.transaction() as conn:
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30)
+        known = [migration.name for migration in migrations()]
+        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
     assert row is not None
     return Run.from_row(row, owner)
 
