@@ -279,7 +279,9 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        problems = [_problem(e["loc"], e["msg"]) for e in error.errors(include_input=False)]
+        # A default that depends on another setting is not made while that one is wrong: no problem of its own.
+        found = [e for e in error.errors(include_input=False) if e["type"] != "default_factory_not_called"]
+        problems = [_problem(e["loc"], e["msg"]) for e in found]
         raise ConfigurationError(f"The settings cannot be used. {' '.join(problems)}") from None
 
 

@@ -223,7 +223,7 @@ def settings() -> None:
         common.stdout.print(Text(f"{setting.variable} = {setting.value}"), style=style, soft_wrap=True)
         common.stdout.print(Padding(Text(setting.description), (0, 0, 0, 4), expand=False), style=style)
     for name in unknown_variables(environ):
-        common.print_error(f"There is no setting {name}. Is it misspelled?")
+        common.print_warning(f"There is no setting {name}. Is it misspelled?")
 
 
 @app.command()

@@ -26,6 +26,12 @@ def print_error(message: str) -> None:
     stderr.print(" ".join(message.split()), markup=False, soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """Print a warning as one line: the command goes on."""
+    stderr.print("Warning:", style="bold yellow", end=" ")
+    stderr.print(" ".join(message.split()), markup=False, soft_wrap=True)
+
+
 def print_line(message: str) -> None:
     """Print a line without wrapping it, however narrow the terminal is."""
     stdout.print(message, markup=False, soft_wrap=True)

@@ -32,8 +32,9 @@ order by contact_point, reason
 -- its district's turn (D21), the longest in the queue first; a plan waits for no turn. A run whose lease has
 -- expired, or is the worker's own, can be claimed too. Planning starts again from the beginning. `claims` counts
 -- the claims since the run last made progress, this one included. Rows that other workers are claiming are
--- skipped.
--- Parameters: lease_owner, lease_seconds
+-- skipped. A database with a migration that is not among :migrations belongs to a newer release: its runs are left to
+-- servers of that release, which know the tables.
+-- Parameters: lease_owner, lease_seconds, migrations (names of all that this release knows)
 -- Columns: district_id, code, time_zone, batch_run_id, mode, scope, keep_chosen, status, requested_by, plan_only, planned_at, reverts_run_id, claims
 with next as (
   select r.district_id, r.batch_run_id
@@ -46,6 +47,7 @@ with next as (
         and is_unfinished(other.status) and not other.plan_only
         and (other.status <> 'QUEUED'
           or (other.queued_at, other.batch_run_id) < (r.queued_at, r.batch_run_id))))
+    and not exists (select from migration m where m.name <> all (:migrations::text[]))
   order by r.queued_at, r.batch_run_id
   limit 1
   for no key update skip locked -- rows that refer to the run do not hide it

@@ -4,7 +4,11 @@
 alter table batch_rule
   add column code text, -- upper case; stable, for programs
   add column remedy text; -- what a person can do about it, one sentence; null: the rule names none
-update batch_rule set code = upper(rule);
+update batch_rule set code = case (plugin, rule) -- the codes that these rules have now
+  when ('on_record', 'on_record') then 'NO_VALUE'
+  when ('opt_outs', 'opt_out') then 'OPTED_OUT'
+  when ('staff_reason', 'assignment') then 'NO_ASSIGNMENT'
+  else upper(rule) end;
 alter table batch_rule alter column code set not null;
 
 -- Null where a denial says nothing of its own: then the rule's code, words and remedy hold.

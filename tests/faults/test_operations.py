@@ -147,6 +147,23 @@ async def test_a_newer_schema_takes_no_running_server_out(
     assert len([e for e in logged if e["event"] == "newer_schema_found"]) == 1
 
 
+async def test_the_runs_of_a_newer_schema_wait_for_a_server_that_knows_it(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """A worker leaves every run alone once a newer version has migrated: it would fail in tables that it does not know.
+    The run stays queued, and is done as soon as a worker knows the schema."""
+    await district.student(await district.school(), email="ada@example.org")
+    await district.conn.execute("insert into migration (name, checksum) values ('9999_later', 'x')")
+    batches = Batches(db, host, district, BatchWorker(db, host, poll_seconds=0.02))
+    async with working(batches.worker):
+        run = await batches.run(*cells(EMAIL, "GENERAL"), wait=1)
+        assert (await batches.row(run))["status"] == "QUEUED"
+        await district.conn.execute("delete from migration where name = '9999_later'")
+        async with asyncio.timeout(PATIENCE):
+            while (await batches.row(run))["status"] != "DONE":
+                await asyncio.sleep(0.02)
+
+
 async def test_a_run_on_a_full_disk_is_tried_ever_less_often(
     db: Pool, host: PluginHost, district: DistrictBuilder
 ) -> None:

@@ -115,6 +115,15 @@ def test_a_setting_that_cannot_be_used_is_named(
     assert error.value.__cause__ is None
 
 
+def test_a_setting_that_nobody_set_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default that depends on other settings is no problem of its own where one of those is wrong."""
+    monkeypatch.setenv("GQL_SERVER_PORT", "99999")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert "GQL_SERVER_PORT" in str(refused.value)
+    assert "GQL_SERVER_BATCH_WORKERS" not in str(refused.value)
+
+
 def test_runs_leave_a_connection_to_other_writes() -> None:
     """By default fewer runs are worked on a small pool, so that any size of it can be used."""
     assert [load_settings(pool_min_size=1, pool_max_size=size).batch_workers for size in (1, 4, 5, 10)] == [

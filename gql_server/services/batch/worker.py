@@ -12,6 +12,7 @@ from uuid import uuid4
 import structlog
 
 from gql_server.db.database_errors import error_details, is_transient, sqlstate
+from gql_server.db.migrations import migrations
 from gql_server.db.protocols import Database, Row
 from gql_server.db.statements import execute, fetchrow, fetchval
 from gql_server.domain import defaults
@@ -84,6 +85,7 @@ class BatchWorker:
         self._poll_seconds = poll_seconds
         self._chunk_size = chunk_size
         self._workers = workers
+        self._migrations = [migration.name for migration in migrations()]
         self._limits = RuleLimits(check_seconds, statement_seconds)
         self._plan_max_age = plan_max_age
         self._recorded = asyncio.Event()
@@ -165,7 +167,11 @@ class BatchWorker:
         try:
             async with self._db.transaction() as conn:
                 row = await fetchrow(
-                    conn, "batch/run/claim", lease_owner=owner, lease_seconds=self._lease_seconds
+                    conn,
+                    "batch/run/claim",
+                    lease_owner=owner,
+                    lease_seconds=self._lease_seconds,
+                    migrations=self._migrations,
                 )
                 if row is not None:
                     await notify_run_changed(
