@@ -109,3 +109,11 @@ from (
   select address from opt_out where district_id = :district_id
 ) v
 where v.value <> '' and position(lower(v.value) in lower(:text)) > 0
+
+-- name: analyze
+-- Lets the planner know the sizes of the tables that hold what is on record, of all districts. Without it, it takes a
+-- district that was just filled for empty until autovacuum has come by.
+-- Parameters: none
+-- Columns: none
+analyze school, calendar, person, contact_point, household, household_member, enrollment, district_assignment,
+  relationship, contact_reason, disabled_cell, preference, household_preference, opt_out, change_set, change

@@ -47,10 +47,3 @@ select district_id, :revision, 'PREFERENCES', {subject}, contact_point, method, 
 from {table}
 where district_id = :district_id and (reasons_on <> 0 or reasons_chosen <> 0)
 order by {subject}, contact_point, method
-
--- name: analyze
--- Lets the planner know the sizes of the tables that were filled, of all districts.
--- Parameters: none
--- Columns: none
-analyze school, calendar, person, contact_point, household, household_member, enrollment, district_assignment,
-  relationship, contact_reason, disabled_cell, preference, household_preference, opt_out, change_set, change

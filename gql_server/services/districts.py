@@ -72,3 +72,11 @@ async def reason_bits(conn: Connection, district_id: int, loaded: Iterable[Owned
     rows = await fetch(conn, "district/reason_bits", district_id=district_id)
     bits = {row["code"]: row["bit"] for row in rows}
     return ReasonBits(bits, (reason.code for reason in loaded))
+
+
+async def analyze_records(conn: Connection) -> None:
+    """Let the planner know how much is on record. Call this after a district was filled, outside of the transaction.
+
+    In a transaction the tables would stay locked against another such call until its end.
+    """
+    await execute(conn, "district/analyze")

@@ -47,6 +47,20 @@ async def test_importing_twice_changes_nothing(
     assert [(kind, 0, 0, added) for kind, added, _, _ in first.rows()] == second.rows()
 
 
+async def test_the_planner_knows_what_was_imported(
+    conn: Connection, host: PluginHost, folder: EdfiFolder
+) -> None:
+    """After an import the statistics are those of what it wrote, so the first batch need not wait (D30)."""
+    folder.family(1, phone("Home", "555 0101"), phone("Mobile", "555 0102"))
+    await run(conn, host, folder)
+    for table in ("person", "contact_point", "household", "household_member", "relationship", "enrollment"):
+        known = (
+            f"select (select reltuples from pg_class where oid = '{table}'::regclass), count(*) from {table}"
+        )
+        ((estimate, written),) = await rows(conn, known)
+        assert estimate == written > 0, table
+
+
 async def test_the_first_import_is_one_change_set(
     conn: Connection, host: PluginHost, folder: EdfiFolder
 ) -> None:

@@ -12,7 +12,7 @@ from gql_server.domain.viewer import District
 from gql_server.errors import rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.changes import table_slots, take_revision
-from gql_server.services.districts import create_district, reason_bits
+from gql_server.services.districts import analyze_records, create_district, reason_bits
 from gql_server.services.sample import words
 from gql_server.services.sample.families import SCHOOL_YEAR, Families
 from gql_server.services.sample.people import People
@@ -82,7 +82,7 @@ async def make_sample(
         district = await create_district(conn, code, f"{code.title()} School District", "UTC", host.reasons)
     async with conn.transaction():
         sample = await _fill(conn, district, students, seed, report or (lambda _: None))
-    await execute(conn, "sample/analyze")
+    await analyze_records(conn)
     return sample
 
 

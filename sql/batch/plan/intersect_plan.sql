@@ -30,6 +30,7 @@ kept as (
   select household, subject_id, contact_point, found.method, found.address, found.on_mask, found.off_mask,
     p.reasons, p.skip_if_chosen, found.denied_by
   from found join planned_channel p using (household, subject_id, contact_point)
+  where p.reasons <> 0 or found.denied_by is null -- else no candidate, and nothing to count
   returning household, subject_id, planned_reasons, denied_by
 )
 select (select count(*) from (select distinct household, subject_id from planned_channel where reasons <> 0) p)

@@ -1,17 +1,20 @@
 select k.kind as contact_point
 from unnest(:contact_points::contact_point_kind[]) as k (kind)
-where case
-  when k.kind = 'HOUSEHOLD_PHONE' then not exists (
-    select from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected
-    join household_member m on m.district_id = :district_id and m.person_id = selected.person_id
-      and active_on(m.start_date, m.end_date, :today)
-    join household h on h.district_id = :district_id and h.household_id = m.household_id and h.phone is not null
-    where k.kind = 'HOUSEHOLD_PHONE')
-  else not exists (
-    select from contact_point c
-    where c.district_id = :district_id and c.kind = k.kind
-      and c.person_id in (select selected.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) selected))
-  end;
+where not exists (
+  select from (select people.person_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) people offset 0) selected
+  where case
+    when k.kind = 'HOUSEHOLD_PHONE' then exists (
+      select from household_member m
+      join household h on h.district_id = :district_id and h.household_id = m.household_id and h.phone is not null
+      where m.district_id = :district_id and m.person_id = selected.person_id
+        and active_on(m.start_date, m.end_date, :today)
+      offset 0)
+    else exists (
+      select from contact_point c
+      where c.district_id = :district_id and c.person_id = selected.person_id and c.kind = k.kind
+      offset 0)
+    end
+  offset 0);
 
 insert into selected (person_id, student_id)
 select people.person_id, people.student_id

@@ -26,7 +26,7 @@ from gql_server.db.statements import execute
 from gql_server.domain.limits import DISTRICT_CODE
 from gql_server.errors import ImportFailed
 from gql_server.hooks.host import PluginHost
-from gql_server.services.districts import create_district, find_district
+from gql_server.services.districts import analyze_records, create_district, find_district
 from gql_server.services.imports.database_refusals import as_import_failures
 from gql_server.services.imports.edfi.records import FILES, MESSENGERS, Mapper
 from gql_server.services.imports.edfi.xml import read_records
@@ -56,7 +56,10 @@ async def import_edfi(
     """
     paths = _validated_paths(folder, code, messenger, time_zone)
     with as_import_failures(str(folder)):
-        return await _import(conn, host, paths, code, messenger, time_zone, actor)
+        report = await _import(conn, host, paths, code, messenger, time_zone, actor)
+    if report.revision is not None:
+        await analyze_records(conn)
+    return report
 
 
 async def _import(
