@@ -7,7 +7,6 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -75,43 +74,43 @@ async def submitted(server: TestServer) -> str:
     return str(answer["run"]["id"])
 
 
-def assert_moving(seen: list[tuple[float, dict[str, Any]]]) -> None:
-    """Assert that a plan's progress, each with when it was seen, goes forward and moves at least once a second."""
-    plans = [(at, run["progress"]["planning"]) for at, run in seen if run["status"] == "PLANNING"]
-    places = [(STEPS.index(plan["step"]), plan["done"]) for _, plan in plans]
+def assert_moving(seen: list[dict[str, Any]]) -> None:
+    """Assert that a plan's progress goes forward, and in as many moves as the rules take seconds.
+
+    How long it stands still is measured by `tests/bench/live.py`: here other work of the machine would decide it.
+    """
+    plans = [run["progress"]["planning"] for run in seen if run["status"] == "PLANNING"]
+    places = [(STEPS.index(plan["step"]), plan["done"]) for plan in plans]
     assert places == sorted(places)
-    asking = [plan for _, plan in plans if plan["step"] == "ASKING_RULES"]
+    asking = [plan for plan in plans if plan["step"] == "ASKING_RULES"]
     assert len({plan["total"] for plan in asking}) == 1
     assert asking[0]["total"] % PEOPLE == 0
     assert all(plan["done"] <= plan["total"] for plan in asking)
     assert len({plan["done"] for plan in asking}) >= CHUNKS * CHUNK_SECONDS
-    moves = [at for n, (at, _) in enumerate(plans) if n == 0 or places[n] != places[n - 1]]
-    assert all(after - before <= 1 for before, after in pairwise(moves))
-    assert all(run["progress"]["planning"] is None for _, run in seen if run["status"] != "PLANNING")
+    assert all(run["progress"]["planning"] is None for run in seen if run["status"] != "PLANNING")
 
 
 async def test_a_plan_says_how_far_it_is(slow_server: TestServer) -> None:
     """While a rule in Python looks at everybody, polling shows the step, and its measure moves; before and after the
     plan there is none."""
-    run, clock = await submitted(slow_server), asyncio.get_running_loop().time
-    seen: list[tuple[float, dict[str, Any]]] = []
+    run = await submitted(slow_server)
+    seen: list[dict[str, Any]] = []
     async with asyncio.timeout(PATIENCE):
-        while not seen or seen[-1][1]["status"] != "PLANNED":
-            seen.append((clock(), (await slow_server.run(READ, {"id": run}))["batchRun"]))
+        while not seen or seen[-1]["status"] != "PLANNED":
+            seen.append((await slow_server.run(READ, {"id": run}))["batchRun"])
             await asyncio.sleep(0.05)
     assert_moving(seen)
 
 
 async def test_a_subscriber_is_told_how_far_a_plan_is(slow_server: TestServer) -> None:
     """Whoever watches a run is told whenever its plan has got further, by notifications alone."""
-    clock = asyncio.get_running_loop().time
-    seen: list[tuple[float, dict[str, Any]]] = []
+    seen: list[dict[str, Any]] = []
     async with socket(slow_server) as ws:
         await ws.open(slow_server.token())
         await ws.subscribe("w", WATCH, {"id": await submitted(slow_server)})
         while (message := await ws.receive())["type"] == "next":
-            seen.append((clock(), message["payload"]["data"]["batchRun"]))
-    assert seen[-1][1]["status"] == "PLANNED"
+            seen.append(message["payload"]["data"]["batchRun"])
+    assert seen[-1]["status"] == "PLANNED"
     assert_moving(seen)
 
 
