@@ -13,9 +13,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from typer.testing import CliRunner
 
 from gql_server import __version__
 from gql_server.api.auth import Tokens
+from gql_server.cli.app import app
 from gql_server.db.migrations import migrations, pending
 from gql_server.db.pool import connect
 from gql_server.db.protocols import Connection
@@ -115,11 +117,9 @@ def test_a_token_needs_a_key_and_a_person() -> None:
 @pytest.mark.parametrize("expires", ["", "1", "h", "0h", "-1h", "1w", "1.5h", "99999999d", "999999999999d"])
 def test_a_length_of_time_must_be_one(expires: str) -> None:
     """What is not a length of time is answered with an example of one."""
-    result = gql_server(
-        *("token", "--district", "maple", "--role", "admin", f"--expires={expires}"),
-        settings={"SIGNING_KEY": KEY},
-    )
-    assert result.returncode == 2
+    command = ["token", "--district", "maple", "--role", "admin", f"--expires={expires}"]
+    result = CliRunner().invoke(app, command, env={"GQL_SERVER_SIGNING_KEY": KEY})
+    assert result.exit_code == 2
     assert "15m" in result.stderr
 
 

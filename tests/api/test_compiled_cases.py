@@ -20,6 +20,8 @@ from tests.support.answers import IDS, PRODUCT, World, agree, compiled, load_wor
 from tests.support.documents import BAD_IDS, Query
 from tests.support.wide import called
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def world(db: Pool, host: PluginHost) -> World:

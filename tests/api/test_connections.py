@@ -18,6 +18,8 @@ from tests.support.command import COMMAND, environment
 from tests.support.server import KEY, TestServer, serving
 from tests.support.ws import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 HALF_A_HEAD = b"POST /graphql HTTP/1.1\r\nHost: a\r\nX-Slow: "
 PAGE = b"GET /graphql HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n"
 END = b"</html>\n"

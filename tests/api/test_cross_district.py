@@ -31,6 +31,8 @@ from tests.support.marked_district import Marked, marked_district
 from tests.support.naive_rules import Tables, load_tables
 from tests.support.wide import everything
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = build_schema().graphql
 KEY = "the signing key of this test, and of no server"
 ROLES = {Role.ADMIN: None, Role.VENDOR: None, Role.GUARDIAN: "mia", Role.STUDENT: "sam", Role.STAFF: "tom"}

@@ -15,6 +15,8 @@ from tests.support.edfi import EdfiFolder, phone, run
 from tests.support.naive_rules import Eyes, load_tables, same_grade
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 PORTAL = (Role.GUARDIAN, Role.STUDENT, Role.STAFF)
 WHO = "id sourceId firstName lastName active"
 VIEWER = f"""{{ viewer {{ role canChangeOwnPreferences whyNot person {{ {WHO}

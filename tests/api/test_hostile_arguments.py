@@ -15,6 +15,8 @@ from tests.support.builder import YEAR, DistrictBuilder
 from tests.support.hostile import Place, Places
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 _AT_ONCE = 4
 _WRITTEN = """
 select (select revision from district where district_id = $1),

@@ -21,6 +21,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 from tests.support.ws import PATIENCE, socket
 
+pytestmark = pytest.mark.slow
+
 MEDIA_TYPE = {"Accept": "application/graphql-response+json"}
 SET = """mutation ($cells: [PreferenceCellInput!]!) {
   setPreferences(input: {personId: "person_1", cells: $cells}) { userErrors { code } } }"""

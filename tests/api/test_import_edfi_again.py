@@ -16,6 +16,8 @@ from gql_server.services.imports.edfi import import_edfi
 from tests.support.builder import DistrictBuilder
 from tests.support.edfi import EdfiFolder, email, everything, phone, rows, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> EdfiFolder:

@@ -13,6 +13,8 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.imports.edfi import import_edfi
 from tests.support.edfi import EdfiFolder, element, everything, phone, refer, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> EdfiFolder:

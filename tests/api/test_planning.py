@@ -22,6 +22,8 @@ from tests.support.command import COMMAND, environment
 from tests.support.server import TestServer, serving
 from tests.support.ws import PATIENCE, socket
 
+pytestmark = pytest.mark.slow
+
 PEOPLE, CHUNKS, CHUNK_SECONDS = 24_500, 25, 0.1
 FIELDS = "status progress { done total planning { step done total } }"
 READ = f"query ($id: ID!) {{ batchRun(id: $id) {{ {FIELDS} }} }}"

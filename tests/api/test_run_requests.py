@@ -21,6 +21,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.graph import GraphClient
 from tests.support.server import serving
 
+pytestmark = pytest.mark.slow
+
 NAMED = cells(CELL, "EMERGENCY")
 ACTIONS = ("apply", "cancel", "revert")
 

@@ -21,6 +21,8 @@ from tests.support.faults import ServerProcess
 from tests.support.server import TestServer, serving
 from tests.support.ws import PATIENCE, events, read_events
 
+pytestmark = pytest.mark.slow
+
 SELDOM = 3600
 WATCH = "subscription ($id: ID!) { batchRun(id: $id) { status progress { done total } } }"
 LISTENERS = "select array_agg(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen %'"

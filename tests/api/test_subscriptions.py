@@ -19,6 +19,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.server import KEY, TestServer, serving
 from tests.support.ws import PATIENCE, Socket, events, read_events, socket, streamed
 
+pytestmark = pytest.mark.slow
+
 WATCH = "subscription ($id: ID!) { batchRun(id: $id) { id status progress { done total } population } }"
 SUBMIT = """mutation ($input: BatchSetPreferencesInput!) {
   batchSetPreferences(input: $input) { run { id } userErrors { code message } } }"""

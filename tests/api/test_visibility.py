@@ -20,6 +20,8 @@ from tests.support.graph import GraphClient
 from tests.support.marked_district import HOUSEHOLDS, STUDENTS, Marked, marked_district
 from tests.support.wide import called, everything
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = build_schema().graphql
 ROLES = (Role.ADMIN, Role.VENDOR, Role.STAFF, Role.GUARDIAN, Role.STUDENT)
 VIEWERS = {Role.ADMIN: None, Role.VENDOR: None, Role.STAFF: "tom", Role.GUARDIAN: "mia", Role.STUDENT: "ann"}

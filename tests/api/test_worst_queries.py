@@ -19,6 +19,8 @@ from tests.support.backends import MIB, Backends, available
 from tests.support.server import TestServer, serving
 from tests.support.worst_documents import DOCUMENTS
 
+pytestmark = pytest.mark.slow
+
 BOUNDS = {Role.GUARDIAN: 16 * MIB, Role.VENDOR: 64 * MIB, Role.ADMIN: 64 * MIB}
 REFUSALS = {"QUERY_TOO_EXPENSIVE", "ANSWER_TOO_LARGE", "FORBIDDEN"}
 NOTHING = 6 * MIB

@@ -18,6 +18,8 @@ from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, Batches, actual, cells, replayed, revisions, working
 from tests.support.builder import DistrictBuilder
 
+pytestmark = pytest.mark.slow
+
 NAMED = (*cells(CELL, "EMERGENCY", "GENERAL"), *cells(HOUSEHOLD, "EMERGENCY"))
 
 

@@ -17,6 +17,8 @@ from tests.support.batch import EMAIL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 from tests.support.server import serving
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 30
 READ = {"query": "{ people(first: 5) { edges { node { id } } } }"}
 WRITE = """mutation write($input: SetPreferencesInput!) {

@@ -19,6 +19,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.command import COMMAND, environment, gql_server, refusal
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 30
 READ = {"query": "{ people(first: 5) { edges { node { id } } } }"}
 WRITE = """mutation write($input: SetPreferencesInput!) {

@@ -15,6 +15,8 @@ from tests.faults.test_locks import PATIENCE, READ, codes, errors, write
 from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = "{ people(first: 50) { edges { node { contactPoints { value } } } } }"
 OPTIONS = '{ batchOptions(mode: "STUDENT_CONTACTS") { population cells { reachable because } } }'
 CLIENTS = 24

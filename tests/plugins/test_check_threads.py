@@ -26,6 +26,8 @@ from tests.support.checks import Check, crowd, host_checking, run_checking
 from tests.support.faults import ServerProcess
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 Verdicts = Sequence[Verdict | Deny]
 PERSON = "query person($id: ID!) { person(id: $id) { preferences { contactPoint method on } } }"
 SET = """

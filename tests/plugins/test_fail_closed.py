@@ -37,6 +37,8 @@ from tests.support.checks import crowd, run_checking
 from tests.support.faults import ServerProcess
 from tests.support.server import serving
 
+pytestmark = pytest.mark.slow
+
 DENIALS = (
     "select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons from candidate c"
 )

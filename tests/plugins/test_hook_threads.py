@@ -21,6 +21,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.checks import crowd
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 SUBMIT_ERRORS = """
 mutation submit($input: BatchSetPreferencesInput!) {
   batchSetPreferences(input: $input) { run { id } userErrors { code } }

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gql_server.domain.ids import IdKind, encode_id
 from tests.support.builder import DistrictBuilder
 from tests.support.faults import ServerProcess
+
+pytestmark = pytest.mark.slow
 
 SET = """
 mutation set($input: SetPreferencesInput!) { setPreferences(input: $input) { userErrors { code } } }"""

@@ -18,6 +18,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.checks import crowd, host_checking
 from tests.support.server import serving
 
+pytestmark = pytest.mark.slow
+
 LEAKS = {
     "search_path": "set_config('search_path', 'pg_temp', false)",
     "statement_timeout": "set_config('statement_timeout', '1ms', false)",
