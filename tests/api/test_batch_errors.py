@@ -31,6 +31,8 @@ from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, OFF, ON, WORK, Batches, admin, cells, working
 from tests.support.builder import DistrictBuilder
 
+pytestmark = pytest.mark.slow
+
 EMERGENCY = Cell(CELL, "EMERGENCY", ON)
 
 

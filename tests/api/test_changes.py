@@ -31,6 +31,8 @@ from tests.support.batch import (
 )
 from tests.support.builder import DistrictBuilder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def batches(db: Pool, host: PluginHost, district: DistrictBuilder) -> AsyncIterator[Batches]:

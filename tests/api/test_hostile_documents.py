@@ -12,6 +12,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 from tests.support.ws import PATIENCE, events, read_events, socket
 
+pytestmark = pytest.mark.slow
+
 MEDIA_TYPE = "application/graphql-response+json"
 CODES = {"GRAPHQL_VALIDATION_FAILED", "QUERY_TOO_EXPENSIVE"}
 

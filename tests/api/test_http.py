@@ -16,6 +16,8 @@ from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.server import KEY, TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 WAITING = """
 select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
 """

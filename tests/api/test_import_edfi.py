@@ -22,6 +22,8 @@ from tests.support.edfi import (
     run,
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> EdfiFolder:

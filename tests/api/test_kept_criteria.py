@@ -15,6 +15,8 @@ from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 CELL = ContactPointKind.CELL_PHONE
 RUN = "id status population errors difference { leftPopulation }"
 SUBMIT = f"""mutation ($input: BatchSetPreferencesInput!) {{ batchSetPreferences(input: $input) {{

@@ -16,6 +16,8 @@ from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, OFF, Batches, cells, working
 from tests.support.builder import ENDED, DistrictBuilder
 
+pytestmark = pytest.mark.slow
+
 EMERGENCY, GENERAL = "EMERGENCY", "GENERAL"
 CONTACTS = "STUDENT_CONTACTS"
 NINTH = ScopeInput(grades=("09",))

@@ -18,6 +18,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.counting import CountingDatabase
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 LEVELS = 3
 DOUBLED = (
     "{ " + " ".join(f"a{n}: viewer {{ person {{ ...F0 }} }}" for n in range(8)) + " } "

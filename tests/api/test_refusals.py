@@ -11,6 +11,8 @@ from gql_server.hooks.host import PluginHost
 from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def server(db: Pool, host: PluginHost, district: DistrictBuilder) -> AsyncIterator[TestServer]:

@@ -24,6 +24,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.counting import CountingDatabase
 from tests.support.page import BOTH, CELL, HOME, answers, denied, host_of, household, person, request_for
 
+pytestmark = pytest.mark.slow
+
 _EXAMPLES = os.environ.get("GQL_SERVER_TEST_EXAMPLES")
 VOICE, TEXT = Method.VOICE, Method.TEXT
 REASONS = 3

@@ -28,6 +28,8 @@ from tests.support.batch import (
 from tests.support.builder import ENDED, DistrictBuilder
 from tests.support.graph import GraphClient
 
+pytestmark = pytest.mark.slow
+
 NAMED = (
     *cells(CELL, "EMERGENCY", "GENERAL"),
     *cells(EMAIL, "GENERAL", to=OFF),

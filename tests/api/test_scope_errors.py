@@ -17,6 +17,8 @@ from tests.support.builder import DistrictBuilder
 from tests.support.command import gql_server, refusal
 from tests.support.server import TestServer, serving
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = """query ($mode: ModeCode!, $scope: BatchScope!) { batchOptions(mode: $mode, scope: $scope) {
   population cells { contactPoint reason enabled because } } }"""
 SUBMIT = """mutation ($input: BatchSetPreferencesInput!) { batchSetPreferences(input: $input) {

@@ -16,6 +16,8 @@ from tests.support.batch import CELL, HOUSEHOLD, cells
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import crowd, on_this_loop, run_checking
 
+pytestmark = pytest.mark.slow
+
 
 async def test_every_candidate_is_asked_once_in_chunks(db: Pool, district: DistrictBuilder) -> None:
     """A check gets every candidate once, in key order, at most a thousand at a time. What it denies is excluded, with

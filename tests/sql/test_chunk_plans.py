@@ -12,6 +12,8 @@ from gql_server.db.statements import bind, fetch, statement
 from gql_server.domain.sql import Sql
 from tests.support.builder import DistrictBuilder
 
+pytestmark = pytest.mark.slow
+
 HOMES = 3_000
 
 

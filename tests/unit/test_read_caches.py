@@ -3,6 +3,7 @@
 import gc
 import tracemalloc
 
+import pytest
 from graphql.execution.values import VariableValues
 
 from gql_server.api.document_limits import validation_rules
@@ -12,6 +13,8 @@ from gql_server.errors import TooExpensive
 from gql_server.reads.documents import DocumentCache
 from gql_server.reads.executor import ReadExecutor
 from gql_server.reads.links import ReadContext, ReadLimits
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = build_schema()
 FIELDS = "edges { node { preferences { on } households { household { members { person { id } } } } } }"
