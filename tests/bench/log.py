@@ -1,11 +1,11 @@
 """`python -m tests.bench.log`: the log in blocks beside a log of a row a person, written, kept and read.
 
 Writing: in each round both forms log the same change sets of 10,000 people, once with the same mask for all and once
-with masks that differ; seconds, processor time and WAL are those of the INSERT alone. The size is that of the table with
-its indexes, after all rounds.
+with masks that differ; seconds, processor time and WAL are those of the INSERT alone. The size is that of the table
+with its indexes, after all rounds.
 
-Reading: 1,000 runs over the same people, three channels in turn, with mixed masks, and single writes in the person's
-bucket. Asked are one person's newest 20 changes, and who set their preferences last: those that are on, and all that
+Reading: 1,000 runs over the same people, three channels in turn, with mixed masks, and then single writes in the
+person's bucket too. Asked are one person's newest 20 changes, and who set their preferences last: those that are on, and all that
 there could be, most of which nobody ever set. Then a page of the feed, and the log folded into its baseline. Both forms
 must give the same answers before they are timed.
 """
@@ -261,17 +261,21 @@ async def folding(dsn: str, forms: Forms) -> Table:
     """Fold the whole log once, having asked that the last setters stay, and return what it took."""
     before = await asked(forms.conn, 500)[f"who set anything, {BLOCKS}"]()
     changes = await forms.conn.fetchval("select count(*) from subject_change")
-    table = results_table("The log folded", "seconds", "MiB before", "MiB after", "changes before", "after")
+    table = results_table("The log folded", "s", "PG s", "MiB", "MiB after", "changes", "after")
     size = await forms.size(BLOCKS)
     pool = await open_pool(dsn, min_size=1, max_size=2)
-    results = await take_turns({"fold": partial(fold, pool, 1, forms.revision[BLOCKS])}, rounds=1)
+    results = await take_turns(
+        {"fold": partial(fold, pool, 1, forms.revision[BLOCKS])},
+        rounds=1,
+        processes={"PostgreSQL": await postmaster(forms.conn)},
+    )
     await pool.close()
     assert await asked(forms.conn, 500)[f"who set anything, {BLOCKS}"]() == before
     await forms.conn.execute("vacuum full change")
     row = await fetch(forms.conn, Sql("select count(*) as left_over from subject_change"))
-    seconds = results.turns["fold"][0].seconds
+    (turn,) = results.turns["fold"]
     table.add_row(
-        "all at once", f"{seconds:.2f}", f"{size / 2**20:.1f}", f"{await forms.size(BLOCKS) / 2**20:.1f}",
+        "all at once", f"{turn.seconds:.1f}", f"{turn.cpu['PostgreSQL'] / 1e3:.1f}", f"{size / 2**20:.1f}", f"{await forms.size(BLOCKS) / 2**20:.1f}",
         f"{changes:,}", f"{row[0]['left_over']:,}",
     )  # fmt: skip
     return table
@@ -285,7 +289,8 @@ async def run(dsn: str, options: argparse.Namespace) -> list[Table | str]:
         tables: list[Table | str] = [
             await writing(forms, masks, options.rounds, options.sets) for masks in (UNIFORM, MIXED)
         ]
-        tables.append(await reading(forms, options.rounds, options.runs, options.people, options.singles))
+        for singles in (0, options.singles):
+            tables.append(await reading(forms, options.rounds, options.runs, options.people, singles))
         tables.append(await folding(dsn, forms))
         postgres = await conn.fetchval("show server_version")
     return [*tables, f"PostgreSQL {postgres}, {versions('asyncpg')}"]
