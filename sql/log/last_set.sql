@@ -24,10 +24,8 @@ with recursive walk as (
     cross join lateral (select channel_no(c.contact_point, c.method) as no) channel
     cross join lateral (select array_position(c.subject_ids, :subject_id) as place offset 0) found
     cross join lateral (
-      select coalesce(c.turned_on[found.place], c.turned_on[1], 0)
-        | coalesce(c.turned_off[found.place], c.turned_off[1], 0)
-        | coalesce(c.chosen[found.place], c.chosen[1], 0)
-        | coalesce(c.unchosen[found.place], c.unchosen[1], 0) as set
+      select mask_at(c.turned_on, found.place) | mask_at(c.turned_off, found.place)
+        | mask_at(c.chosen, found.place) | mask_at(c.unchosen, found.place) as set
       where found.place is not null
       offset 0
     ) one

@@ -76,10 +76,12 @@ select :district_id, n.revision, 'PREFERENCES', c.subject_id, c.contact_point, c
 from changed c cross join next_revision n
 """
 NEWEST = """
-select revision, contact_point::text, turned_on, turned_off, chosen, unchosen from subject_change
-where district_id = 1 and subject = 'PERSON' and bucket = bucket_of($1) and subject_id = $1
-  and lowest_id <= $1 and highest_id >= $1
-order by revision desc limit 20
+select c.revision, c.contact_point::text, mask_at(c.turned_on, found.place), mask_at(c.turned_off, found.place),
+  mask_at(c.chosen, found.place), mask_at(c.unchosen, found.place)
+from change c cross join lateral (select array_position(c.subject_ids, $1) as place offset 0) found
+where c.district_id = 1 and c.subject = 'PERSON' and c.bucket = bucket_of($1) and found.place is not null
+  and c.lowest_id <= $1 and c.highest_id >= $1
+order by c.revision desc limit 20
 """
 NEWEST_OLD = """
 select revision, contact_point::text, turned_on, turned_off, chosen, unchosen from change_of_one
