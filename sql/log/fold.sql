@@ -88,12 +88,13 @@ one as (
     mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
     mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen
   from old o
-  cross join lateral unnest(o.subject_ids) with ordinality as s (subject_id, place)
   cross join lateral (
-    select o.turned_on || '{}'::bigint[] as turned_on, o.turned_off || '{}'::bigint[] as turned_off,
-      o.chosen || '{}'::bigint[] as chosen, o.unchosen || '{}'::bigint[] as unchosen
+    select o.subject_ids || '{}'::bigint[] as subject_ids, o.turned_on || '{}'::bigint[] as turned_on,
+      o.turned_off || '{}'::bigint[] as turned_off, o.chosen || '{}'::bigint[] as chosen,
+      o.unchosen || '{}'::bigint[] as unchosen
     offset 0
   ) masks
+  cross join lateral unnest(masks.subject_ids) with ordinality as s (subject_id, place)
 ),
 later as (
   select o.*, row_number() over newest_first as place,

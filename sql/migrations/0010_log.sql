@@ -86,19 +86,20 @@ create index change_bucket on change (district_id, subject, bucket, revision, lo
 
 -- The log, a row for each person, household, school or reason. Who looks for one of them also names its bucket, and
 -- that lowest_id <= id <= highest_id: then the index finds the rows, and only these are unpacked. `|| '{}'` decompresses
--- an array once for its row, not once for each id.
+-- an array once for its row, not once for each id: the ids are taken from there too, so that this comes first.
 create view subject_change as
 select c.district_id, c.revision, c.subject, c.bucket, c.kind, s.subject_id, c.contact_point, c.method,
   mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
   mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen,
   c.lowest_id, c.highest_id
 from change c
-cross join lateral unnest(c.subject_ids) with ordinality as s (subject_id, place)
 cross join lateral (
-  select c.turned_on || '{}'::bigint[] as turned_on, c.turned_off || '{}'::bigint[] as turned_off,
-    c.chosen || '{}'::bigint[] as chosen, c.unchosen || '{}'::bigint[] as unchosen
+  select c.subject_ids || '{}'::bigint[] as subject_ids, c.turned_on || '{}'::bigint[] as turned_on,
+    c.turned_off || '{}'::bigint[] as turned_off, c.chosen || '{}'::bigint[] as chosen,
+    c.unchosen || '{}'::bigint[] as unchosen
   offset 0
-) masks;
+) masks
+cross join lateral unnest(masks.subject_ids) with ordinality as s (subject_id, place);
 
 -- The log is whole from this revision on. What happened before it is folded into the baseline.
 alter table district add column log_begins bigint not null default 1;
