@@ -117,13 +117,14 @@ def numbered(text: str) -> Numbered:
     """
     kept = numbered_texts.get(text)
     if kept is None:
-        kept = _number(text)
+        kept = number(text)
         size = getsizeof(text) + getsizeof(kept[0]) + sum(getsizeof(name) for name in kept[1])
         numbered_texts.put(text, kept, size)
     return kept
 
 
-def _number(text: str) -> Numbered:
+def number(text: str) -> Numbered:
+    """Return what `numbered` returns, and keep nothing. Raises ValueError where a slot was left unfilled."""
     if unfilled := slots(text):
         raise ValueError(f"unfilled slots: {', '.join(unfilled)}")
     names = parameters(text)

@@ -15,7 +15,7 @@ from graphql import FieldNode, GraphQLField
 from graphql.execution.values import VariableValues, get_argument_values
 
 from gql_server.db.statements import body
-from gql_server.domain.sql import parameters, slots
+from gql_server.domain.sql import Numbered, number, parameters, slots
 from gql_server.domain.viewer import Role
 from gql_server.reads.cursors import connection_params, cursor_sql
 from gql_server.reads.links import (
@@ -95,6 +95,8 @@ class CompiledStatement:
     params: tuple[FieldParams, ...]
     slots: tuple[FieldSlots, ...]
     lists: tuple[LimitedList, ...]
+    numbered: Numbered | None
+    """The text with `$1`, `$2`, ... and the names of its parameters; None where slots must be filled first."""
 
     def request_tag(self, role: Role, district_id: int, request: int) -> str:
         """Return the value that the column `request_tag` must have for a request."""
@@ -149,7 +151,14 @@ class Compiler:
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
         text = re.sub(r":viewer_sees_all\b", "false" if self._role in PORTAL_ROLES else "true", text)
         text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
-        return CompiledStatement(text, digest, tuple(self._params), tuple(self._slots), tuple(self._lists))
+        return CompiledStatement(
+            text,
+            digest,
+            tuple(self._params),
+            tuple(self._slots),
+            tuple(self._lists),
+            None if self._slots else number(text),
+        )
 
     def object(self, fields: Iterable[SelectedField], row: str | None) -> str:
         """Return the expression for the fields of an object. `row` is the alias of its row."""
