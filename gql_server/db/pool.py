@@ -19,6 +19,7 @@ from gql_server.db.connections import (
 )
 from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_session_mismatch, translated
 from gql_server.db.listen import listening, no_payloads
+from gql_server.db.prepared import ConnectionReads, PreparedReads
 from gql_server.db.protocols import Connection
 from gql_server.db.slots import read_slots, write_slots
 from gql_server.domain import defaults
@@ -46,12 +47,14 @@ class Pool:
         *,
         acquire_timeout: float,
         max_prepared_bytes: int,
+        reads: PreparedReads,
     ) -> None:
         self._dsn = dsn
         self._pool = pool
         self._connector = connector
         self._acquire_timeout = acquire_timeout
         self._max_prepared_bytes = max_prepared_bytes
+        self._reads = reads
         self._read_slots = read_slots(pool.get_max_size(), acquire_timeout)
         self._write_slots = write_slots(pool.get_max_size(), acquire_timeout)
 
@@ -61,8 +64,13 @@ class Pool:
         return self._connector.behind_pooler
 
     @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    async def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AsyncIterator[Connection]:
         """Give a connection for reads during the block.
+
+        `read`: the statement of a client's document that is about to run, which counts against the budget of
+        db/prepared. A connection that has it prepared is preferred.
 
         The reads of one district share a part of the connections: see db/slots. None is for the server's own work.
         Raises Unavailable if the database cannot be reached, and Busy if all connections, or all of the district's
@@ -70,15 +78,15 @@ class Pool:
         (db/database_errors), with the original as its cause.
         """
         if district_id is None:
-            async with self._connection() as conn:
+            async with self._connection(read) as conn:
                 yield conn
         else:
-            async with self._read_slots.slot(district_id), self._connection() as conn:
+            async with self._read_slots.slot(district_id), self._connection(read) as conn:
                 yield conn
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        conn = await self._take()
+    async def _connection(self, read: str | None = None) -> AsyncIterator[Connection]:
+        conn = await self._take(read)
         try:
             yield cast(Connection, conn)
         except AnswerMismatch as error:
@@ -140,9 +148,14 @@ class Pool:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _take(self) -> Any:
+    async def _take(self, read: str | None) -> Any:
         try:
-            return await self._pool.acquire(timeout=self._acquire_timeout)
+            conn: Any = await self._take_idle(read) if read is not None else None
+            if conn is None:
+                conn = await self._pool.acquire(timeout=self._acquire_timeout)
+            if read is not None and conn.reads is not None:
+                conn.reads.current = read
+            return conn
         except TimeoutError as error:
             full = self._pool.get_size() == self._pool.get_max_size() and not self._pool.get_idle_size()
             raise (Busy(_ALL_IN_USE) if full else Unavailable(_UNREACHABLE)) from error
@@ -151,7 +164,40 @@ class Pool:
         except asyncpg.PostgresError as error:
             raise translated(error) or Unavailable(_UNREACHABLE) from error
 
+    async def _take_idle(self, read: str) -> Any | None:
+        """Return a connection that is not in use and on which a read is prepared, or has room; None if none has."""
+        self._reads.count_use(read)
+        idle: list[Any] = cast(Any, self._pool)._queue._queue
+        holder = self._holder_for(read, idle)
+        if holder is None:
+            return None
+        idle.remove(holder)
+        try:
+            return await holder.acquire()
+        except BaseException:
+            cast(Any, self._pool)._queue.put_nowait(holder)
+            raise
+
+    def _holder_for(self, read: str, idle: list[Any]) -> Any | None:
+        """Return the driver's holder of the connection that a read shall use; None if it may be any."""
+        reads = self._reads
+        having = reads.connections(read)
+        if not reads.is_worth_preparing(read):
+            return None
+        with_room: list[tuple[int, Any]] = []
+        for holder in reversed(idle):  # the last one was used last
+            of_connection = holder._con.reads if holder.is_connected() else None
+            if of_connection in having:
+                return holder
+            if of_connection is not None and of_connection.has_room(read):
+                with_room.append((of_connection.bytes, holder))
+        if with_room:
+            return min(with_room, key=lambda each: each[0])[1]
+        return next((holder for holder in idle if not having and not holder.is_connected()), None)
+
     async def _release(self, conn: Any) -> None:
+        if getattr(conn, "reads", None) is not None:
+            conn.reads.current = None
         try:
             if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is closed already
                 await close_quietly(conn)  # PostgreSQL keeps memory for each statement until its process ends
@@ -172,13 +218,21 @@ async def open_pool(
     lock_timeout: float = defaults.LOCK_SECONDS,
     unnamed_statements: Unnamed = "auto",
     max_prepared_bytes: int = defaults.MAX_PREPARED_BYTES,
+    max_read_memory: int = defaults.MAX_READ_MEMORY,
     application_name: str = "gql-server",
 ) -> Pool:
     """Connect to PostgreSQL. Times are in seconds. Raises Unavailable, ConfigurationError.
 
     `lock_timeout`: how long a statement waits for a lock. `unnamed_statements`: see db/connections.
-    `max_prepared_bytes`: a connection is replaced when more SQL than this was prepared on it.
+    `max_prepared_bytes`: a connection is replaced when more SQL than this was prepared on it, reads not counted.
+    `max_read_memory`: bytes of PostgreSQL's memory for prepared reads, on all connections together. See db/prepared.
     """
+    reads = PreparedReads(max_read_memory // max_size)
+
+    async def init(conn: LeanConnection) -> None:
+        conn.reads = ConnectionReads(reads)
+        await decode_json_as_bytes(conn)
+
     connector = Connector(
         {
             "statement_timeout": _milliseconds(statement_timeout),
@@ -190,7 +244,7 @@ async def open_pool(
         begin_timeout=acquire_timeout,
         application_name=application_name,
         log_pooler=True,
-        init=decode_json_as_bytes,
+        init=init,
     )
     with _translated_connection_errors():
         pool = await asyncpg.create_pool(
@@ -202,7 +256,14 @@ async def open_pool(
             command_timeout=statement_timeout + _GRACE_SECONDS,
         )
     assert pool is not None
-    return Pool(dsn, pool, connector, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
+    return Pool(
+        dsn,
+        pool,
+        connector,
+        acquire_timeout=acquire_timeout,
+        max_prepared_bytes=max_prepared_bytes,
+        reads=reads,
+    )
 
 
 @asynccontextmanager

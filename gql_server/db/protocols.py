@@ -52,9 +52,12 @@ class Database(Protocol):
         """Whether connections go through a pooler in transaction mode."""
         ...
 
-    def acquire(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+    def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for reads. One district's reads share a part of the connections. None: the server's own.
 
+        `read`: the statement of a client's document that is about to run. See db/prepared.
         Raises Unavailable, Busy and TimedOut.
         """
         ...

@@ -250,7 +250,7 @@ class ReadExecutor:
             text, names = statement.numbered
             values = [args[name] for name in names]
         request_tag = statement.request_tag(viewer.role, viewer.district.district_id, request)
-        async with context.db.acquire(viewer.district.district_id) as conn:
+        async with context.db.acquire(viewer.district.district_id, read=text) as conn:
             try:
                 # Slots may hold SQL of plug-ins, whose side effects must not last.
                 async with restored_session(conn) if statement.slots else nullcontext():
