@@ -30,6 +30,8 @@ _UNREACHABLE = "The database cannot be reached now. Try again."
 _SETTINGS = {"jit": "off"}  # compiling a short statement costs more than it saves
 _GRACE_SECONDS = 5.0
 """How much longer than `statement_timeout` the driver waits, before it takes PostgreSQL for unreachable."""
+_WAIT_SECONDS = 0.005
+"""How long a read waits for a connection that has it prepared."""
 _ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
 _INVALID_URL = (
     "GQL_SERVER_DATABASE_URL cannot be used. Check its host, port and the options after the question mark."
@@ -165,39 +167,48 @@ class Pool:
             raise translated(error) or Unavailable(_UNREACHABLE) from error
 
     async def _take_idle(self, read: str) -> Any | None:
-        """Return a connection that is not in use and on which a read is prepared, or has room; None if none has."""
+        """Return an unused connection on which a read is prepared or shall be; None if it may be any."""
         self._reads.count_use(read)
-        idle: list[Any] = cast(Any, self._pool)._queue._queue
-        holder = self._holder_for(read, idle)
+        holder = self._holder_having(read)
+        if holder is None and self._reads.is_worth_preparing(read):
+            holder = self._holder_with_room(read)
+        elif holder is None:
+            # Another connection would have to plan the read anew, which takes longer than most reads.
+            busy = next((each for each in self._reads.connections(read) if each.waiter is None), None)
+            if busy is not None:
+                await busy.wait_until_free(_WAIT_SECONDS)
+                holder = self._holder_having(read)
         if holder is None:
             return None
-        idle.remove(holder)
+        self._idle_holders.remove(holder)
         try:
             return await holder.acquire()
         except BaseException:
             cast(Any, self._pool)._queue.put_nowait(holder)
             raise
 
-    def _holder_for(self, read: str, idle: list[Any]) -> Any | None:
-        """Return the driver's holder of the connection that a read shall use; None if it may be any."""
-        reads = self._reads
-        having = reads.connections(read)
-        if not reads.is_worth_preparing(read):
+    @property
+    def _idle_holders(self) -> list[Any]:
+        """What the driver's pool holds connections in that are not in use. The last one was used last."""
+        return cast(Any, self._pool)._queue._queue  # type: ignore[no-any-return]
+
+    def _holder_having(self, read: str) -> Any | None:
+        having = self._reads.connections(read)
+        if not having:
             return None
-        with_room: list[tuple[int, Any]] = []
-        for holder in reversed(idle):  # the last one was used last
-            of_connection = holder._con.reads if holder.is_connected() else None
-            if of_connection in having:
-                return holder
-            if of_connection is not None and of_connection.has_room(read):
-                with_room.append((of_connection.bytes, holder))
+        idle = (holder for holder in self._idle_holders if holder.is_connected())
+        return next((holder for holder in idle if holder._con.reads in having), None)
+
+    def _holder_with_room(self, read: str) -> Any | None:
+        """Return the holder with the most room for a read: a connection, or if none has any, one to be connected."""
+        connected = [holder for holder in reversed(self._idle_holders) if holder.is_connected()]
+        with_room = [holder for holder in connected if holder._con.reads.has_room(read)]
         if with_room:
-            return min(with_room, key=lambda each: each[0])[1]
-        return next((holder for holder in idle if not having and not holder.is_connected()), None)
+            return min(with_room, key=lambda holder: holder._con.reads.bytes)
+        return next((holder for holder in self._idle_holders if not holder.is_connected()), None)
 
     async def _release(self, conn: Any) -> None:
-        if getattr(conn, "reads", None) is not None:
-            conn.reads.current = None
+        reads: ConnectionReads | None = getattr(conn, "reads", None)
         try:
             if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is closed already
                 await close_quietly(conn)  # PostgreSQL keeps memory for each statement until its process ends
@@ -206,6 +217,8 @@ class Pool:
             # timeout must not replace the error that the block raised.
             with suppress(TimeoutError, *CONNECTION_LOST):
                 await self._pool.release(conn, timeout=_GRACE_SECONDS)
+            if reads is not None:
+                reads.release()
 
 
 async def open_pool(

@@ -4,11 +4,13 @@ PostgreSQL keeps the trees and the plan of a prepared statement in the private m
 three quarters of a megabyte for a typical read. Clients may send any number of documents. So each connection has a
 budget, and a read is prepared there only if there is room, or if it is used more than what makes room for it. All
 other reads run unnamed: PostgreSQL plans them anew, and frees the memory at once. The pool gives a read a connection
-that has it prepared, so that together the connections hold as many as possible.
+that has it prepared, and waits for it a little, so that together the connections hold as many as possible.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 BYTES_PER_CHARACTER = 90
@@ -16,6 +18,8 @@ BYTES_PER_CHARACTER = 90
 kept, and 70 to 87 with it."""
 _FIRST_USE_PREPARED = 2
 """A read is prepared from this use on: most documents that are seen once are never seen again."""
+_USES_OF_COPY = 16
+"""A read is prepared on one more connection if then each of them has at least so many of its uses."""
 _MARGIN = 2
 """How many more uses than another one a read must have to replace it. Reads that take turns then keep their places."""
 _MAX_COUNTED = 4_096
@@ -49,8 +53,11 @@ class PreparedReads:
         return self._connections.get(text, ())
 
     def is_worth_preparing(self, text: str) -> bool:
-        """Tell whether a read is used so often that it shall be prepared where there is room."""
-        return self._uses.get(hash(text), 0) >= _FIRST_USE_PREPARED
+        """Tell whether a read is used so often that it shall be prepared on one more connection with room."""
+        copies = len(self.connections(text))
+        return _size(text) <= self.max_bytes and self.uses(text, copies + 1) >= (
+            _USES_OF_COPY if copies else _FIRST_USE_PREPARED
+        )
 
     def uses(self, text: str, connections: int) -> float:
         """Return the uses of a read that each of so many connections has, if they share them."""
@@ -71,6 +78,7 @@ class ConnectionReads:
     """The reads that are prepared on one connection.
 
     current: the text of the read for which the connection is in use; None while it is used for something else.
+    waiter: is done when the connection is free; None if nobody waits for it.
     """
 
     def __init__(self, pool: PreparedReads) -> None:
@@ -78,6 +86,23 @@ class ConnectionReads:
         self._statements: OrderedDict[str, Any] = OrderedDict()
         self._bytes = 0
         self.current: str | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    async def wait_until_free(self, seconds: float) -> None:
+        """Wait until the connection is free, or so long. Only one at a time may wait."""
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.waiter
+        finally:
+            self.waiter = None
+
+    def release(self) -> None:
+        """Say that the connection is free, after whatever it was used for."""
+        self.current = None
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     @property
     def bytes(self) -> int:
@@ -107,7 +132,7 @@ class ConnectionReads:
         Those used least go first, and of equals the one that was used longest ago.
         """
         pool, size = self._pool, _size(text)
-        if not pool.is_worth_preparing(text) or size > pool.max_bytes:
+        if not pool.is_worth_preparing(text):
             return None
         copies = len(pool.connections(text))
         worth, freed = pool.uses(text, copies + 1) - _MARGIN, 0
