@@ -13,9 +13,9 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
-BYTES_PER_CHARACTER = 90
-"""Memory of a prepared read for each character of its text. Measured with PostgreSQL 15 and 18: 60 before its plan is
-kept, and 70 to 87 with it."""
+BYTES_PER_CHARACTER = 110
+"""Memory of a prepared read for each character of its text. Measured: 60 before its plan is kept, and 70 to 90 with it.
+The rest is what the process cannot use again of the memory that was freed."""
 _FIRST_USE_PREPARED = 2
 """A read is prepared from this use on: most documents that are seen once are never seen again."""
 _USES_OF_COPY = 16

@@ -138,7 +138,7 @@ class DocumentCache:
 
     def find(self, text: str) -> Document | None:
         """Return a document if that takes no time worth mentioning: because it, or one of its form, is cached."""
-        if text not in self._forms and len(text) > _MAX_CHARACTERS_AT_ONCE:
+        if text not in self._forms and len(text) > min(_MAX_CHARACTERS_AT_ONCE, self._max_characters):
             return None
         return self._cached(text, self._form(text))
 
