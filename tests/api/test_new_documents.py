@@ -27,17 +27,18 @@ LAYOUTS = (
 
 
 @pytest.fixture
-async def single(dsn: str, host: PluginHost, district: DistrictBuilder) -> AsyncIterator[Pool]:
-    """A pool of two connections, of which only one is used as long as one request is sent after the other."""
-    pool = await open_pool(dsn, min_size=1, max_size=2)
+async def small(dsn: str, district: DistrictBuilder) -> AsyncIterator[Pool]:
+    """A pool of two connections."""
+    pool = await open_pool(dsn, min_size=2, max_size=2)
     yield pool
     await pool.close()
 
 
 async def prepared_reads(pool: Pool) -> int:
-    async with pool.acquire() as conn:
-        count = "select count(*) from pg_prepared_statements where statement like $1"
-        return int(await conn.fetchval(count, "%as request_tag%"))
+    """Return how many reads are prepared on both connections."""
+    count = "select count(*) from pg_prepared_statements where statement like $1"
+    async with pool.acquire() as one, pool.acquire() as other:
+        return sum([await conn.fetchval(count, "%as request_tag%") for conn in (one, other)])
 
 
 async def refused_at(server: TestServer, text: str, role: Role, name: str | None = None) -> list[Any]:
@@ -54,24 +55,24 @@ def place(text: str, of: str) -> list[dict[str, int]]:
     return [{"line": len(before), "column": len(before[-1]) + 1}]
 
 
-async def test_names_of_operations_do_not_multiply_statements(single: Pool, host: PluginHost) -> None:
+async def test_names_of_operations_do_not_multiply_statements(small: Pool, host: PluginHost) -> None:
     """A client that names its operations at random has one prepared statement; another document has one more."""
-    async with serving(single, host, "maple") as server:
+    async with serving(small, host, "maple") as server:
         for n in range(30):
             data = await server.run(LAYOUTS[n % len(LAYOUTS)] % (f"query Random{n * 7919}", "headRevision"))
             assert data == {"headRevision": "0"}
-        assert await prepared_reads(single) == 1
+        assert await prepared_reads(small) == 1
         for _ in range(3):
             await server.run("query ($a: Boolean = true) { headRevision @include(if: $a) viewer { role } }")
-        assert await prepared_reads(single) == 2
+        assert await prepared_reads(small) == 2
 
 
-async def test_a_document_seen_once_is_not_prepared(single: Pool, host: PluginHost) -> None:
+async def test_a_document_seen_once_is_not_prepared(small: Pool, host: PluginHost) -> None:
     """Twenty documents that come once each leave no prepared statement behind."""
-    async with serving(single, host, "maple") as server:
+    async with serving(small, host, "maple") as server:
         for n in range(20):
             await server.run(f"{{ a{n}: headRevision }}")
-        assert await prepared_reads(single) == 0
+        assert await prepared_reads(small) == 0
 
 
 async def test_errors_tell_the_places_of_the_senders_own_text(
