@@ -119,10 +119,13 @@ def graph_rows(table: str, tables: Mapping[str, str] | None = None) -> str:
 
 
 class Compiler:
-    """Compiles one statement for one role."""
+    """Compiles one statement for one role.
 
-    def __init__(self, role: Role) -> None:
-        self._role = role
+    max_first: the largest page that the role may ask for.
+    """
+
+    def __init__(self, role: Role, max_first: int) -> None:
+        self._role, self._max_first = role, max_first
         self._aliases = 0
         self._params: list[FieldParams] = []
         self._slots: list[FieldSlots] = []
@@ -216,7 +219,11 @@ class Compiler:
         )
 
     def _connection(self, selected: SelectedField, row: str | None, link: ConnectionLink) -> str:
-        """Return the expression for one page. It reads one row more than asked for, to know if a next page exists."""
+        """Return the expression for one page. It reads one row more than asked for, to know if a next page exists.
+
+        The rows are limited twice. The limit of the largest page is a number, from which PostgreSQL sees that a page is
+        short: of the parameter alone it would expect a tenth of the table, and plan each call anew.
+        """
         inner, page = self._alias(), self._alias()
         params = self._add_params(selected, connection_params(link))
         has_after = selected.args.get("after") is not None
@@ -229,13 +236,17 @@ class Compiler:
                 for n, key in enumerate(link.sort_keys)
             )
             where += f" and ({keys}) {'<' if link.descending else '>'} ({after})"
+        most = (link.max_first or self._max_first) + 1
+        size = f":{params.prefix}__first::bigint"
         direction = " desc" if link.descending else ""
         order = ", ".join(f'{inner}."{key.column}"{direction}' for key in link.sort_keys)
-        size = f":{params.prefix}__first::bigint"
         json = _ConnectionPage(self, page, link, size, has_after).json(selected.fields())
+        rows = f"select {inner}.* from (\n{source}\n) as {inner} where {where} order by {order} limit {most}"
         return (
-            f"(select {json} from (select {inner}.*, row_number() over (order by {order}) as page_position"
-            f" from (\n{source}\n) as {inner} where {where} order by {order} limit {size} + 1) as {page} having true)"
+            f"(select {json} from (select {inner}.*, row_number() over place as page_position,"
+            f" lead(false, 1, true) over place as page_last"
+            f" from (select {inner}.* from (\n{rows}\n) as {inner} limit {size} + 1) as {inner}"
+            f" window place as (order by {order})) as {page} having true)"
         )
 
     def _alias(self) -> str:
@@ -286,14 +297,14 @@ class _ConnectionPage:
         return _json_object((field.key, self._field(field)) for field in fields)
 
     def _field(self, selected: SelectedField) -> str:
-        on_page = f"filter (where {self.page}.page_position <= {self.size})"
+        place = f"{self.page}.page_position"
         cursor = cursor_sql(self.page, self.link.sort_keys)
         match selected.name:
             case "__typename":
                 return f"'{selected.parent_type.name}'::text"
             case "edges":
                 edge = self.json(selected.fields())
-                return f"coalesce(json_agg({edge} order by {self.page}.page_position) {on_page}, '[]')"
+                return f"coalesce(json_agg({edge} order by {place}) filter (where {place} <= {self.size}), '[]')"
             case "pageInfo":
                 return self.json(selected.fields())
             case "node":
@@ -305,9 +316,10 @@ class _ConnectionPage:
             case "hasPreviousPage":
                 return str(self.has_after).lower()
             case "startCursor":
-                return f"(array_agg({cursor} order by {self.page}.page_position) {on_page})[1]"
+                return f"max({cursor}) filter (where {place} = 1)"
             case _:  # endCursor: the types of connections have no other field
-                return f"(array_agg({cursor} order by {self.page}.page_position desc) {on_page})[1]"
+                is_last = f"{place} = {self.size} or {place} < {self.size} and {self.page}.page_last"
+                return f"max({cursor}) filter (where {is_last})"
 
 
 def _json_object(pairs: Iterable[tuple[str, str]]) -> str:
