@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
@@ -76,18 +76,17 @@ class Pool:
             async with self._read_slots.slot(district_id), self._connection() as conn:
                 yield conn
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        conn = await self._take()
-        try:
-            yield cast(Connection, conn)
-        except AnswerMismatch as error:
+    def _connection(self) -> "_Lease":
+        return _Lease(self)
+
+    def _raise_translated(self, conn: Any, error: BaseException | None) -> None:
+        """Raise what an error of a block that used a connection means, unless it stands for itself."""
+        if isinstance(error, AnswerMismatch):
             _log.critical(
                 "answer_mismatched", district=error.district, role=error.role, pooler=self.behind_pooler
             )
             terminate(conn)
-            raise
-        except DATABASE_ERRORS as error:
+        elif isinstance(error, DATABASE_ERRORS):
             if is_session_mismatch(error):
                 _log.critical(
                     "database_session_mismatched", error=type(error).__name__, pooler=self.behind_pooler
@@ -97,12 +96,8 @@ class Pool:
             if isinstance(error, CONNECTION_LOST) and task is not None and task.cancelling():
                 # The clean-up of a cancelled task failed. That must not hide the cancellation.
                 raise asyncio.CancelledError from error
-            translation = translated(error)
-            if translation is None:
-                raise
-            raise translation from error
-        finally:
-            await self._release(conn)
+            if translation := translated(error):
+                raise translation from error
 
     @asynccontextmanager
     async def transaction(
@@ -160,6 +155,27 @@ class Pool:
             # timeout must not replace the error that the block raised.
             with suppress(TimeoutError, *CONNECTION_LOST):
                 await self._pool.release(conn, timeout=_GRACE_SECONDS)
+
+
+class _Lease(AbstractAsyncContextManager[Connection]):
+    """A connection of the pool during a block. A class, because a generator costs each request twice as much."""
+
+    __slots__ = ("_conn", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        self._conn = await self._pool._take()
+        return cast(Connection, self._conn)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        try:
+            self._pool._raise_translated(self._conn, error)
+        finally:
+            await self._pool._release(self._conn)
 
 
 async def open_pool(

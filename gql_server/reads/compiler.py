@@ -27,6 +27,7 @@ from gql_server.reads.links import (
     ParamsFunction,
     RowsLink,
     SlotsFunction,
+    no_params,
 )
 from gql_server.reads.selections import ResponsePath, SelectedField, condition_of
 
@@ -45,16 +46,22 @@ an id, a blank and that id.
 
 @dataclass(frozen=True, slots=True)
 class FieldParams:
-    """The parameters of one field: their prefix in the statement, and how their values are made."""
+    """The parameters of one field: their prefix in the statement, and how their values are made.
+
+    fixed_args: the field's arguments if no variable is part of them; they are then the same for every request.
+    """
 
     prefix: str
     path: ResponsePath
     field: GraphQLField
     node: FieldNode
     params: ParamsFunction
+    fixed_args: Args | None
 
     def args(self, variables: VariableValues, extra_args: Args) -> Args:
         """Return the field's arguments in a request. Raises GraphQLError."""
+        if self.fixed_args is not None and not extra_args:
+            return self.fixed_args
         return {**get_argument_values(self.field, self.node, variables), **extra_args}
 
 
@@ -152,7 +159,8 @@ class Compiler:
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
         text = re.sub(r":viewer_sees_all\b", "false" if self._role in PORTAL_ROLES else "true", text)
         text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
-        return CompiledStatement(text, digest, tuple(self._params), tuple(self._slots), tuple(self._lists))
+        params = tuple(params for params in self._params if params.params is not no_params)
+        return CompiledStatement(text, digest, params, tuple(self._slots), tuple(self._lists))
 
     def object(self, fields: Iterable[SelectedField], row: str | None) -> str:
         """Return the expression for the fields of an object. `row` is the alias of its row."""
@@ -256,7 +264,9 @@ class Compiler:
     def _add_params(self, selected: SelectedField, function: ParamsFunction) -> FieldParams:
         assert selected.definition is not None
         prefix = f"f{len(self._params) + 1}"
-        params = FieldParams(prefix, selected.path, selected.definition, selected.nodes[0], function)
+        node = selected.nodes[0]
+        fixed_args = None if selected.depends_on_request else selected.args
+        params = FieldParams(prefix, selected.path, selected.definition, node, function, fixed_args)
         self._params.append(params)
         return params
 
@@ -304,7 +314,9 @@ class _ConnectionPage:
                 return f"'{selected.parent_type.name}'::text"
             case "edges":
                 edge = self.json(selected.fields())
-                return f"coalesce(json_agg({edge} order by {place}) filter (where {place} <= {self.size}), '[]')"
+                return (
+                    f"coalesce(json_agg({edge} order by {place}) filter (where {place} <= {self.size}), '[]')"
+                )
             case "pageInfo":
                 return self.json(selected.fields())
             case "node":
