@@ -20,7 +20,7 @@ from gql_server.db.connections import (
 from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_session_mismatch, translated
 from gql_server.db.listen import listening, no_payloads
 from gql_server.db.protocols import Connection
-from gql_server.db.slots import read_slots, write_slots
+from gql_server.db.slots import FairSlots, read_slots, write_slots
 from gql_server.domain import defaults
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
@@ -60,8 +60,7 @@ class Pool:
         """Whether connections go through a pooler in transaction mode."""
         return self._connector.behind_pooler
 
-    @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    def acquire(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for reads during the block.
 
         The reads of one district share a part of the connections: see db/slots. None is for the server's own work.
@@ -69,17 +68,12 @@ class Pool:
         part, are in use for too long. An error of the database inside the block is raised as `translated` returns it
         (db/database_errors), with the original as its cause.
         """
-        if district_id is None:
-            async with self._connection() as conn:
-                yield conn
-        else:
-            async with self._read_slots.slot(district_id), self._connection() as conn:
-                yield conn
+        return _Lease(self, self._read_slots if district_id is not None else None, district_id)
 
-    def _connection(self) -> "_Lease":
-        return _Lease(self)
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return _Lease(self, None, None)
 
-    def _raise_translated(self, conn: Any, error: BaseException | None) -> None:
+    def _raise_translated(self, conn: Any, error: BaseException) -> None:
         """Raise what an error of a block that used a connection means, unless it stands for itself."""
         if isinstance(error, AnswerMismatch):
             _log.critical(
@@ -158,24 +152,41 @@ class Pool:
 
 
 class _Lease(AbstractAsyncContextManager[Connection]):
-    """A connection of the pool during a block. A class, because a generator costs each request twice as much."""
+    """A connection of the pool during a block, and a slot for it if slots are given.
 
-    __slots__ = ("_conn", "_pool")
+    Every request uses one, so it is a class: generators cost twice as much.
+    """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    __slots__ = ("_conn", "_district_id", "_pool", "_slots")
+
+    def __init__(self, pool: Pool, slots: FairSlots | None, district_id: int | None) -> None:
+        self._pool, self._slots, self._district_id = pool, slots, district_id
 
     async def __aenter__(self) -> Connection:
-        self._conn = await self._pool._take()
+        if self._slots is not None:
+            await self._slots.take(self._district_id)
+        try:
+            self._conn = await self._pool._take()
+        except BaseException:
+            self._end()
+            raise
         return cast(Connection, self._conn)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
     ) -> None:
         try:
-            self._pool._raise_translated(self._conn, error)
+            if error is not None:
+                self._pool._raise_translated(self._conn, error)
         finally:
-            await self._pool._release(self._conn)
+            try:
+                await self._pool._release(self._conn)
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        if self._slots is not None:
+            self._slots.release(self._district_id)
 
 
 async def open_pool(

@@ -27,6 +27,7 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
+    is_enum_type,
     is_list_type,
     is_non_null_type,
     located_error,
@@ -89,6 +90,10 @@ class SelectedField:
     @property
     def is_list(self) -> bool:
         return self.definition is not None and is_list_type(get_nullable_type(self.definition.type))
+
+    @property
+    def is_enum(self) -> bool:
+        return self.definition is not None and is_enum_type(get_nullable_type(self.definition.type))
 
     @property
     def object_type(self) -> GraphQLObjectType | None:
