@@ -35,7 +35,7 @@ from gql_server.reads.background import Background
 from gql_server.reads.documents import Document, DocumentCache, Operation
 from gql_server.reads.executor import CompiledOperation, ReadExecutor
 from gql_server.reads.links import PORTAL_ROLES, ReadContext, ReadLimits
-from gql_server.services.rules.redact import log_plugin_failure, log_plugin_failures
+from gql_server.services.rules.redact import log_plugin_failure
 
 _NO_VARIABLES = VariableValues({}, {})
 _CONCURRENT_EVENTS = 2
@@ -165,10 +165,13 @@ class RequestExecutor:
         introspects = prepared.operation.introspects
         introspection = await self._introspector.resolve(prepared) if introspects else {}
         district = read_context.viewer.district
-        async with log_plugin_failures(self._db, district):
+        try:
             result = await self._reads.query(
                 prepared.document, prepared.operation, prepared.variables, read_context
             )
+        except PluginError as error:
+            await log_plugin_failure(self._db, district, error)
+            raise
         for failure in _plugin_failures(result.errors):
             await log_plugin_failure(self._db, district, failure)
         body = result.json or b'{"data":null}'

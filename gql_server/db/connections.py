@@ -52,6 +52,11 @@ class LeanConnection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         return ""
 
+    async def reset(self, *, timeout: float | None = None) -> None:
+        """Roll back a transaction that was left open; there is nothing else to do, and mostly nothing at all."""
+        if self.is_in_transaction() or cast(Any, self)._top_xact is not None:
+            await super().reset(timeout=timeout)
+
     def _get_unique_id(self, prefix: str) -> str:
         """Return a statement name that no other process uses: a mix-up then raises an error instead of wrong rows."""
         self._names += 1

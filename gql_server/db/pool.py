@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
@@ -21,7 +21,7 @@ from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_s
 from gql_server.db.listen import listening, no_payloads
 from gql_server.db.prepared import ConnectionReads, PreparedReads
 from gql_server.db.protocols import Connection
-from gql_server.db.slots import read_slots, write_slots
+from gql_server.db.slots import FairSlots, read_slots, write_slots
 from gql_server.domain import defaults
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
@@ -65,10 +65,9 @@ class Pool:
         """Whether connections go through a pooler in transaction mode."""
         return self._connector.behind_pooler
 
-    @asynccontextmanager
-    async def acquire(
+    def acquire(
         self, district_id: int | None = None, *, read: str | None = None
-    ) -> AsyncIterator[Connection]:
+    ) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for reads during the block.
 
         `read`: the statement of a client's document that is about to run, which counts against the budget of
@@ -79,25 +78,19 @@ class Pool:
         part, are in use for too long. An error of the database inside the block is raised as `translated` returns it
         (db/database_errors), with the original as its cause.
         """
-        if district_id is None:
-            async with self._connection(read) as conn:
-                yield conn
-        else:
-            async with self._read_slots.slot(district_id), self._connection(read) as conn:
-                yield conn
+        return _Lease(self, self._read_slots if district_id is not None else None, district_id, read)
 
-    @asynccontextmanager
-    async def _connection(self, read: str | None = None) -> AsyncIterator[Connection]:
-        conn = await self._take(read)
-        try:
-            yield cast(Connection, conn)
-        except AnswerMismatch as error:
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return _Lease(self, None, None)
+
+    def _raise_translated(self, conn: Any, error: BaseException) -> None:
+        """Raise what an error of a block that used a connection means, unless it stands for itself."""
+        if isinstance(error, AnswerMismatch):
             _log.critical(
                 "answer_mismatched", district=error.district, role=error.role, pooler=self.behind_pooler
             )
             terminate(conn)
-            raise
-        except DATABASE_ERRORS as error:
+        elif isinstance(error, DATABASE_ERRORS):
             if is_session_mismatch(error):
                 _log.critical(
                     "database_session_mismatched", error=type(error).__name__, pooler=self.behind_pooler
@@ -107,12 +100,8 @@ class Pool:
             if isinstance(error, CONNECTION_LOST) and task is not None and task.cancelling():
                 # The clean-up of a cancelled task failed. That must not hide the cancellation.
                 raise asyncio.CancelledError from error
-            translation = translated(error)
-            if translation is None:
-                raise
-            raise translation from error
-        finally:
-            await self._release(conn)
+            if translation := translated(error):
+                raise translation from error
 
     @asynccontextmanager
     async def transaction(
@@ -219,6 +208,46 @@ class Pool:
                 await self._pool.release(conn, timeout=_GRACE_SECONDS)
             if reads is not None:
                 reads.release()
+
+
+class _Lease(AbstractAsyncContextManager[Connection]):
+    """A connection of the pool during a block, and a slot for it if slots are given.
+
+    Every request uses one, so it is a class: generators cost twice as much.
+    """
+
+    __slots__ = ("_conn", "_district_id", "_pool", "_read", "_slots")
+
+    def __init__(
+        self, pool: Pool, slots: FairSlots | None, district_id: int | None, read: str | None = None
+    ) -> None:
+        self._pool, self._slots, self._district_id, self._read = pool, slots, district_id, read
+
+    async def __aenter__(self) -> Connection:
+        if self._slots is not None:
+            await self._slots.take(self._district_id)
+        try:
+            self._conn = await self._pool._take(self._read)
+        except BaseException:
+            self._end()
+            raise
+        return cast(Connection, self._conn)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        try:
+            if error is not None:
+                self._pool._raise_translated(self._conn, error)
+        finally:
+            try:
+                await self._pool._release(self._conn)
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        if self._slots is not None:
+            self._slots.release(self._district_id)
 
 
 async def open_pool(

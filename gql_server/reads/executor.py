@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
@@ -201,15 +202,15 @@ class ReadExecutor:
         type_ = self.schema.get_root_type(kind)
         assert type_ is not None
         statements: dict[ResponsePath, CompiledStatement] = {}
-        role = context.viewer.role
+        compiler = partial(Compiler, context.viewer.role, context.max_first)
         if kind is OperationType.QUERY:
             fields = selector.query_fields(type_, selection_set)
             if not selector.data_is_null:
-                statements[()] = Compiler(role).compile_query(fields)
+                statements[()] = compiler().compile_query(fields)
         else:
             fields = selector.payload_fields(type_, selection_set, self.payload_args)
             if not selector.errors:
-                statements = {field.path: Compiler(role).compile_field(field) for field in fields}
+                statements = {field.path: compiler().compile_field(field) for field in fields}
         compiled = CompiledOperation(selector.meter.price, tuple(selector.errors), statements)
         return compiled, not selector.depends_on_values and not known_errors
 
