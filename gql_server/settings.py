@@ -314,6 +314,7 @@ def worker_settings(settings: Settings, number: int, port: int) -> Settings:
                 settings.batch_workers // workers + (number <= settings.batch_workers % workers) or 1,
             ),
             "max_connections": -(-settings.max_connections // workers),
+            "max_read_memory": settings.max_read_memory // workers,
             "max_connections_per_address": -(-settings.max_connections_per_address // workers),
         }
     )
