@@ -17,6 +17,7 @@ from gql_server.domain.batch import Cell
 from gql_server.domain.changes import Source
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.log import fold
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, OFF, ON, Batches, actual, replayed, revisions, working
 from tests.support.builder import DistrictBuilder
 
@@ -189,7 +190,7 @@ async def test_any_life_of_runs_is_as_the_model_says(
     db: Pool, host: PluginHost, batches: Batches, steps: list[tuple[Any, ...]]
 ) -> None:
     """After any sequence of runs, plans, reverts and writes the preferences, the choices and the counts of the reverts
-    are the model's (D18, D29), the log replays to them, and its revisions have no gap (D28)."""
+    are the model's (D18, D29), the log replays to them, folded or not, and its revisions have no gap (D28)."""
     await batches.district.conn.execute(
         "update district set code = code || '-' || district_id where code = 'maple'"
     )
@@ -207,3 +208,6 @@ async def test_any_life_of_runs_is_as_the_model_says(
     assert await replayed(district) == await actual(district)
     taken = await revisions(district)
     assert list(taken) == list(range(1, len(taken) + 1))
+    for mark in (len(taken) // 2, len(taken)):
+        await fold(db, district.id, mark)
+        assert await replayed(district, folded=True) == await actual(district)

@@ -13,6 +13,7 @@ _BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
 _REVERTIBLE = (
     "A run can be reverted when it is DONE, and if it has set preferences, when it FAILED or was CANCELLED."
 )
+_FOLDED = "What the run did is not kept in full any more, so it cannot be reverted. Submit a batch that sets it back."
 
 
 async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
@@ -59,6 +60,8 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     stopped = run["status"] in ("FAILED", "CANCELLED") and run["chunks_done"] > 0
     if run["status"] != "DONE" and not stopped:
         raise _wrong_state(run, _REVERTIBLE)
+    if run["folded"]:
+        raise _wrong_state(run, _FOLDED)
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 
