@@ -243,6 +243,20 @@ async def test_places_that_are_wrong_change_nothing_of_the_result(batches: Batch
     await assert_told(batches, run)
 
 
+async def test_a_row_in_its_place_with_other_masks_is_kept_back(batches: Batches) -> None:
+    """The place of a row alone does not say that it is as the plan read it: PostgreSQL uses places again (D28)."""
+    person = (await people(batches))[1]
+    run = await planned(batches, *cells(CELL, "GENERAL"))
+    await batches.choose(person, CELL, on=("EMERGENCY",), source=Source.ADMIN)
+    await batches.district.conn.execute(
+        "update batch_target t set places = (select array_agg(p.ctid order by p.person_id)"
+        " from preference p where p.person_id = any (t.subject_ids)) where not missing"
+    )
+    assert await applied(batches, run) == [PEOPLE - 1, 1]
+    assert await batches.district.on(person, CELL) == ["EMERGENCY", "ATTENDANCE", "GENERAL"]
+    await assert_told(batches, run)
+
+
 async def test_a_choice_made_after_a_plan_is_left_alone(batches: Batches) -> None:
     """With `keepChosen` what people choose between the plan and its chunk stays, and is counted (D18)."""
     person = (await people(batches))[0]
