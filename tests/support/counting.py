@@ -38,6 +38,9 @@ class CountingDatabase:
         async with self.acquire() as conn, conn.transaction():
             yield conn
 
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        return self.acquire()
+
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         return self._inner.listen(channel)
 
