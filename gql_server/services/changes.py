@@ -89,14 +89,17 @@ async def take_revision(
 
 
 def table_slots(household: bool) -> dict[str, Sql]:
-    """Return the slots {table}, {subject} and {owner} of the statements in sql/preference."""
-    if household:
-        return {
-            "table": Sql("household_preference"),
-            "subject": Sql("household_id"),
-            "owner": Sql("household"),
-        }
-    return {"table": Sql("preference"), "subject": Sql("person_id"), "owner": Sql("person")}
+    """Return the slots {table}, {subject}, {owner} and {kind} of the statements about preferences and their log."""
+    owner = "household" if household else "person"
+    table = "household_preference" if household else "preference"
+    names = {"table": table, "subject": f"{owner}_id", "owner": owner, "kind": f"'{owner.upper()}'"}
+    return {slot: Sql(name) for slot, name in names.items()}
+
+
+def log_slots(household: bool) -> dict[str, Sql]:
+    """Return the slots of a statement that writes preferences and logs them: those of its tables, and {log}."""
+    slots = table_slots(household)
+    return {**slots, "log": statement("log/append").fill(kind=slots["kind"])}
 
 
 async def write_preferences(
@@ -119,7 +122,7 @@ async def write_preferences(
     of the target are marked as chosen (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
-    slots = {**table_slots(household), "target": target}
+    slots = {**log_slots(household), "target": target}
     with _concurrent_inserts():
         rows = await fetch(
             conn,

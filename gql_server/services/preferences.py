@@ -271,7 +271,7 @@ async def _require_revision(
 
     Call this after the write, under the district's row lock: every earlier revision is committed and visible.
     """
-    query = statement("preference/changed_since").fill(subject=table_slots(subject.household)["subject"])
+    query = statement("preference/changed_since").fill(kind=table_slots(subject.household)["kind"])
     if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
         message = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."
         raise rejected("STALE_REVISION", message, "ifRevision")

@@ -9,4 +9,6 @@ select :household::boolean as household, :subject_id::bigint as subject_id, c.co
 from unnest(
   (select :contact_points::contact_point_kind[]), (select :methods::method[]),
   (select :on_masks::bigint[]), (select :off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
-left join ({addresses}) a on a.contact_point = c.contact_point
+left join (
+  {addresses}
+) a on a.contact_point = c.contact_point

@@ -70,8 +70,11 @@ CHANGE_SET = (
     "insert into change_set (district_id, revision, source, actor) values ($1, $2, 'ADMIN', 'ADMIN:bare')"
 )
 CHANGES = """
-insert into change (district_id, revision, kind, person_id, contact_point, method, turned_on)
-values ($1, $2, 'PREFERENCES', $3, 'CELL_PHONE', 'VOICE', 18), ($1, $2, 'PREFERENCES', $3, 'EMAIL', 'EMAIL', 16)
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on, reasons,
+  lowest_id, highest_id)
+values
+  ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'CELL_PHONE', 'VOICE', array[$3::bigint], '{18}', 18, $3, $3),
+  ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'EMAIL', 'EMAIL', array[$3::bigint], '{16}', 16, $3, $3)
 """
 
 Person = tuple[int, int, str]
@@ -167,7 +170,7 @@ async def require_equal_work(conn: asyncpg.Connection, port: int, person: Person
         logged.append(
             await conn.fetchrow(
                 "select count(*), count(distinct c.revision) from change c join district d using (district_id)"
-                " where d.district_id = $1 and c.revision = d.revision and c.person_id = $2",
+                " where d.district_id = $1 and c.revision = d.revision and c.subject_ids = array[$2::bigint]",
                 district,
                 number,
             )
