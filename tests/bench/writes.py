@@ -70,8 +70,8 @@ CHANGE_SET = (
     "insert into change_set (district_id, revision, source, actor) values ($1, $2, 'ADMIN', 'ADMIN:bare')"
 )
 CHANGES = """
-insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on, reasons,
-  lowest_id, highest_id)
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on,
+  reasons, lowest_id, highest_id)
 values
   ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'CELL_PHONE', 'VOICE', array[$3::bigint], '{18}', 18, $3, $3),
   ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'EMAIL', 'EMAIL', array[$3::bigint], '{16}', 16, $3, $3)

@@ -15,7 +15,7 @@ class CountingDatabase:
         self.statements: list[str] = []
 
     def _log(self, record: Any) -> None:
-        if not record.query.startswith(("BEGIN", "ROLLBACK")):
+        if not record.query.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
             self.statements.append(record.query)
 
     @asynccontextmanager
