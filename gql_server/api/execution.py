@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, OperationType, execute, subscribe
+from graphql import ExecutionResult, GraphQLError, OperationType, subscribe
 from graphql.execution.values import VariableValues, get_variable_values
 
 from gql_server.api.context import RequestContext, Services
@@ -204,8 +204,9 @@ class RequestExecutor:
         return await asyncio.shield(task)
 
     async def _mutate(self, prepared: PreparedRequest, context: RequestContext) -> ExecutionResult:
-        result = execute(**self._execute_arguments(prepared, context))
-        return await result if isinstance(result, Awaitable) else result
+        result: Any = JsonFragmentExecutor.of(self._schema.graphql, prepared, context).execute_operation()
+        executed: ExecutionResult = await result if isinstance(result, Awaitable) else result
+        return executed
 
     async def _subscribe(self, prepared: PreparedRequest, context: RequestContext) -> Any:
         """Return the stream of a subscription's results. Raises RequestError if it cannot start."""
@@ -217,7 +218,7 @@ class RequestExecutor:
         return stream
 
     def _execute_arguments(self, prepared: PreparedRequest, context: RequestContext) -> dict[str, Any]:
-        """Return the arguments for graphql-core's `execute` and `subscribe`."""
+        """Return the arguments for graphql-core's `subscribe`."""
         return {
             "schema": self._schema.graphql,
             "document": prepared.document.single(prepared.operation),

@@ -122,6 +122,15 @@ class Pool:
                 yield conn
 
     @asynccontextmanager
+    async def autocommit(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+        """Give a connection for a single statement that writes, which is a transaction of its own.
+
+        Otherwise as `transaction`.
+        """
+        async with self._write_slots.slot(district_id), self._connection() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
         """Give the payloads that are notified on a channel from now on, until the connection is lost.
 

@@ -73,6 +73,13 @@ class Database(Protocol):
         """
         ...
 
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection for a single statement that writes: it is a READ COMMITTED transaction of its own.
+
+        No round trip lies between the locks that it takes and its commit. Otherwise as `transaction`.
+        """
+        ...
+
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """Give the payloads that are notified on a channel, until the connection is lost. Behind a pooler: none."""
         ...

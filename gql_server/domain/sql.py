@@ -36,17 +36,16 @@ class Sql:
 
     def renamed(self, prefix: str) -> "Sql":
         """Return the same SQL with its own parameters prefixed, so that two fragments cannot clash."""
-        text = _rewrite(self.text, lambda name: f":{name}" if name in AMBIENT else f":{prefix}__{name}")
-        return Sql(text, {f"{prefix}__{name}": value for name, value in self.args.items()})
+        return Sql(
+            _renamed(self.text, prefix), {f"{prefix}__{name}": value for name, value in self.args.items()}
+        )
 
     def fill(self, **slots: "Sql") -> "Sql":
         """Return the statement with each slot replaced by its fragment. Raises KeyError for an unfilled slot."""
-        fragments = {name: fragment.renamed(name) for name, fragment in slots.items()}
-        text = _TOKEN.sub(lambda m: fragments[m["slot"]].text if m["slot"] else m[0], self.text)
         args = dict(self.args)
-        for fragment in fragments.values():
-            args.update(fragment.args)
-        return Sql(text, args)
+        for prefix, fragment in slots.items():
+            args.update((f"{prefix}__{name}", value) for name, value in fragment.args.items())
+        return Sql(_filled(self.text, {name: fragment.text for name, fragment in slots.items()}), args)
 
     def having(self, **args: object) -> "Sql":
         """Return the statement with these values added."""
@@ -101,6 +100,24 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
             pieces += [(text[at : token.start()], False), (token[0], True)]
             at = token.end()
     return [*pieces, (text[at:], False)]
+
+
+filled_texts: ByteBoundedCache[tuple[str, ...], str] = ByteBoundedCache(8 * 1024 * 1024)
+"""The texts filled last, by the statement's text and the names and texts of its slots. Values are no part of them."""
+
+
+def _filled(text: str, fragments: Mapping[str, str]) -> str:
+    key = (text, *fragments, *fragments.values())
+    filled = filled_texts.get(key)
+    if filled is None:
+        renamed = {name: _renamed(fragment, name) for name, fragment in fragments.items()}
+        filled = _TOKEN.sub(lambda m: renamed[m["slot"]] if m["slot"] else m[0], text)
+        filled_texts.put(key, filled, getsizeof(filled) + sum(map(getsizeof, key)))
+    return filled
+
+
+def _renamed(text: str, prefix: str) -> str:
+    return _rewrite(text, lambda name: f":{name}" if name in AMBIENT else f":{prefix}__{name}")
 
 
 Numbered: TypeAlias = tuple[str, tuple[str, ...]]

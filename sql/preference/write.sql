@@ -11,10 +11,10 @@
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: lock the rows in key order,
 -- decide, update, insert the missing rows, take the district's revision, log. The district's row is locked last. If
--- another transaction inserts a missing row at the same time, `raced` is true: the transaction must be rolled back and
--- repeated.
+-- another transaction inserts a missing row at the same time, the statement fails with unique_violation (23505): the
+-- transaction must be repeated.
 -- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
+-- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision
 with target as materialized (
   {target}
 ),
@@ -66,7 +66,6 @@ added as (
   from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
-  on conflict do nothing
   returning {subject} as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 changed as (
@@ -88,7 +87,6 @@ logged as (
   {log}
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision,
-  (select count(*) from added) < (select count(*) from decision where not found) as raced
+  (select revision from next_revision) as revision
 from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen

@@ -15,7 +15,7 @@ class CountingDatabase:
         self.statements: list[str] = []
 
     def _log(self, record: Any) -> None:
-        if not record.query.startswith(("BEGIN", "ROLLBACK")):
+        if not record.query.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
             self.statements.append(record.query)
 
     @asynccontextmanager
@@ -37,6 +37,9 @@ class CountingDatabase:
     ) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
+
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        return self.acquire()
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         return self._inner.listen(channel)

@@ -55,6 +55,9 @@ FRAGMENTS = {
     "subject": "person_id",
     "table": "preference",
     "target": CHUNK,
+    "owner": "person",
+    "addresses": "select c.kind as contact_point, c.value as address from contact_point c",
+    "page": TEXTS["rules/page"],
     "parent": "parent",
 }
 """What stands in for each slot; a new slot needs a line here."""
