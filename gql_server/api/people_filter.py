@@ -4,14 +4,17 @@ The conditions read the files of `sql/graph`, as fields do. So nobody can find o
 (D27).
 
 Portal users see few people, so each of these is tested. Administrators and vendors see everybody, so a page is found in
-one of two ways, neither of which reads the whole district. What many people match is found by walking through the people
-in their order. What few people match is found by an index of names, schools or grades, or at worst by reading all
-enrollments, assignments or relationships once. Which of the two it is, shows while the statement runs, so that the plan
-is right for every value and on old statistics too: the walk ends after `_WALK` people, and only if they are too few for a
-page is the other way taken.
+one of two ways, neither of which reads the whole district:
+
+- What many people match is found by *walking*: people are tested in their order, until the page is full.
+- What few people match is *found* by an index of names, schools or grades. Only for what has no index are all
+  enrollments, assignments or relationships read once.
+
+Which of the two is right shows while the statement runs, for the statistics may be old and the plan made for other
+values. A walk ends after so many people; if the page is not full then, few people match.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,12 +35,12 @@ from gql_server.hooks.people import grade_key, in_grades, reaches
 from gql_server.reads.compiler import graph_rows
 from gql_server.reads.links import PORTAL_ROLES, Args, ReadContext
 
-_WALK = 4_000
-"""How many people a page is looked for in, in their order, before they are looked for in another way.
-
-Walking through them takes a few milliseconds. Of what one person in eighty matches, they hold a page of 50.
-"""
+_LONG_WALK, _WALK = 10_000, 4_000
+"""How many people are tested at most by their names alone, and how many if other rows are looked up for each."""
+_FEW_NAMES, _FEW_ENROLLED = 50, 500
+"""How many different names, or enrollments, are so few that people are not looked for by walking at all."""
 _ORDER = "{row}.last_name, {row}.first_name, {row}.person_id"
+_LIMIT = f"order by {_ORDER} limit :first::bigint + 1"
 
 
 def _rows(table: str) -> str:
@@ -75,34 +78,57 @@ def _between(expression: str, lowest: str, highest: str, operators: tuple[str, s
     return f"{expression} {low} (select {lowest}) and {expression} {high} (select {highest})"
 
 
-def _begins(column: str) -> str:
-    """Return the condition that a name begins with the longest word of the search, as the index of names finds it."""
-    return _between(f"lower(r.{column})", ":word_begin::text", ":word_end::text", ("~>=~", "~<~"))
-
-
 @dataclass(frozen=True, slots=True)
 class _Field:
     """A field of the filter.
 
     condition: whether the person `{row}` matches.
-    found: a SELECT of people, which has all who match, and few others.
-    selective: whether it is few people, in a district of any size, so that a page is not looked for in their order.
+    found: a SELECT of the people, named `who`, that match this field and all of `{others}`.
+    few: a condition that few people match, however large the district is. "true": they are always found, "false": they
+    are always looked for by walking first.
+    walk: how many people are tested at most.
+    start: common table expressions that `found` and `few` use.
     """
 
     condition: str
     found: str
-    selective: bool = False
+    few: str = "false"
+    walk: int = _WALK
+    start: str = ""
 
 
-def _people(condition: str) -> str:
-    return f"select r.* from {_rows('person')} as r where {condition}"
+def _people_of(condition: str) -> str:
+    return f"select who.person_id from {_rows('person')} as who where {condition} and {{others}} {_LIMIT}"
 
 
-def _people_of(*arrays: str) -> str:
-    """Return the SELECT of the people whose ids are in one of the arrays."""
-    return _people(f"r.person_id = any({' || '.join(arrays)})")
+def _names_begin(name: str, column: str) -> str:
+    """Return a common table expression: the different names, in lower case, that begin with the search's longest word.
+
+    Each step of the recursion finds the next name in the index, however many people have it.
+    """
+    lower, people = f"lower(r.{column})", f"{_rows('person')} as r"
+    end = f"{lower} ~<~ (select :word_end::text) order by {lower} using ~<~ limit 1"
+    return (
+        f"{name} (name) as ((select {lower} from {people} where {lower} ~>=~ (select :word_begin::text) and {end})\n"
+        f"union all select (select {lower} from {people} where {lower} ~>~ before.name and {end})"
+        f" from {name} before where before.name is not null)"
+    )
 
 
+def _people_named(name: str, condition: str) -> str:
+    """Return a SELECT of the people who have one of the names, at most a page of each. The index has them in order."""
+    columns = "who.person_id, who.last_name, who.first_name"
+    of_name = f"select {columns} from {_rows('person')} as who where {condition}"
+    each = f"select who.* from {name} cross join lateral ({of_name} and {{others}} {_LIMIT}) who"
+    return f"{each} where {name}.name is not null"
+
+
+_STARTS = "(starts_with(lower({row}.last_name), {word}) or starts_with(lower({row}.first_name), {word}))"
+_OTHER_WORDS = (
+    "(cardinality(:search::text[]) < 2 or not exists (select from unnest(:search::text[]) as word where not "
+    + _STARTS.replace("{word}", "word")
+    + "))"
+)
 _REACHES = reaches("r")
 _HAS_MESSENGER_CONTACT = _exists("relationship", f"r.student_id = {{row}}.person_id and {_REACHES}")
 _STUDENT_IS_ENROLLED = f"exists (select from {_rows('enrollment')} as e where e.person_id = rel.student_id and e.active offset 0)"
@@ -112,44 +138,50 @@ _IS_MESSENGER_CONTACT = (
 )
 _AT_SCHOOL = " and r.school_id = :school_id"
 _YEARS_OF_SCHOOL = "array(select c.school_year from calendar c where c.district_id = :district_id and c.school_id = :school_id)"
-_IN_GRADE = in_grades("r", "array[:grade::text]")
-_GRADE = grade_key(":grade::text")
+_OF_GRADE = _between(grade_key("r.grade"), grade_key(":grade::text"), grade_key(":grade::text"))
 _ALL_ENROLLED = f"select e.person_id from {_rows('enrollment')} as e where e.active"
 _ALL_REACHED = f"select rel.student_id from {_rows('relationship')} as rel where {reaches('rel')}"
 
-_NAMES = "select r.person_id, r.last_name, r.first_name"
 _FIELDS: Mapping[str, _Field] = {
     # In the order in which one of them is chosen to find people by; the others of a filter are tested.
-    "ids": _Field("{row}.person_id = any(:ids::bigint[])", _people_of(":ids::bigint[]"), selective=True),
-    "sourceId": _Field("{row}.source_id = :source_id", _people("r.source_id = :source_id"), selective=True),
+    "ids": _Field(
+        "{row}.person_id = any(:ids::bigint[])", _people_of("who.person_id = any(:ids::bigint[])"), "true"
+    ),
+    "sourceId": _Field("{row}.source_id = :source_id", _people_of("who.source_id = :source_id"), "true"),
     "schoolId": _Field(
         f"({_enrolled(_AT_SCHOOL)} or {_assigned(_AT_SCHOOL)})",
         _people_of(
-            _ids(
+            "who.person_id = any("
+            + _ids(
                 "enrollment", "person_id", f"r.active{_AT_SCHOOL} and r.school_year = any({_YEARS_OF_SCHOOL})"
-            ),
-            _ids("district_assignment", "person_id", f"r.active{_AT_SCHOOL}"),
+            )
+            + f" || {_ids('district_assignment', 'person_id', f'r.active{_AT_SCHOOL}')})"
         ),
-        selective=True,
+        "true",
     ),
-    # The first or the last name must start with every word.
+    # The first or the last name must start with every word. The longest word is compared first, without a subquery.
     "search": _Field(
-        "not exists (select from unnest(:search::text[]) as word where not ("
-        "starts_with(lower({row}.first_name), word) or starts_with(lower({row}.last_name), word)))",
-        f"{_NAMES} from {_rows('person')} as r where {_begins('last_name')}\nunion all\n"
-        f"{_NAMES} from {_rows('person')} as r where {_begins('first_name')} and not ({_begins('last_name')})",
+        f"{_STARTS.replace('{word}', ':word_begin::text')} and {_OTHER_WORDS}",
+        f"select who.person_id from (\n{_people_named('last', 'lower(who.last_name) = last.name')}\nunion\n"
+        f"{_people_named('first', 'lower(who.first_name) = first.name')}) who {_LIMIT}".replace(
+            "{others}", f"{_OTHER_WORDS} and {{others}}"
+        ),
+        "(select count(name) from ((select name from last limit {n}) union all (select name from first limit {n})) n)"
+        " < {n}".replace("{n}", str(_FEW_NAMES)),
+        _LONG_WALK,
+        f"{_names_begin('last', 'last_name')},\n{_names_begin('first', 'first_name')}",
     ),
     "grade": _Field(
-        _enrolled(f" and {_IN_GRADE}"),
-        _people_of(
-            _ids("enrollment", "person_id", f"r.active and {_between(grade_key('r.grade'), _GRADE, _GRADE)}")
-        ),
+        _enrolled(f" and {in_grades('r', 'array[:grade::text]')}"),
+        _people_of(f"who.person_id = any({_ids('enrollment', 'person_id', f'r.active and {_OF_GRADE}')})"),
+        f"(select count(*) from (select from {_rows('enrollment')} as r where r.active and {_OF_GRADE}"
+        f" limit {_FEW_ENROLLED}) enrolled) < {_FEW_ENROLLED}",
     ),
     "withoutMessengerContact": _Field(
         f"({_enrolled()} and :without_messenger_contact::boolean = not {_HAS_MESSENGER_CONTACT})",
         _people_of(
-            f"(case when :without_messenger_contact::boolean then array({_ALL_ENROLLED} and not exists ("
-            f"{_ALL_REACHED} and rel.student_id = e.person_id))"
+            "who.person_id = any(case when :without_messenger_contact::boolean"
+            f" then array({_ALL_ENROLLED} and not exists ({_ALL_REACHED} and rel.student_id = e.person_id))"
             f" else array({_ALL_ENROLLED} and e.person_id in ({_ALL_REACHED})) end)"
         ),
     ),
@@ -158,7 +190,8 @@ _FIELDS: Mapping[str, _Field] = {
         f"case :audience when 'STUDENTS' then {_enrolled()}"
         f" when 'STUDENT_CONTACTS' then {_IS_MESSENGER_CONTACT} else {_assigned()} end",
         _people_of(
-            f"(case :audience when 'STUDENTS' then array({_ALL_ENROLLED}) when 'STUDENT_CONTACTS' then "
+            f"who.person_id = any(case :audience when 'STUDENTS' then array({_ALL_ENROLLED})"
+            " when 'STUDENT_CONTACTS' then "
             + _ids("relationship", "contact_id", f"{_REACHES} and r.student_id in ({_ALL_ENROLLED})")
             + f" else {_ids('district_assignment', 'person_id', 'r.active')} end)"
         ),
@@ -177,35 +210,37 @@ def people_condition(args: Args) -> str:
     given = [name for name, value in _filter(args).items() if value is not None]
     if not given:
         return "true"
-    matches = " and ".join(_FIELDS[name].condition for name in given)
-    page = _page(next(field for name, field in _FIELDS.items() if name in given), matches, args)
+    tested = " and ".join(_FIELDS[name].condition for name in given).replace("{row}", "{child}")
     # PostgreSQL sees which of the two holds for the role before it plans the statement.
-    tested = matches.replace("{row}", "{child}")
     return (
         f"(:viewer_sees_all or {tested})"
-        f" and (not :viewer_sees_all or {{child}}.person_id = any(({page})::bigint[]))"
+        f" and (not :viewer_sees_all or {{child}}.person_id = any((\n{_page(given, args)})::bigint[]))"
     )
 
 
-def _page(best: _Field, matches: str, args: Args) -> str:
+def _page(given: Sequence[str], args: Args) -> str:
     """Return a SELECT of one array: the ids of the people of a page, and of one more if there is a next page."""
-    is_after = "({row}.last_name, {row}.first_name, {row}.person_id) > (:after_0::text, :after_1::text, :after_2::bigint)"
-    after = is_after if args.get("after") is not None else "true"
-    end = f"order by {_ORDER} limit :first::bigint + 1"
-    found = f"select found.person_id from (\n{best.found}\n) as found where {after} and {matches} {end}"
-    found = found.replace("{row}", "found")
-    if best.selective:
+    chosen = next(name for name in _FIELDS if name in given)
+    field = _FIELDS[chosen]
+    after = "true"
+    if args.get("after") is not None:
+        after = f"({_ORDER}) > (:after_0::text, :after_1::text, :after_2::bigint)"
+    others = [after, *(_FIELDS[name].condition for name in given if name != chosen)]
+    found = field.found.replace("{others}", " and ".join(others)).replace("{row}", "who")
+    if field.few == "true":
         return f"select array({found})"
-    order = _ORDER.replace("{row}", "p")
-    people = f"select p.person_id, p.last_name, p.first_name from {_rows('person')} as p"
-    in_order = f"{people} where {after.replace('{row}', 'p')} order by {order}"
-    walked = f"select near.person_id from (\n{in_order} limit {_WALK}\n) as near where {matches} {end}"
+    walk = _WALK if len(given) > 1 else field.walk
+    people = f"select who.person_id, who.last_name, who.first_name from {_rows('person')} as who"
+    in_order = f"{people} where {after} order by {_ORDER}"
+    matches = " and ".join(_FIELDS[name].condition for name in given)
+    walked = f"select who.person_id from ({in_order} limit {walk}) as who where {matches} {_LIMIT}"
+    start = f"{field.start},\n" if field.start else ""
     return (
-        f"with walked as materialized ({walked.replace('{row}', 'near')})\n"
-        "select case when (select count(*) from walked) > :first::bigint"
-        f" or not exists (select from ({in_order} limit 1 offset {_WALK}) as beyond)"
-        f" then array(select person_id from walked) else array({found}) end"
-    )
+        f"with recursive {start}walked as materialized ({walked})\n"
+        f"select case when not {field.few} and ((select count(*) from walked) > :first::bigint"
+        f" or not exists (select from ({in_order} limit 1 offset {walk}) as beyond))"
+        f"\n  then array(select person_id from walked) else array({found}) end"
+    ).replace("{row}", "who")
 
 
 def selects_people_by_id(args: Args) -> bool:
