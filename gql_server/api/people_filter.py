@@ -131,13 +131,19 @@ _OTHER_WORDS = (
 )
 _REACHES = reaches("r")
 _HAS_MESSENGER_CONTACT = _exists("relationship", f"r.student_id = {{row}}.person_id and {_REACHES}")
-_STUDENT_IS_ENROLLED = f"exists (select from {_rows('enrollment')} as e where e.person_id = rel.student_id and e.active offset 0)"
+_STUDENT_IS_ENROLLED = (
+    f"exists (select from {_rows('enrollment')} as e"
+    " where e.person_id = rel.student_id and e.active offset 0)"
+)
 _IS_MESSENGER_CONTACT = (
     f"exists (select from {_rows('relationship')} as rel"
     f" where rel.contact_id = {{row}}.person_id and {reaches('rel')} and {_STUDENT_IS_ENROLLED} offset 0)"
 )
 _AT_SCHOOL = " and r.school_id = :school_id"
-_YEARS_OF_SCHOOL = "array(select c.school_year from calendar c where c.district_id = :district_id and c.school_id = :school_id)"
+_YEARS_OF_SCHOOL = (
+    "array(select c.school_year from calendar c"
+    " where c.district_id = :district_id and c.school_id = :school_id)"
+)
 _OF_GRADE = _between(grade_key("r.grade"), grade_key(":grade::text"), grade_key(":grade::text"))
 _ALL_ENROLLED = f"select e.person_id from {_rows('enrollment')} as e where e.active"
 _ALL_REACHED = f"select rel.student_id from {_rows('relationship')} as rel where {reaches('rel')}"
