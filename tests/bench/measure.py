@@ -148,7 +148,7 @@ def results_table(title: str, *headings: str) -> Table:
         title=heading, title_justify="left", min_width=min(len(heading), _WIDTH), box=None, pad_edge=False
     )
     for number, heading in enumerate(("", *headings)):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     return table
 
 
