@@ -1,7 +1,7 @@
 """The conditions of `people(filter:)`: which people a filter selects, and how a page of them is found.
 
 The conditions read the files of `sql/graph`, as fields do. So nobody can find out by filtering what they may not read
-(D27).
+(D27). People are read without them only for those who see everybody.
 
 Portal users see few people, so each of these is tested. Administrators and vendors see everybody, so a page is found in
 one of two ways, neither of which reads the whole district:
@@ -41,6 +41,12 @@ _FEW_NAMES, _FEW_ENROLLED = 50, 500
 """How many different names, or enrollments, are so few that people are not looked for by walking at all."""
 _ORDER = "{row}.last_name, {row}.first_name, {row}.person_id"
 _LIMIT = f"order by {_ORDER} limit :first::bigint + 1"
+
+_EVERYBODY = (
+    "(select person_id, source_id, last_name, first_name from person"
+    " where district_id = :district_id and :viewer_sees_all)"
+)
+"""The people, in short; nobody for those who may not see everybody."""
 
 
 def _rows(table: str) -> str:
@@ -98,7 +104,7 @@ class _Field:
 
 
 def _people_of(condition: str) -> str:
-    return f"select who.person_id from {_rows('person')} as who where {condition} and {{others}} {_LIMIT}"
+    return f"select who.person_id from {_EVERYBODY} as who where {condition} and {{others}} {_LIMIT}"
 
 
 def _names_begin(name: str, column: str) -> str:
@@ -106,7 +112,7 @@ def _names_begin(name: str, column: str) -> str:
 
     Each step of the recursion finds the next name in the index, however many people have it.
     """
-    lower, people = f"lower(r.{column})", f"{_rows('person')} as r"
+    lower, people = f"lower(r.{column})", f"{_EVERYBODY} as r"
     end = f"{lower} ~<~ (select :word_end::text) order by {lower} using ~<~ limit 1"
     return (
         f"{name} (name) as ((select {lower} from {people} where {lower} ~>=~ (select :word_begin::text) and {end})\n"
@@ -118,7 +124,7 @@ def _names_begin(name: str, column: str) -> str:
 def _people_named(name: str, condition: str) -> str:
     """Return a SELECT of the people who have one of the names, at most a page of each. The index has them in order."""
     columns = "who.person_id, who.last_name, who.first_name"
-    of_name = f"select {columns} from {_rows('person')} as who where {condition}"
+    of_name = f"select {columns} from {_EVERYBODY} as who where {condition}"
     each = f"select who.* from {name} cross join lateral ({of_name} and {{others}} {_LIMIT}) who"
     return f"{each} where {name}.name is not null"
 
@@ -236,7 +242,7 @@ def _page(given: Sequence[str], args: Args) -> str:
     if field.few == "true":
         return f"select array({found})"
     walk = _WALK if len(given) > 1 else field.walk
-    people = f"select who.person_id, who.last_name, who.first_name from {_rows('person')} as who"
+    people = f"select who.person_id, who.last_name, who.first_name from {_EVERYBODY} as who"
     in_order = f"{people} where {after} order by {_ORDER}"
     matches = " and ".join(_FIELDS[name].condition for name in given)
     walked = f"select who.person_id from ({in_order} limit {walk}) as who where {matches} {_LIMIT}"
