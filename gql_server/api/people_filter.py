@@ -35,8 +35,8 @@ from gql_server.hooks.people import grade_key, in_grades, reaches
 from gql_server.reads.compiler import graph_rows
 from gql_server.reads.links import PORTAL_ROLES, Args, ReadContext
 
-_LONG_WALK, _WALK = 10_000, 4_000
-"""How many people are tested at most by their names alone, and how many if other rows are looked up for each."""
+_LONG_WALK, _WALK = 20_000, 4_000
+"""How many people are tested at most by their names first, and how many if other rows are looked up for each."""
 _FEW_NAMES, _FEW_ENROLLED = 50, 500
 """How many different names, or enrollments, are so few that people are not looked for by walking at all."""
 _ORDER = "{row}.last_name, {row}.first_name, {row}.person_id"
@@ -90,16 +90,16 @@ class _Field:
 
     condition: whether the person `{row}` matches.
     found: a SELECT of the people, named `who`, that match this field and all of `{others}`.
-    few: a condition that few people match, however large the district is. "true": they are always found, "false": they
-    are always looked for by walking first.
-    walk: how many people are tested at most.
+    few: a condition that few people match, however large the district is, so that they are found without walking.
+    "true": they are always few; "false": that is not known before walking.
+    by_name: whether the condition is tested by names alone, so that the walk may be long.
     start: common table expressions that `found` and `few` use.
     """
 
     condition: str
     found: str
     few: str = "false"
-    walk: int = _WALK
+    by_name: bool = False
     start: str = ""
 
 
@@ -180,7 +180,7 @@ _FIELDS: Mapping[str, _Field] = {
         ),
         "(select count(name) from ((select name from last limit {n}) union all (select name from first limit {n})) n)"
         " < {n}".replace("{n}", str(_FEW_NAMES)),
-        _LONG_WALK,
+        True,
         f"{_names_begin('last', 'last_name')},\n{_names_begin('first', 'first_name')}",
     ),
     "grade": _Field(
@@ -232,27 +232,41 @@ def people_condition(args: Args) -> str:
 
 def _page(given: Sequence[str], args: Args) -> str:
     """Return a SELECT of one array: the ids of the people of a page, and of one more if there is a next page."""
-    chosen = next(name for name in _FIELDS if name in given)
-    field = _FIELDS[chosen]
     after = "true"
     if args.get("after") is not None:
         after = f"({_ORDER}) > (:after_0::text, :after_1::text, :after_2::bigint)"
-    others = [after, *(_FIELDS[name].condition for name in given if name != chosen)]
-    found = field.found.replace("{others}", " and ".join(others)).replace("{row}", "who")
-    if field.few == "true":
-        return f"select array({found})"
-    walk = _WALK if len(given) > 1 else field.walk
+    fields = [name for name in _FIELDS if name in given]
+    best = _FIELDS[fields[0]]
+    if best.few == "true":
+        return f"select {_found(fields[0], fields, after)}".replace("{row}", "who")
+    walk = _LONG_WALK if any(_FIELDS[name].by_name for name in fields) else _WALK
     people = f"select who.person_id, who.last_name, who.first_name from {_EVERYBODY} as who"
     in_order = f"{people} where {after} order by {_ORDER}"
-    matches = " and ".join(_FIELDS[name].condition for name in given)
-    walked = f"select who.person_id from ({in_order} limit {walk}) as who where {matches} {_LIMIT}"
-    start = f"{field.start},\n" if field.start else ""
-    return (
-        f"with recursive {start}walked as materialized ({walked})\n"
-        f"select case when not {field.few} and ((select count(*) from walked) > :first::bigint"
-        f" or not exists (select from ({in_order} limit 1 offset {walk}) as beyond))"
-        f"\n  then array(select person_id from walked) else array({found}) end"
-    ).replace("{row}", "who")
+    matches = " and ".join(_FIELDS[name].condition for name in fields)
+    tables = [_FIELDS[name].start for name in fields if _FIELDS[name].start]
+    tables.append(
+        f"walked as materialized (select who.person_id from ({in_order} limit {walk}) as who where {matches} {_LIMIT})"
+    )
+    few = [
+        f"when {_FIELDS[name].few} then {_found(name, fields, after)}"
+        for name in fields
+        if _FIELDS[name].few != "false"
+    ]
+    is_page = (
+        "(select count(*) from walked) > :first::bigint"
+        f" or not exists (select from ({in_order} limit 1 offset {walk}) as beyond)"
+    )
+    cases = "\n".join([*few, f"when {is_page} then array(select person_id from walked)"])
+    start = "with recursive " + ",\n".join(tables)
+    return f"{start}\nselect case {cases}\nelse {_found(fields[0], fields, after)} end".replace(
+        "{row}", "who"
+    )
+
+
+def _found(name: str, fields: Sequence[str], after: str) -> str:
+    """Return the array of the ids of a page, found by one field and tested by the others."""
+    others = " and ".join([after, *(_FIELDS[other].condition for other in fields if other != name)])
+    return f"array({_FIELDS[name].found.replace('{others}', others)})"
 
 
 def selects_people_by_id(args: Args) -> bool:
