@@ -71,16 +71,16 @@ with own as materialized (
   where s.district_id = :district_id and s.batch_run_id = :reverts_run_id
 ),
 done as (
-  select c.revision, c.household_id is not null as household, coalesce(c.household_id, c.person_id) as subject_id,
+  select c.revision, c.subject = 'HOUSEHOLD' as household, c.subject_id,
     c.contact_point, c.method, c.turned_on, c.turned_off, c.unchosen
-  from change c
+  from subject_change c
   where c.district_id = :district_id and c.kind = 'PREFERENCES'
     and c.revision = any (array(select revision from own))
 ),
 later as materialized (
-  select c.revision, c.household_id is not null as household, coalesce(c.household_id, c.person_id) as subject_id,
+  select c.revision, c.subject = 'HOUSEHOLD' as household, c.subject_id,
     c.contact_point, c.method, c.turned_on | c.turned_off | c.chosen | c.unchosen as touched
-  from change c
+  from subject_change c
   where c.district_id = :district_id and c.kind = 'PREFERENCES'
     and c.revision = any (array(
       select s.revision from change_set s

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 CHANGES_OF_PERSON = ConnectionLink(
     "change",
-    (SortKey("revision_number", "bigint"), SortKey("change_id", "bigint")),
-    "{child}.person_id = {parent}.person_id",
+    (SortKey("revision_number", "bigint"), SortKey("place", "bigint")),
+    "{child}.subject = 'PERSON' and {child}.bucket = bucket_of({parent}.person_id)"
+    " and {child}.subject_id = {parent}.person_id"
+    " and {child}.lowest_id <= {parent}.person_id and {child}.highest_id >= {parent}.person_id",
     descending=True,
     row_cost=2,
     scan_cost=10,
