@@ -24,24 +24,27 @@ reason as materialized (
   select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:166bb2757199b9cd:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'ADMIN:d721fa01957b3b2c:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
     where e.district_id = p.district_id and e.person_id = p.person_id
-      and active_on(e.start_date, e.end_date, :today))
+      and active_on(e.start_date, e.end_date, :today)
+    offset 0)
   or exists (
     select from district_assignment a
     where a.district_id = p.district_id and a.person_id = p.person_id
       and (true or a.person_id = (select person_id from viewer))
-      and active_on(a.start_date, a.end_date, :today))
+      and active_on(a.start_date, a.end_date, :today)
+    offset 0)
   or exists (
     select from relationship r
     where r.district_id = p.district_id and r.contact_id = p.person_id
       and (true
         or r.contact_id = (select person_id from viewer) and r.student_id in (select person_id from viewer_student))
-      and active_on(r.start_date, r.end_date, :today)) as active
+      and active_on(r.start_date, r.end_date, :today)
+    offset 0) as active
 from person p
 where p.district_id = :district_id
   and (true

@@ -154,11 +154,12 @@ async def _run(marked: Marked) -> None:
         because="None.",
         remedy="Add it.",
     )
-    for household, subject, kind in (
+    for block, (household, subject, kind) in enumerate((
         (False, marked.person("gran"), "EMAIL"), (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"),
-    ):  # fmt: skip
+    ), start=1):  # fmt: skip
         await builder.insert(
-            "batch_exclusion_block", batch_run_id=number, rule_no=1, household=household, contact_point=kind,
+            "batch_exclusion_block", batch_run_id=number, block=block, rule_no=1, household=household,
+            contact_point=kind,
             reasons=builder.bits.mask(["GENERAL"]), subject_ids=[subject],
         )  # fmt: skip
 

@@ -507,7 +507,7 @@ def _exclusions(eyes: Eyes, run: Row, first: int | None = None, after: str | Non
         for reason in eyes.tables["contact_reason"]
         if row["reasons"] >> reason["bit"] & 1
     ]
-    columns = "rule_no household subject_id contact_point bit"
+    columns = "block place bit"
     return page(eyes, rows, columns, first, after, longest=10_000)
 
 

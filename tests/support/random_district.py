@@ -5,6 +5,7 @@ two people tied several times over. The rows of every district have the ids 1, 2
 district shows.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -190,7 +191,7 @@ class _Maker:
                 [("DONE", "FAILED", "QUEUED"), ("PLANNED", "QUEUED", "QUEUED"), ("DONE", "DONE", "APPLYING")]
             ),
         )
-        rules = _pairs(numbers, (1, 2))
+        rules, blocks = _pairs(numbers, (1, 2)), itertools.count(1)
         return {
             "batch_run": [
                 {"batch_run_id": n, "mode": "STUDENTS", "scope": "{}", "keep_chosen": self._one([True, False]),
@@ -224,12 +225,14 @@ class _Maker:
                 for n, rule in rules
             ],
             "batch_exclusion_block": [
-                {"batch_run_id": n, "rule_no": rule, "household": False, "subject_ids": self._ids(PEOPLE),
-                 "contact_point": kind, "reasons": self._mask(), "because": self._one([None, "Not now."]),
+                {"batch_run_id": n, "block": next(blocks), "rule_no": rule, "household": False,
+                 "subject_ids": self._ids(PEOPLE), "contact_point": kind, "reasons": self._mask(),
+                 "because": self._one([None, "Not now."]),
                  "code": self._one([None, "NOT_NOW"]), "remedy": self._one([None, "Ask tomorrow."])}
                 for (n, rule), kind in self._some(_pairs(rules, _PERSON_KINDS), 0.5)
             ] + [
-                {"batch_run_id": n, "rule_no": rule, "household": True, "subject_ids": self._ids(HOUSEHOLDS),
+                {"batch_run_id": n, "block": next(blocks), "rule_no": rule, "household": True,
+                 "subject_ids": self._ids(HOUSEHOLDS),
                  "contact_point": ContactPointKind.HOUSEHOLD_PHONE, "reasons": self._mask(), "because": None,
                  "code": None, "remedy": None}
                 for n, rule in rules

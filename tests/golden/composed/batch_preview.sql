@@ -93,9 +93,14 @@ group by d.household, d.subject_id, d.contact_point, d.method;
 
 with block as (
   insert into batch_exclusion_block
-    (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids)
+    (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids, block)
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
-    array_agg(subject_id)
+    array_agg(subject_id),
+    coalesce((
+      select max(b.block) from batch_exclusion_block b
+      where b.district_id = :district_id and b.batch_run_id = :batch_run_id), 0)
+    + row_number() over (
+      order by rule_no, household, subject_id / 1024, contact_point, reasons, code, because, remedy)
   from (
     select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
       null as code, null as because, null as remedy
@@ -121,7 +126,7 @@ from (
 where reasons & ~coalesce(earlier, 0) <> 0) first
   ) excluded
   where reasons <> 0
-  group by rule_no, household, contact_point, reasons, code, because, remedy, subject_id / 10000
+  group by rule_no, household, contact_point, reasons, code, because, remedy, subject_id / 1024
   returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (
