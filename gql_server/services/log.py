@@ -16,6 +16,9 @@ from gql_server.domain.sql import Sql
 from gql_server.errors import Busy
 from gql_server.services.changes import table_slots
 
+_IDS = 100_000
+"""How many ids of a bucket one transaction folds, more or less: it takes a second or two."""
+
 _CHANGE_SETS = 10_000
 """How many revisions one transaction looks at for change sets to remove."""
 
@@ -128,7 +131,7 @@ async def fold(db: Database, district_id: int, up_to: int) -> int:
 
     Replaying the log still gives today's preferences, and the last setter of each is still known. Runs that did
     something up to there cannot be reverted any more. What an unfinished run did, and what came after it, is not
-    folded. One transaction for each bucket: writers wait for none of them longer than for a single write. A fold that
+    folded. Each bucket is folded in short transactions, which no writer waits for. A fold that
     was killed is finished by the next one. Raises Busy where a run is being reverted in the same moment.
     """
     async with db.transaction(district_id) as conn:
@@ -145,17 +148,27 @@ async def fold(db: Database, district_id: int, up_to: int) -> int:
 
 
 async def _fold_buckets(db: Database, district_id: int, subject: SubjectKind, mark: int) -> None:
-    """Fold the buckets of a kind of subjects, each in a transaction."""
+    """Fold the buckets of a kind of subjects, one after another."""
     key = {"district_id": district_id, "subject": subject}
     bucket = 0
     while True:
-        async with db.transaction(district_id) as conn:
-            await execute(conn, "log/fold/lock", district_id=district_id)
+        async with db.acquire(district_id) as conn:
             found = await fetchval(conn, "log/fold/next_bucket", **key, bucket=bucket)
             if found is None:
                 return
-            await execute(conn, "log/fold/bucket", **key, bucket=found, mark=mark)
+        await _fold_bucket(db, district_id, subject, found, mark)
         bucket = found + 1
+
+
+async def _fold_bucket(db: Database, district_id: int, subject: SubjectKind, bucket: int, mark: int) -> None:
+    """Fold one bucket from its oldest changes on, in transactions that take about as many ids each."""
+    key = {"district_id": district_id, "subject": subject, "bucket": bucket}
+    done = 0
+    while done < mark:
+        async with db.transaction(district_id) as conn:
+            await execute(conn, "log/fold/lock", district_id=district_id)
+            done = await fetchval(conn, "log/fold/next_mark", **key, after=done, mark=mark, most=_IDS)
+            await execute(conn, "log/fold/bucket", **key, mark=done)
 
 
 async def _remove_change_sets(db: Database, district_id: int, mark: int) -> None:

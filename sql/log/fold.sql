@@ -1,7 +1,7 @@
 -- Folding the log up to a revision, the mark, into a baseline (D28): of the rows up to the mark, what is not the last
 -- change of its bit, or of its kind, is removed. The log still replays to the same preferences, and still says who set
 -- each of them last. `begin` comes first, with `bound` and `close_runs` in one transaction. Then each bucket and each
--- stretch of change sets is folded in a transaction of its own. A process that is killed leaves a log that is folded in
+-- stretch of change sets is folded in transactions of its own, from the oldest revisions to the mark. A process that is killed leaves a log that is folded in
 -- part and says the same; folding again goes on.
 
 -- name: lock
@@ -58,6 +58,19 @@ returning d.log_begins
 -- Columns: bucket
 select min(bucket) as bucket from change
 where district_id = :district_id and subject = :subject and bucket >= :bucket
+
+-- name: next_mark
+-- Returns the revision, after one and up to the mark, up to which a bucket is folded by the next statement: so that it
+-- takes about :most ids together.
+-- Parameters: district_id, subject, bucket, after, mark, most
+-- Columns: mark
+select coalesce(min(revision) filter (where ids >= :most), :mark) as mark
+from (
+  select revision, sum(cardinality(subject_ids)) over (order by revision) as ids
+  from change
+  where district_id = :district_id and subject = :subject and bucket = :bucket
+    and revision > :after and revision <= :mark
+) so_far
 
 -- name: bucket
 -- Folds the rows of one bucket up to the mark. Whether a preference is on and whether it is chosen are told by different

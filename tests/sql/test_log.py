@@ -160,9 +160,11 @@ async def test_folding_keeps_the_state_and_the_last_setters(
 
 
 async def test_folding_step_by_step_is_folding_at_once(
-    naive: NaiveLog, db: Pool, district: DistrictBuilder
+    naive: NaiveLog, db: Pool, district: DistrictBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that is folded again and again, and a mark below an earlier one, lead to the same rows (D28)."""
+    """A log that is folded again and again, a few ids at a time, and a mark below an earlier one, lead to the same rows
+    (D28)."""
+    monkeypatch.setattr(log, "_IDS", 5)
     for mark in (10, 25, 5, 25, 40):
         await log.fold(db, district.id, mark)
     assert unordered(await shown(district.conn, district.id)) == unordered(folded(naive.rows, 40))
