@@ -45,6 +45,7 @@ FRAGMENTS = {
     "key": "g.grade",
     "kind": "'PERSON'",
     "log": TEXTS["log/append"].replace("{kind}", "'PERSON'"),
+    "people": "select person_id from selected",
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",

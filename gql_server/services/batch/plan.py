@@ -31,6 +31,7 @@ from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
+HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
@@ -93,10 +94,10 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     conn, run = plan.conn, plan.run
     await execute(conn, "batch/plan/relations")
     rules = await _number_rules(plan)
-    population = await select_people(plan)
+    await select_people(plan)
+    population = await find_channels(plan, rules.conditions)
     if population == 0 and run.planned_at is None:
         raise nobody_selected()
-    await find_channels(plan, rules.conditions)
     if run.planned_at is None:
         left_population = None
         await require_enabled(plan)
@@ -188,9 +189,9 @@ async def _exclude(plan: Plan) -> None:
 
 async def _write_targets(plan: Plan, allowed: Sql, chunk_size: int) -> int:
     """Write the targets; return the number of people and households to do. Raises PluginError."""
-    own = sum(masks.contact_point is not ContactPointKind.HOUSEHOLD_PHONE for masks in plan.masks)
+    own = sum(masks.contact_point is not HOUSEHOLD_PHONE for masks in plan.masks)
     size = max(1, chunk_size // max(1, own))
-    write = statement("batch/plan/write_targets").fill(allowed=allowed)
+    write = statement("batch/plan/write_targets").fill(allowed=allowed, current=_current(plan))
     row = await fetchrow(plan.conn, write, **plan.run.key, size=size)
     assert row is not None
     if row["unknown"]:
@@ -215,18 +216,22 @@ async def _preview(plan: Plan) -> int:
 
 def _predicted(plan: Plan) -> Sql:
     """Return a SELECT of what the run would do with each channel."""
-    named = [masks.contact_point for masks in plan.masks]
-    people, households = (
-        statement("batch/plan/current").fill(**table_slots(household)).having(contact_points=named)
-        for household in (False, True)
-    )
-    current = Sql("{people} union all {households}").fill(people=people, households=households)
-    if ContactPointKind.HOUSEHOLD_PHONE not in named:  # reading all of them would be for nothing
-        current = people
     predicted = statement("batch/plan/predicted").fill(
-        allowed=statement("batch/plan/allowed"), current=current
+        allowed=statement("batch/plan/allowed"), current=_current(plan)
     )
     return predicted.having(keep_chosen=plan.run.keep_chosen)
+
+
+def _current(plan: Plan) -> Sql:
+    """Return a SELECT of the preferences as they are now, for the contact points that the run names."""
+    own = [masks.contact_point for masks in plan.masks if masks.contact_point is not HOUSEHOLD_PHONE]
+    people, households = (
+        statement("batch/plan/current").fill(**table_slots(household)).having(contact_points=named)
+        for household, named in ((False, own), (True, [HOUSEHOLD_PHONE]))
+    )
+    if len(own) == len(plan.masks):  # reading the households would be for nothing
+        return people
+    return Sql("{people} union all {households}").fill(people=people, households=households) if own else households
 
 
 async def _unknown_denial(plan: Plan) -> PluginError:

@@ -18,8 +18,10 @@ where not exists (
 
 insert into selected (person_id, student_id)
 select people.person_id, people.student_id
-from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
-join person p on p.district_id = :district_id and p.person_id = people.person_id;
+from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people;
+
+insert into population (person_id)
+select distinct person_id from selected;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
@@ -41,7 +43,7 @@ select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from population s
+  from (table population) s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
