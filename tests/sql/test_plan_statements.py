@@ -64,6 +64,12 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
         expected = [(0, 0) if target["missing"] else (person % 3, person % 2) for person in ids]
         for name, place in (("was_on", 0), ("was_chosen", 1)):
             assert target[name] == ([0] if target["missing"] else [each[place] for each in expected])
+        places = await planned.fetch(
+            "select p.ctid from unnest($1::bigint[]) with ordinality as s (person_id, n)"
+            " left join preference p using (person_id) order by s.n",
+            ids,
+        )
+        assert target["places"] == [row["ctid"] for row in places]
         everybody += ids
     whole = [row["person_id"] for row in await planned.fetch("select person_id from person order by 1")]
     assert sorted(everybody) == whole
