@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gql_server.db.pool import Pool
-from gql_server.db.statements import execute, fetchrow, statement
+from gql_server.db.statements import execute, fetchrow, fetchval, statement
 from gql_server.domain.channels import ContactPointKind
+from gql_server.services.batch.plan import EVERYBODY
 from gql_server.services.changes import table_slots
 from tests.support.builder import DistrictBuilder
 
@@ -45,12 +46,12 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
     await planned.execute(settings or "select")
     current = statement("batch/plan/current").fill(**table_slots(False))
     write = statement("batch/plan/write_targets").fill(
-        allowed=statement("batch/plan/allowed"),
-        current=current.having(contact_points=[ContactPointKind.CELL_PHONE]),
+        allowed=statement("batch/plan/allowed").having(**EVERYBODY),
+        current=current.having(contact_points=[ContactPointKind.CELL_PHONE], **EVERYBODY),
     )
-    row = await fetchrow(planned, write, district_id=district.id, batch_run_id=1, size=SIZE)
+    row = await fetchrow(planned, write, district_id=district.id, batch_run_id=1, size=SIZE, chunks=0)
     assert row is not None
-    assert tuple(row.values()) == (PEOPLE, 0)
+    assert tuple(row.values()) == (PEOPLE // SIZE, PEOPLE, 0)
     targets = await planned.fetch("select * from batch_target order by chunk, missing")
     assert [(row["chunk"], row["missing"]) for row in targets] == [
         (n, missing) for n in range(1, PEOPLE // SIZE + 1) for missing in (False, True)
@@ -73,5 +74,16 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
         everybody += ids
     whole = [row["person_id"] for row in await planned.fetch("select person_id from person order by 1")]
     assert sorted(everybody) == whole
-    chunks = [sorted(a["subject_ids"] + b["subject_ids"]) for a, b in zip(targets[::2], targets[1::2], strict=True)]
+    chunks = [
+        sorted(a["subject_ids"] + b["subject_ids"]) for a, b in zip(targets[::2], targets[1::2], strict=True)
+    ]
     assert [person for chunk in chunks for person in chunk] == whole
+
+
+async def test_ranges_hold_every_subject_once(planned: Any, district: DistrictBuilder) -> None:
+    """The ends of the ranges come from a sample, and are in order; ranges may be empty, and none holds what another
+    does."""
+    ends = await fetchval(planned, "batch/plan/range_ends", ranges=3)
+    assert ends is not None
+    assert ends == sorted(ends)
+    assert len(ends) == 2

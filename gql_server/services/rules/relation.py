@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 from gql_server.db.plugin_errors import SeveralSuspects
 from gql_server.db.protocols import Connection, Database, Row
@@ -45,7 +46,7 @@ class RelationRules:
     advance: Callable[[int], None]
 
     async def ask_conditions(
-        self, rules: NumberedRules, find: Sql, slots: Mapping[str, Sql], **args: object
+        self, rules: NumberedRules, find: Sql, slots: Mapping[str, Sql] = MappingProxyType({}), **args: object
     ) -> int:
         """Ask conditions in the statement that finds the channels they are about. Return how many it finds.
 

@@ -1,9 +1,9 @@
 -- Writes the targets of a run: the channels of {allowed} with anything to do, in chunks of :size people, then of :size
 -- households, in key order, with the preferences as they are now, which {current} gives (see batch_target). The rows are
 -- sorted once, by what they are grouped by and then by the subject: so every array has its elements in the order of
--- subject_ids, without a sort of its own.
--- Parameters: district_id, batch_run_id, size
--- Columns: total (people and households to do), unknown (denials of what is no candidate)
+-- subject_ids, without a sort of its own. The chunks follow those that there are: their number is :chunks.
+-- Parameters: district_id, batch_run_id, size, chunks
+-- Columns: chunks (how many there are now), total (people and households to do), unknown (denials of what is no candidate)
 with numbered as (
   select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     p.reasons_on as was_on, p.reasons_chosen as was_chosen, p.place,
@@ -33,11 +33,12 @@ grouped as materialized (
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
     subjects, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-  select :district_id, :batch_run_id, dense_rank() over (order by household, part),
+  select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
     household, contact_point, method, missing, max(last_position) over (partition by household, part),
     subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
   from grouped
   returning chunk, subjects
 )
-select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+select (select coalesce(max(chunk), :chunks::integer) from target) as chunks,
+  (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
   (select coalesce(sum(unknown), 0) from grouped)::bigint as unknown
