@@ -8,8 +8,9 @@
 -- stay as they are because somebody changed them after the plan. {table} and {subject}: see preference/write. {log} is
 -- log/append. What is decided about a bit is what preference/write decides.
 --
--- `place` only finds the row quickly. The key is compared in a form that no index fits, so that the planner always looks
--- at the place, once for each row of `target`, whose order is therefore that of the locks.
+-- `place` only finds the row quickly. The key, district_id too, is compared in a form that no index fits: the planner is
+-- left with a look at the place for each row of `decision`, in whose order the rows are therefore locked. Else it would
+-- read all preferences of a district that is larger than its statistics tell.
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: update, insert the missing rows,
 -- take the district's revision, log. The district's row is locked last; that of the run is locked already. Rows that
@@ -42,9 +43,9 @@ written as (
     where not missing and flipped | chosen <> 0
     offset 0
   ) d
-  where p.district_id = :district_id and p.ctid = d.place
-    and (p.{subject}, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
-      is not distinct from (d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
+  where p.ctid = d.place
+    and (p.district_id, p.{subject}, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
+      is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
 ),
 added as (

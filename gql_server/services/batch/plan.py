@@ -254,7 +254,7 @@ def _predicted(plan: Plan) -> Sql:
 
 
 def _current(plan: Plan, subjects: Subjects) -> Sql:
-    """Return a SELECT of the preferences of some subjects as they are now, for the contact points that the run names."""
+    """Return a SELECT of some subjects' preferences as they are now, for the contact points that the run names."""
     own = [masks.contact_point for masks in plan.masks if masks.contact_point is not HOUSEHOLD_PHONE]
     people, households = (
         statement("batch/plan/current")
