@@ -80,10 +80,13 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
     assert [person for chunk in chunks for person in chunk] == whole
 
 
-async def test_ranges_hold_every_subject_once(planned: Any, district: DistrictBuilder) -> None:
-    """The ends of the ranges come from a sample, and are in order; ranges may be empty, and none holds what another
-    does."""
-    ends = await fetchval(planned, "batch/plan/range_ends", ranges=3)
-    assert ends is not None
+@pytest.mark.parametrize("percent", [100.0, 10.0])
+async def test_ranges_divide_the_candidates(planned: Any, district: DistrictBuilder, percent: float) -> None:
+    """The ends of the ranges are in order, and each range has about as many candidates as every other."""
+    ends = await fetchval(planned, "batch/plan/range_ends", ranges=3, percent=percent)
     assert ends == sorted(ends)
-    assert len(ends) == 2
+    sizes = await planned.fetch(
+        "select count(*) from all_channels group by width_bucket(subject_id, $1::bigint[])", ends
+    )
+    assert len(sizes) == 3
+    assert all(PEOPLE / 6 < row["count"] < PEOPLE / 2 for row in sizes)

@@ -40,6 +40,8 @@ _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
 RANGE = 75_000
 """How many candidates one statement makes targets of, about: what it does in less than a second."""
+_SAMPLED = 5_000
+"""How many candidates are looked at to divide them into ranges, about."""
 Subjects: TypeAlias = dict[str, int]
 """Subjects by their ids, those of households and of people alike: after one and up to another."""
 EVERYBODY: Subjects = {"after": -(2**63), "upto": 2**63 - 1}
@@ -223,9 +225,11 @@ async def _write_range(plan: Plan, allowed: Sql, subjects: Subjects, chunk_size:
 
 async def _ranges(plan: Plan) -> list[Subjects]:
     """Return ranges of about RANGE candidates or fewer each, which are all subjects together."""
-    ranges, ends = -(-plan.progress.candidates // RANGE), None
+    candidates = plan.progress.candidates
+    ranges, ends = -(-candidates // RANGE), None
     if ranges > 1:
-        ends = await fetchval(plan.conn, "batch/plan/range_ends", ranges=ranges)
+        percent = min(100.0, 100.0 * _SAMPLED / candidates)
+        ends = await fetchval(plan.conn, "batch/plan/range_ends", ranges=ranges, percent=percent)
     bounds = [EVERYBODY["after"], *(ends or ()), EVERYBODY["upto"]]
     return [{"after": after, "upto": upto} for after, upto in pairwise(bounds)]
 
