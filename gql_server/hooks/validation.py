@@ -275,8 +275,9 @@ def _rule_body_problem(rule: Rule) -> str | None:
 
 
 def _population_problem(population: Population) -> str | None:
-    if not isinstance(population.through_students, bool):
-        return "a population whose `through_students` is neither true nor false"
+    for name in ("through_students", "of_district"):
+        if not isinstance(getattr(population, name), bool):
+            return f"a population whose `{name}` is neither true nor false"
     wrong = select_problem(population.sql)
     return wrong and f"a population with {wrong}"
 

@@ -35,7 +35,9 @@ CHUNK = (
 )
 ALLOWED = f"select false as household, t.* from ({TARGET}) t"
 PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
-CURRENT = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
+CURRENT = (
+    f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen, null::tid as place from ({TARGET}) t"
+)
 POPULATION = "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id"
 FRAGMENTS = {
     "allowed": ALLOWED,
@@ -50,6 +52,7 @@ FRAGMENTS = {
     "kind": "'PERSON'",
     "log": TEXTS["log/append"].replace("{kind}", "'PERSON'"),
     "page_size": "100",
+    "people": "select person_id from selected",
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",

@@ -1,7 +1,9 @@
 insert into selected (person_id, student_id)
 select people.person_id, people.student_id
-from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
-join person p on p.district_id = :district_id and p.person_id = people.person_id;
+from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people;
+
+insert into population (person_id)
+select distinct person_id from selected;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, (case when (c.address is null) then 4 end)::smallint
@@ -23,7 +25,7 @@ select c.*, (case when (c.address is null) then 4 end)::smallint
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from population s
+  from (table population) s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
@@ -125,9 +127,9 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
 with numbered as (
-  select a.*, coalesce(p.reasons_on, h.reasons_on) as was_on, coalesce(p.reasons_chosen, h.reasons_chosen) as was_chosen,
-    coalesce(p.ctid, h.ctid) as place,
-    dense_rank() over (partition by household order by subject_id) - 1 as position
+  select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+    p.reasons_on as was_on, p.reasons_chosen as was_chosen, p.place,
+    dense_rank() over (partition by a.household order by subject_id) - 1 as position
   from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
 select household, subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
@@ -135,46 +137,56 @@ from (
   select household, subject_id, contact_point, method, c.skip_if_chosen,
     c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
     c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
-  from (select * from all_channels where denied_by is null) c
+  from (
+    select * from all_channels where denied_by is null and subject_id > :allowed__after::bigint and subject_id <= :allowed__upto::bigint
+  ) c
   full join (
     select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
       bit_or(off_reasons) as off_reasons
-    from denial group by household, subject_id, contact_point, method
+    from denial where subject_id > :allowed__after and subject_id <= :allowed__upto
+    group by household, subject_id, contact_point, method
   ) d using (household, subject_id, contact_point, method)
 ) left_over) a
-  left join preference p on p.district_id = :district_id and not a.household and p.person_id = a.subject_id
-    and p.contact_point = a.contact_point and p.method = a.method
-  left join household_preference h on h.district_id = :district_id and a.household and h.household_id = a.subject_id
-    and h.contact_point = a.contact_point and h.method = a.method
-  where on_mask | off_mask | mark_as_chosen <> 0 or on_mask is null -- null: no candidate
+  left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
+from preference
+where district_id = :district_id and contact_point = any (:current__people__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and person_id > :current__people__after::bigint and person_id <= :current__people__upto::bigint union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
+from household_preference
+where district_id = :district_id and contact_point = any (:current__households__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and household_id > :current__households__after::bigint and household_id <= :current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
+  where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
+),
+sorted as (
+  select *, position / :size::integer as part, was_on is null as missing
+  from numbered
+  order by household, part, contact_point, method, missing, subject_id
 ),
 grouped as materialized (
-  select household, position / :size::integer as part, contact_point, method, was_on is null as missing,
-    max(position) % :size::integer + 1 as last_position, array_agg(subject_id order by subject_id) as subject_ids,
-    array_agg(place order by subject_id) as places,
-    packed_masks(array_agg(on_mask order by subject_id), min(on_mask), max(on_mask)) as on_masks,
-    packed_masks(array_agg(off_mask order by subject_id), min(off_mask), max(off_mask)) as off_masks,
-    packed_masks(array_agg(skip_if_chosen order by subject_id), min(skip_if_chosen), max(skip_if_chosen))
-      as skip_if_chosen,
-    packed_masks(array_agg(mark_as_chosen order by subject_id), min(mark_as_chosen), max(mark_as_chosen))
-      as mark_as_chosen,
-    coalesce(packed_masks(array_agg(was_on order by subject_id), min(was_on), max(was_on)), '{0}') as was_on,
-    coalesce(packed_masks(array_agg(was_chosen order by subject_id), min(was_chosen), max(was_chosen)), '{0}')
-      as was_chosen,
+  select household, part, contact_point, method, missing, max(position) % :size::integer + 1 as last_position,
+    array_agg(subject_id) as subject_ids, array_agg(place) as places,
+    packed_masks(array_agg(on_mask), min(on_mask), max(on_mask)) as on_masks,
+    packed_masks(array_agg(off_mask), min(off_mask), max(off_mask)) as off_masks,
+    packed_masks(array_agg(skip_if_chosen), min(skip_if_chosen), max(skip_if_chosen)) as skip_if_chosen,
+    packed_masks(array_agg(mark_as_chosen), min(mark_as_chosen), max(mark_as_chosen)) as mark_as_chosen,
+    coalesce(packed_masks(array_agg(was_on), min(was_on), max(was_on)), '{0}') as was_on,
+    coalesce(packed_masks(array_agg(was_chosen), min(was_chosen), max(was_chosen)), '{0}') as was_chosen,
     count(*) filter (where on_mask is null) as unknown
-  from numbered
-  group by household, position / :size::integer, contact_point, method, was_on is null
+  from sorted
+  group by household, part, contact_point, method, missing
 ),
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
     subjects, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-  select :district_id, :batch_run_id, dense_rank() over (order by household, part),
+  select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
     household, contact_point, method, missing, max(last_position) over (partition by household, part),
     subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
   from grouped
   returning chunk, subjects
 )
-select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+select (select coalesce(max(chunk), :chunks::integer) from target) as chunks,
+  (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
   (select coalesce(sum(unknown), 0) from grouped)::bigint as unknown;
 
 with decision as materialized (
