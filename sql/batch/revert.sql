@@ -207,8 +207,7 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
 select u.household, u.subject_id, u.contact_point, u.method,
   u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
   u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
-  u.chosen_before & u.differs
-    | u.chosen_before & u.choice_differs & ~u.differs & ~(coalesce(now.reasons_on, 0) # u.on_before) as mark_as_chosen
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
 from undone u
 left join lateral (
   select p.reasons_on
