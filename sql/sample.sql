@@ -39,11 +39,16 @@ select nextval(pg_get_serial_sequence(:table_name, :id_column)) as id from gener
 
 -- name: log_preferences
 -- Logs every preference in {table} of a district as set from nothing at one revision (D5, D28). {subject} is the
--- column `person_id` or `household_id`.
+-- column `person_id` or `household_id`. {log} is log/append.
 -- Parameters: district_id, revision
 -- Columns: none
-insert into change (district_id, revision, kind, {subject}, contact_point, method, turned_on, chosen)
-select district_id, :revision, 'PREFERENCES', {subject}, contact_point, method, reasons_on, reasons_chosen
-from {table}
-where district_id = :district_id and (reasons_on <> 0 or reasons_chosen <> 0)
-order by {subject}, contact_point, method
+with changed as (
+  select {subject} as subject_id, contact_point, method, reasons_on as turned_on, 0::bigint as turned_off,
+    reasons_chosen as chosen, 0::bigint as unchosen
+  from {table}
+  where district_id = :district_id and (reasons_on <> 0 or reasons_chosen <> 0)
+),
+next_revision as (
+  select :revision::bigint as revision
+)
+{log}

@@ -93,9 +93,12 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "CONTACT_POINTS": "A phone or email was added, changed or removed.",
         "MEMBERSHIP": "A membership of a household was added, changed or removed.",
         "RELATIONSHIP": "A relationship between a student and a contact was added, changed or removed.",
-        "ENROLLMENT": "An enrollment or a district assignment was added, changed or removed.",
+        "ENROLLMENT": "An enrollment was added, changed or removed.",
         "OPT_OUT": "An opt-out was recorded or lifted. No mutation makes such changes yet.",
         "PERSON": "A person was added, or their name changed.",
+        "ASSIGNMENT": "A district assignment was added, changed or removed.",
+        "SCHOOL": "A school or one of its school years was added or changed.",
+        "REASON": "A contact reason was added or reworded.",
     },
     "FilterKind": {
         "STUDENT": "Students. For the modes that select by students.",

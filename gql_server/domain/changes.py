@@ -25,3 +25,6 @@ class ChangeKind(StrEnum):
     ENROLLMENT = "ENROLLMENT"
     OPT_OUT = "OPT_OUT"
     PERSON = "PERSON"
+    ASSIGNMENT = "ASSIGNMENT"
+    SCHOOL = "SCHOOL"
+    REASON = "REASON"

@@ -86,10 +86,18 @@ async def take_revision(
 
 
 def table_slots(household: bool) -> dict[str, Sql]:
-    """Return the slots {table} and {subject} of the statements in sql/preference."""
+    """Return the slots {table}, {subject} and {kind} of the statements about preferences and their log."""
     if household:
-        return {"table": Sql("household_preference"), "subject": Sql("household_id")}
-    return {"table": Sql("preference"), "subject": Sql("person_id")}
+        names = {"table": "household_preference", "subject": "household_id", "kind": "'HOUSEHOLD'"}
+    else:
+        names = {"table": "preference", "subject": "person_id", "kind": "'PERSON'"}
+    return {slot: Sql(name) for slot, name in names.items()}
+
+
+def log_slots(household: bool) -> dict[str, Sql]:
+    """Return the slots of a statement that writes preferences and logs them: those of its tables, and {log}."""
+    slots = table_slots(household)
+    return {**slots, "log": statement("log/append").fill(kind=slots["kind"])}
 
 
 async def write_preferences(
@@ -112,7 +120,7 @@ async def write_preferences(
     of the target are marked as chosen (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
-    slots = {**table_slots(household), "target": target}
+    slots = {**log_slots(household), "target": target}
     rows = await fetch(
         conn,
         statement("preference/write").fill(**slots),

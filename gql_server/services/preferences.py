@@ -223,7 +223,7 @@ async def _require_revision(
     """
     if if_revision is None:
         return
-    query = statement("preference/changed_since").fill(subject=table_slots(subject.household)["subject"])
+    query = statement("preference/changed_since").fill(kind=table_slots(subject.household)["kind"])
     if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
         message = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."
         raise rejected("STALE_REVISION", message, "ifRevision")

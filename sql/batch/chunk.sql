@@ -60,6 +60,6 @@ where t.district_id = :district_id and t.batch_run_id = :batch_run_id and t.chun
 -- Returns the households that a revision changed, and the changed bits, from the log.
 -- Parameters: district_id, revision
 -- Columns: household_id, reasons
-select household_id, turned_on | turned_off as reasons
-from change
-where district_id = :district_id and revision = :revision and household_id is not null
+select subject_id as household_id, turned_on | turned_off as reasons
+from subject_change
+where district_id = :district_id and revision = :revision and subject = 'HOUSEHOLD'

@@ -40,7 +40,7 @@ begin
   create temporary table import_household (
     root integer, source_id text, name text, phone text, household_id bigint) on commit drop;
   create temporary table import_contact_point (person_id bigint, kind text, value text) on commit drop;
-  create temporary table import_change (kind text, person_id bigint, household_id bigint) on commit drop;
+  create temporary table import_change (kind text, subject text, subject_id bigint) on commit drop;
 end
 $$
 

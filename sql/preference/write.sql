@@ -3,7 +3,7 @@
 -- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
 -- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits
 -- that become chosen, unless they are asked for and do not change. {table} is `preference` and {subject} its column `person_id`, or
--- `household_preference` and `household_id`.
+-- `household_preference` and `household_id`. {log} is log/append.
 --
 -- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is. With mark_chosen
 -- every bit that is asked for becomes chosen (D23).
@@ -84,11 +84,7 @@ change_set_row as (
   select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
-  insert into change (district_id, revision, kind, {subject}, contact_point, method,
-    turned_on, turned_off, chosen, unchosen)
-  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
-    c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join next_revision
+  {log}
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
   (select revision from next_revision) as revision,

@@ -203,8 +203,10 @@ async def change_all_that_is_hidden(db: Pool, district: District, eyes: Eyes) ->
          " where district_id = $1 and person_id <> all($2)", seen),
         ("update opt_out set evidence = 'Else', lifted_at = null, reasons = 1"
          " where district_id = $1 and address <> all($2)", addresses),
-        ("update change set kind = 'PERSON', turned_on = 0 where district_id = $1 and person_id <> $2", me),
-        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP' and person_id = $2", me),
+        ("update change set kind = 'PERSON', turned_on = null"
+         " where district_id = $1 and subject_ids <> array[$2::bigint]", me),
+        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP' and subject = 'PERSON'"
+         " and subject_ids = array[$2::bigint]", me),
         ("delete from disabled_cell where district_id = $1 or $2 = 0", 1),
     ):  # fmt: skip
         async with db.transaction() as conn:

@@ -162,13 +162,11 @@ async def replayed(conn: Connection, loaded: Loaded, start: Masks) -> Masks:
     """Return a start with the whole change log done to it, every bit of which must change something (D28)."""
     masks = dict(start)
     rows = await conn.fetch(
-        "select * from change where district_id = $1 order by revision", loaded.district.district_id
+        "select * from subject_change where district_id = $1 order by revision", loaded.district.district_id
     )
     for row in rows:
-        household = row["household_id"] is not None
         assert row["kind"] == "PREFERENCES"
-        assert household is (row["person_id"] is None)
-        key = Subject(household, (row["household_id"] or row["person_id"]) - 1), _channel(row)
+        key = Subject(row["subject"] == "HOUSEHOLD", row["subject_id"] - 1), _channel(row)
         on, chosen = masks.get(key, (0, 0))
         assert on & row["turned_on"] == 0
         assert on & row["turned_off"] == row["turned_off"]

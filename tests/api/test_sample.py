@@ -133,16 +133,16 @@ async def test_the_log_replays_to_the_preferences(sample: tuple[Connection, int,
     differing = await conn.fetchval(
         """
         with replayed as (
-          select household_id, person_id, contact_point, method,
+          select subject::text, subject_id, contact_point, method,
             bit_or(turned_on) as reasons_on, bit_or(chosen) as reasons_chosen
-          from change where district_id = $1 and revision = 1 and kind = 'PREFERENCES'
+          from subject_change where district_id = $1 and revision = 1 and kind = 'PREFERENCES'
           group by 1, 2, 3, 4
         ),
         actual as (
-          select null::bigint as household_id, person_id, contact_point, method, reasons_on, reasons_chosen
+          select 'PERSON' as subject, person_id as subject_id, contact_point, method, reasons_on, reasons_chosen
           from preference where district_id = $1
           union all
-          select household_id, null, contact_point, method, reasons_on, reasons_chosen
+          select 'HOUSEHOLD', household_id, contact_point, method, reasons_on, reasons_chosen
           from household_preference where district_id = $1
         )
         select count(*) from (
@@ -199,7 +199,11 @@ async def rows_of(conn: Connection, code: str) -> dict[str, list[tuple[Any, ...]
     """Return every generated row of a district, ids replaced by their order, and the log."""
     district_id = await conn.fetchval("select district_id from district where code = $1", code)
     rows = {}
-    for table, columns in {**COLUMNS, "change": ("person_id", "household_id", "turned_on", "chosen")}.items():
+    logs = {
+        f"(select * from subject_change where subject = '{subject}') c": ("subject_id", "turned_on", "chosen")
+        for subject in ("PERSON", "HOUSEHOLD")
+    }
+    for table, columns in {**COLUMNS, **logs}.items():
         shown = [
             f"dense_rank() over (order by {name})" if name.endswith("_id") and name != "source_id" else name
             for name in columns

@@ -55,7 +55,8 @@ where r.district_id = :district_id
 on conflict (district_id, person_id, contact_point, method, reason) do update set is_on = excluded.is_on
 """
 PREPARE = """
-create table known_person as select distinct person_id from change where kind = 'PREFERENCES' and revision > {head};
+create table known_person as select distinct subject_id as person_id from subject_change
+  where subject = 'PERSON' and kind = 'PREFERENCES' and revision > {head};
 alter table known_person add primary key (person_id);
 create table cell_preference (
   district_id integer, person_id bigint, contact_point contact_point_kind, method method, reason text,

@@ -71,8 +71,10 @@ with chosen as (
 select contact_id, array_agg(student_id order by student_id) as students from more group by contact_id
 """
 LOG = """
-insert into change (district_id, revision, kind, person_id, contact_point, method, turned_on)
-select s.district_id, s.revision, 'PREFERENCES', p.person_id, 'CELL_PHONE', 'VOICE', 1 + n % 127
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on,
+  reasons, lowest_id, highest_id)
+select s.district_id, s.revision, 'PERSON', bucket_of(p.person_id), 'PREFERENCES', 'CELL_PHONE', 'VOICE',
+  array[p.person_id], array[1 + n % 127], 1 + n % 127, p.person_id, p.person_id
 from change_set s, unnest($1::bigint[]) as p (person_id), generate_series(1, $2) as n
 where s.revision = (select min(revision) from change_set)
 """

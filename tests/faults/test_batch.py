@@ -46,9 +46,9 @@ async def outcome(batches: Batches, run: int) -> tuple[Any, ...]:
         "select * from batch_cell where batch_run_id = $1 order by contact_point, reason", run
     )
     logged = await conn.fetch(
-        "select kind, person_id - (select min(person_id) from person p where p.district_id = c.district_id) as who,"
-        " contact_point, turned_on, turned_off, chosen, unchosen from change c where district_id = $1"
-        " and person_id is not null order by revision, person_id", batches.district.id,
+        "select kind, subject_id - (select min(person_id) from person p where p.district_id = c.district_id) as who,"
+        " contact_point, turned_on, turned_off, chosen, unchosen from subject_change c where district_id = $1"
+        " and subject = 'PERSON' order by revision, subject_id", batches.district.id,
     )  # fmt: skip
     row = await batches.row(run)
     first = min(key[0] or 10**9 for key in await actual(batches.district))

@@ -66,8 +66,9 @@ _QUERIES = {
     "changes": """
         select sets.place, c.kind::text, persons.place as person, homes.place as household,
           c.contact_point::text, c.method::text, c.turned_on, c.turned_off, c.chosen, c.unchosen
-        from change c join sets using (revision)
-        left join persons using (person_id) left join homes using (household_id)
+        from subject_change c join sets using (revision)
+        left join persons on c.subject = 'PERSON' and persons.person_id = c.subject_id
+        left join homes on c.subject = 'HOUSEHOLD' and homes.household_id = c.subject_id
         where c.district_id = $1
         order by 1, 2, 3, 4, 5, 6""",
 }

@@ -26,8 +26,9 @@ async def homes(db: Pool, district: DistrictBuilder) -> AsyncIterator[Connection
         "insert into household_member (district_id, household_id, person_id)"
         " select $1, h.household_id, p.person_id from (select *, row_number() over () n from household) h"
         " join (select *, row_number() over () n from person) p on p.n in (h.n, h.n % $2 + 1)",
-        "insert into change (district_id, revision, kind, household_id, turned_on)"
-        " select $1, n, 'PREFERENCES', n, 1 from generate_series(1, $2) n",
+        "insert into change"
+        " (district_id, revision, subject, bucket, kind, subject_ids, turned_on, lowest_id, highest_id)"
+        " select $1, n, 'HOUSEHOLD', bucket_of(n), 'PREFERENCES', array[n], '{1}', n, n from generate_series(1, $2) n",
         "insert into change_set (district_id, revision, source, actor)"
         " select $1, n, 'ADMIN', 'ada' from generate_series(1, $2) n",
     ):

@@ -199,11 +199,13 @@ class Batches:
 async def replayed(district: DistrictBuilder) -> dict[tuple[Any, ...], tuple[int, int]]:
     """Return the preferences that the change log alone gives: by subject and channel, the on and the chosen mask."""
     rows = await district.conn.fetch(
-        "select * from change where district_id = $1 and kind = 'PREFERENCES' order by revision", district.id
+        "select * from subject_change where district_id = $1 and kind = 'PREFERENCES' order by revision",
+        district.id,
     )
     state: dict[tuple[Any, ...], tuple[int, int]] = {}
     for row in rows:
-        key = (row["person_id"], row["household_id"], row["contact_point"], row["method"])
+        ids = (None, row["subject_id"]) if row["subject"] == "HOUSEHOLD" else (row["subject_id"], None)
+        key = (*ids, row["contact_point"], row["method"])
         on, chosen = state.get(key, (0, 0))
         assert not on & row["turned_on"]
         assert row["turned_off"] & ~on == 0

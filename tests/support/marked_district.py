@@ -14,6 +14,7 @@ from gql_server.db.protocols import Connection
 from gql_server.domain.channels import ContactPointKind, Method
 from gql_server.hooks.host import PluginHost
 from tests.support.builder import ENDED, DistrictBuilder
+from tests.support.log import one_change
 
 STUDENTS = ("sam", "kim", "ann", "pat", "rob", "zoe")
 CONTACTS = ("mia", "dan", "gran", "lee", "tom")
@@ -208,8 +209,11 @@ async def _history(marked: Marked) -> None:
             batch_run_id=marked.ids["run"]["done"],
         )  # fmt: skip
         await builder.insert(
-            "change", revision=revision, kind="PREFERENCES", person_id=marked.person(name), contact_point="EMAIL",
-            method="EMAIL", turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
+            "change", contact_point="EMAIL", method="EMAIL",
+            **one_change(
+                revision, "PERSON", marked.person(name), "PREFERENCES",
+                turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
+            ),
         )  # fmt: skip
     await builder.conn.execute(
         "update district set revision = $2 where district_id = $1", builder.id, revision

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
-from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind
+from gql_server.domain.changes import ChangeKind
+from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind, Method
 from gql_server.domain.viewer import Role
 from gql_server.errors import Forbidden, InvalidArgument
 from tests.support.naive_pages import KINDS, page
@@ -343,11 +344,17 @@ def _history(eyes: Eyes, person: Row, first: int | None = None, after: str | Non
     number = person["person_id"]
     sets = {row["revision"]: row for row in eyes.tables["change_set"]}
     rows = [
-        {**sets[row["revision"]], **row}
-        for row in eyes.rows("change", person_id=number)
+        {**sets[row["revision"]], **row, "person_id": number, "household_id": None, "place": _place(row)}
+        for row in eyes.rows("subject_change", subject="PERSON", subject_id=number)
         if eyes.own(number) and (eyes.everything or row["kind"] != "RELATIONSHIP")
     ]
-    return page(eyes, rows, "revision change_id", first, after, descending=True)
+    return page(eyes, rows, "revision place", first, after, descending=True)
+
+
+def _place(row: Row) -> int:
+    """The order within a revision: by kind and channel, in the order of their declaration."""
+    orders = ((100, "kind", ChangeKind), (10, "contact_point", ContactPointKind), (1, "method", Method))
+    return sum(unit * (list(kinds).index(row[name]) + 1) for unit, name, kinds in orders if row[name])
 
 
 @answers("Change.revision")

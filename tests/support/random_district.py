@@ -19,6 +19,7 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import District
 from gql_server.hooks.host import PluginHost
 from gql_server.services.districts import create_district, reason_bits
+from tests.support.log import one_change
 
 PEOPLE, HOUSEHOLDS, SCHOOLS, RUNS, FILTERS, OPT_OUTS = 12, 5, 3, 3, 5, 8
 """How many of each there are: their ids are 1 to that number."""
@@ -258,7 +259,10 @@ class _Maker:
                  "batch_run_id": self._one([None, *range(1, RUNS + 1)])}
                 for n in sets
             ],
-            "change": [self._change(revision) for revision in sets for _ in range(5)],
+            "change": list({
+                (revision, row["subject"], row["lowest_id"], row["kind"], row["contact_point"], row["method"]): row
+                for revision in sets for row in (self._change(revision) for _ in range(5))
+            }.values()),
         }  # fmt: skip
 
     def _change(self, revision: int) -> dict[str, Any]:
@@ -266,14 +270,19 @@ class _Maker:
         channel = self._one(HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS)
         kind = self._one(ChangeKind)
         on = self._mask()
+        masks = {"turned_on": on, "turned_off": self._mask() & ~on}
+        preferences = kind is ChangeKind.PREFERENCES
         return {
-            "revision": revision, "kind": kind,
-            "person_id": None if household else self._id(PEOPLE),
-            "household_id": self._id(HOUSEHOLDS) if household else None,
-            "contact_point": channel.contact_point, "method": channel.method,
-            "turned_on": on if kind is ChangeKind.PREFERENCES else 0,
-            "turned_off": self._mask() & ~on if kind is ChangeKind.PREFERENCES else 0,
-        }  # fmt: skip
+            **one_change(
+                revision,
+                "HOUSEHOLD" if household else "PERSON",
+                self._id(HOUSEHOLDS if household else PEOPLE),
+                kind,
+                **(masks if preferences else {}),
+            ),
+            "contact_point": channel.contact_point if preferences else None,
+            "method": channel.method if preferences else None,
+        }
 
 
 def _pairs(left: Iterable[Any], right: Iterable[Any]) -> Sequence[tuple[Any, Any]]:

@@ -43,9 +43,12 @@ FRAGMENTS = {
     "deny_select": DENY,
     "first_denials": TEXTS["rules/first_denials"],
     "key": "g.grade",
+    "kind": "'PERSON'",
+    "log": TEXTS["log/append"].replace("{kind}", "'PERSON'"),
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",
+    "subjects": "select 'PERSON'::subject_kind as subject, 1::bigint as subject_id, null::bigint as member_id",
     "table": "preference",
     "target": TARGET,
     "parent": "parent",
@@ -54,10 +57,19 @@ FRAGMENTS = {
 
 PARENTS = {
     "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
-    "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from change c",
-    "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from change c",
+    "graph/history_of_household": "select 1::bigint as household_id",
+    "graph/history_of_person": "select 1::bigint as person_id",
+    "graph/turned_off_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
+    "graph/turned_on_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
 }
 """The rows that correlated statements are correlated to."""
+
+HEADS = {
+    "log/append": "with changed as (select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point,"
+    " 'EMAIL'::method as method, 1::bigint as turned_on, 0::bigint as turned_off, 0::bigint as chosen,"
+    " 0::bigint as unchosen), next_revision as (select 1::bigint as revision)\n",
+}
+"""The CTEs that statements read which stand in larger ones."""
 
 
 def header(text: str) -> str:
@@ -89,7 +101,7 @@ def complete(name: str) -> str:
     """Return a statement as PostgreSQL gets it: slots filled, a compiled read's head before it, `$1` for names."""
     filled = Sql(TEXTS[name].strip())
     filled = filled.fill(**{slot: Sql(FRAGMENTS[slot]) for slot in slots(filled.text)})
-    text = _as_admin(filled.text)
+    text = _as_admin(HEADS.get(name, "") + filled.text)
     if name in PARENTS:
         text = f"select x.* from ({PARENTS[name]}) parent cross join lateral (\n{text}\n) x"
     if name.startswith("graph/"):

@@ -11,7 +11,7 @@ from gql_server.domain.changes import Source
 from gql_server.domain.viewer import District
 from gql_server.errors import rejected
 from gql_server.hooks.host import PluginHost
-from gql_server.services.changes import table_slots, take_revision
+from gql_server.services.changes import log_slots, take_revision
 from gql_server.services.districts import analyze_records, create_district, reason_bits
 from gql_server.services.sample import words
 from gql_server.services.sample.families import SCHOOL_YEAR, Families
@@ -158,5 +158,5 @@ def _tree(n: int) -> str:
 async def _log(conn: Connection, district_id: int) -> int:
     """Log every preference as turned on in the district's next revision (D28), and return the number of rows."""
     revision = await take_revision(conn, district_id, Source.IMPORT, ACTOR)
-    logs = (statement("sample/log_preferences").fill(**table_slots(household)) for household in (False, True))
+    logs = (statement("sample/log_preferences").fill(**log_slots(household)) for household in (False, True))
     return sum([await execute(conn, log, district_id=district_id, revision=revision) for log in logs])

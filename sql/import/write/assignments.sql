@@ -1,5 +1,5 @@
 -- Writes the district assignments that are new or different. An assignment is identified by everything except its
--- end. The log has no kind of its own for assignments: the person is logged as changed.
+-- end.
 -- Parameters: district_id
 -- Columns: kind, added, changed, unchanged
 with given as (
@@ -33,7 +33,8 @@ updated as (
     and a.district_assignment_id = w.district_assignment_id
 ),
 logged as (
-  insert into import_change (kind, person_id) select 'PERSON', person_id from wanted where outcome <> 'unchanged'
+  insert into import_change (kind, subject, subject_id)
+  select 'ASSIGNMENT', 'PERSON', person_id from wanted where outcome <> 'unchanged'
 )
 select 'assignments' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

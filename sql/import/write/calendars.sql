@@ -29,6 +29,10 @@ written as (
   on conflict (district_id, school_id, school_year) do update
     set start_date = coalesce(excluded.start_date, calendar.start_date),
       end_date = coalesce(excluded.end_date, calendar.end_date)
+  returning school_id
+),
+logged as (
+  insert into import_change (kind, subject, subject_id) select 'SCHOOL', 'SCHOOL', school_id from written
 )
 select 'school years' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

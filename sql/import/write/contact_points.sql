@@ -16,7 +16,7 @@ written as (
   returning person_id
 ),
 logged as (
-  insert into import_change (kind, person_id) select 'CONTACT_POINTS', person_id from written
+  insert into import_change (kind, subject, subject_id) select 'CONTACT_POINTS', 'PERSON', person_id from written
 )
 select lower(replace(kind::text, '_', ' ')) || 's' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

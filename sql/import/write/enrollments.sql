@@ -33,7 +33,8 @@ updated as (
   where w.outcome = 'changed' and e.district_id = :district_id and e.enrollment_id = w.enrollment_id
 ),
 logged as (
-  insert into import_change (kind, person_id) select 'ENROLLMENT', person_id from wanted where outcome <> 'unchanged'
+  insert into import_change (kind, subject, subject_id)
+  select 'ENROLLMENT', 'PERSON', person_id from wanted where outcome <> 'unchanged'
 )
 select 'enrollments' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

@@ -15,7 +15,7 @@ written as (
   returning h.household_id
 ),
 logged as (
-  insert into import_change (kind, household_id) select 'CONTACT_POINTS', household_id from written
+  insert into import_change (kind, subject, subject_id) select 'CONTACT_POINTS', 'HOUSEHOLD', household_id from written
 )
 select 'household phones' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

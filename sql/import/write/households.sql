@@ -15,7 +15,7 @@ written as (
   returning household_id
 ),
 logged as (
-  insert into import_change (kind, household_id) select 'MEMBERSHIP', household_id from written
+  insert into import_change (kind, subject, subject_id) select 'MEMBERSHIP', 'HOUSEHOLD', household_id from written
 )
 select 'households' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

@@ -16,7 +16,9 @@ written as (
   returning household_id, person_id
 ),
 logged as (
-  insert into import_change (kind, person_id, household_id) select 'MEMBERSHIP', person_id, household_id from written
+  insert into import_change (kind, subject, subject_id)
+  select 'MEMBERSHIP', subject, subject_id
+  from written cross join lateral (values ('PERSON', person_id), ('HOUSEHOLD', household_id)) tied (subject, subject_id)
 )
 select 'household members' as kind, count(*) filter (where not known) as added, 0::bigint as changed,
   count(*) filter (where known) as unchanged

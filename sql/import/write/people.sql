@@ -19,7 +19,7 @@ written as (
   returning person_id
 ),
 logged as (
-  insert into import_change (kind, person_id) select 'PERSON', person_id from written
+  insert into import_change (kind, subject, subject_id) select 'PERSON', 'PERSON', person_id from written
 )
 select case role when 'student' then 'students' when 'contact' then 'contacts' else 'staff' end as kind,
   count(*) filter (where outcome = 'added') as added, count(*) filter (where outcome = 'changed') as changed,

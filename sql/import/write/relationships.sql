@@ -33,8 +33,8 @@ updated as (
   where w.outcome = 'changed' and r.district_id = :district_id and r.relationship_id = w.relationship_id
 ),
 logged as (
-  insert into import_change (kind, person_id)
-  select 'RELATIONSHIP', person_id
+  insert into import_change (kind, subject, subject_id)
+  select 'RELATIONSHIP', 'PERSON', person_id
   from wanted cross join lateral (values (student_id), (contact_id)) tied (person_id)
   where outcome <> 'unchanged'
 )

@@ -13,6 +13,10 @@ written as (
   select :district_id, source_id, name from wanted where outcome <> 'unchanged' order by source_id
   on conflict (district_id, source_id) do update set name = excluded.name
     where school.name is distinct from excluded.name
+  returning school_id
+),
+logged as (
+  insert into import_change (kind, subject, subject_id) select 'SCHOOL', 'SCHOOL', school_id from written
 )
 select 'schools' as kind, count(*) filter (where outcome = 'added') as added,
   count(*) filter (where outcome = 'changed') as changed, count(*) filter (where outcome = 'unchanged') as unchanged

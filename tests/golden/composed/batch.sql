@@ -247,11 +247,22 @@ change_set_row as (
   select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
-  insert into change (district_id, revision, kind, person_id, contact_point, method,
-    turned_on, turned_off, chosen, unchosen)
-  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
-    c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join next_revision
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
+  turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
+select :district_id, next_revision.revision, 'PERSON', c.bucket, 'PREFERENCES', c.contact_point, c.method, c.subject_ids,
+  c.turned_on, c.turned_off, c.chosen, c.unchosen, c.reasons, c.lowest_id, c.highest_id
+from (
+  select bucket_of(subject_id) as bucket, contact_point, method, array_agg(subject_id order by subject_id) as subject_ids,
+    packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)) as turned_on,
+    packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)) as turned_off,
+    packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)) as chosen,
+    packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)) as unchosen,
+    bit_or(turned_on | turned_off | chosen | unchosen) as reasons, min(subject_id) as lowest_id,
+    max(subject_id) as highest_id
+  from changed
+  group by bucket_of(subject_id), contact_point, method
+) c
+cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
   (select revision from next_revision) as revision,
@@ -343,11 +354,22 @@ change_set_row as (
   select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
-  insert into change (district_id, revision, kind, household_id, contact_point, method,
-    turned_on, turned_off, chosen, unchosen)
-  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
-    c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join next_revision
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
+  turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
+select :district_id, next_revision.revision, 'HOUSEHOLD', c.bucket, 'PREFERENCES', c.contact_point, c.method, c.subject_ids,
+  c.turned_on, c.turned_off, c.chosen, c.unchosen, c.reasons, c.lowest_id, c.highest_id
+from (
+  select bucket_of(subject_id) as bucket, contact_point, method, array_agg(subject_id order by subject_id) as subject_ids,
+    packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)) as turned_on,
+    packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)) as turned_off,
+    packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)) as chosen,
+    packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)) as unchosen,
+    bit_or(turned_on | turned_off | chosen | unchosen) as reasons, min(subject_id) as lowest_id,
+    max(subject_id) as highest_id
+  from changed
+  group by bucket_of(subject_id), contact_point, method
+) c
+cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
   (select revision from next_revision) as revision,
@@ -358,9 +380,9 @@ group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons
   from (-- Returns the households that a revision changed, and the changed bits, from the log.
-select household_id, turned_on | turned_off as reasons
-from change
-where district_id = :district_id and revision = :changed__revision and household_id is not null) changed
+select subject_id as household_id, turned_on | turned_off as reasons
+from subject_change
+where district_id = :district_id and revision = :changed__revision and subject = 'HOUSEHOLD') changed
   cross join lateral (
     select h.person_id, h.household_id
     from household_member h
@@ -381,20 +403,38 @@ elsewhere as (
   ) m
   where :revision::bigint is not null
 ),
+changed_before as (
+  select c.household_id, c.reasons
+  from (select distinct bucket_of(household_id) as bucket from elsewhere) b
+  cross join lateral (
+    select c.subject_id as household_id, c.turned_on | c.turned_off as reasons
+    from subject_change c
+    where c.district_id = :district_id and c.subject = 'HOUSEHOLD' and c.bucket = b.bucket
+      and c.kind = 'PREFERENCES' and c.revision < :revision
+      and c.revision >= (
+        select min(s.revision) from change_set s
+        where s.district_id = :district_id and s.batch_run_id = :batch_run_id)
+      and :batch_run_id = (
+        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = c.revision)
+    offset 0
+  ) c
+),
+counted_before as (
+  select household_id, bit_or(reasons) as reasons, array_agg(person_id) filter (where person_id is not null) as people
+  from (
+    select household_id, person_id, 0::bigint as reasons from elsewhere
+    union all
+    select household_id, null, reasons from changed_before
+  ) both_sides
+  group by household_id
+),
 concerned as (
   select person_id, reasons, 0::bigint as before from member
   union all
-  select elsewhere.person_id, 0, c.reasons
-  from elsewhere
-  cross join lateral (
-    select change.turned_on | change.turned_off as reasons
-    from change
-    where change.district_id = :district_id and change.household_id = elsewhere.household_id
-      and change.kind = 'PREFERENCES' and change.revision < :revision
-      and :batch_run_id = (
-        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = change.revision)
-    offset 0
-  ) c
+  select p.person_id, 0, c.reasons
+  from counted_before c
+  cross join lateral unnest(c.people) as p (person_id)
+  where c.reasons <> 0
 ),
 fresh as (
   select person_id, bit_or(reasons) & ~bit_or(before) as reasons from concerned group by person_id

@@ -255,20 +255,38 @@ elsewhere as (
   ) m
   where :revision::bigint is not null
 ),
+changed_before as (
+  select c.household_id, c.reasons
+  from (select distinct bucket_of(household_id) as bucket from elsewhere) b
+  cross join lateral (
+    select c.subject_id as household_id, c.turned_on | c.turned_off as reasons
+    from subject_change c
+    where c.district_id = :district_id and c.subject = 'HOUSEHOLD' and c.bucket = b.bucket
+      and c.kind = 'PREFERENCES' and c.revision < :revision
+      and c.revision >= (
+        select min(s.revision) from change_set s
+        where s.district_id = :district_id and s.batch_run_id = :batch_run_id)
+      and :batch_run_id = (
+        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = c.revision)
+    offset 0
+  ) c
+),
+counted_before as (
+  select household_id, bit_or(reasons) as reasons, array_agg(person_id) filter (where person_id is not null) as people
+  from (
+    select household_id, person_id, 0::bigint as reasons from elsewhere
+    union all
+    select household_id, null, reasons from changed_before
+  ) both_sides
+  group by household_id
+),
 concerned as (
   select person_id, reasons, 0::bigint as before from member
   union all
-  select elsewhere.person_id, 0, c.reasons
-  from elsewhere
-  cross join lateral (
-    select change.turned_on | change.turned_off as reasons
-    from change
-    where change.district_id = :district_id and change.household_id = elsewhere.household_id
-      and change.kind = 'PREFERENCES' and change.revision < :revision
-      and :batch_run_id = (
-        select s.batch_run_id from change_set s where s.district_id = :district_id and s.revision = change.revision)
-    offset 0
-  ) c
+  select p.person_id, 0, c.reasons
+  from counted_before c
+  cross join lateral unnest(c.people) as p (person_id)
+  where c.reasons <> 0
 ),
 fresh as (
   select person_id, bit_or(reasons) & ~bit_or(before) as reasons from concerned group by person_id

@@ -99,11 +99,22 @@ change_set_row as (
   select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
 logged as (
-  insert into change (district_id, revision, kind, household_id, contact_point, method,
-    turned_on, turned_off, chosen, unchosen)
-  select next_revision.district_id, next_revision.revision, 'PREFERENCES', c.subject_id, c.contact_point, c.method,
-    c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from changed c cross join next_revision
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
+  turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
+select :district_id, next_revision.revision, 'HOUSEHOLD', c.bucket, 'PREFERENCES', c.contact_point, c.method, c.subject_ids,
+  c.turned_on, c.turned_off, c.chosen, c.unchosen, c.reasons, c.lowest_id, c.highest_id
+from (
+  select bucket_of(subject_id) as bucket, contact_point, method, array_agg(subject_id order by subject_id) as subject_ids,
+    packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)) as turned_on,
+    packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)) as turned_off,
+    packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)) as chosen,
+    packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)) as unchosen,
+    bit_or(turned_on | turned_off | chosen | unchosen) as reasons, min(subject_id) as lowest_id,
+    max(subject_id) as highest_id
+  from changed
+  group by bucket_of(subject_id), contact_point, method
+) c
+cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
   (select revision from next_revision) as revision,

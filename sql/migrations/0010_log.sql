@@ -1,0 +1,88 @@
+-- The log in its last form (D28): what a change set did to the same channel of up to 1,024 people with consecutive ids
+-- is one row, with the people and their masks as arrays.
+
+create type subject_kind as enum ('PERSON', 'HOUSEHOLD', 'SCHOOL', 'REASON');
+-- No statement of this migration names them: PostgreSQL forbids it in the transaction that adds them.
+alter type change_kind add value 'ASSIGNMENT';
+alter type change_kind add value 'SCHOOL';
+alter type change_kind add value 'REASON';
+
+-- The bucket of an id: 1,024 consecutive ids share one. So the bucket of a person is known from their id.
+create function bucket_of(id bigint) returns bigint
+  language sql immutable parallel safe
+  return id / 1024;
+
+-- Packs masks that stand beside ids: null where all are 0, one element where all are the same, else an element an id.
+-- `lowest` and `highest` are the lowest and the highest of the masks.
+create function packed_masks(masks bigint[], lowest bigint, highest bigint) returns bigint[]
+  language sql immutable parallel safe
+  return case when lowest < highest then masks when lowest <> 0 then array[lowest] end;
+
+alter table change rename to change_of_one;
+drop index change_revision, change_person, change_household;
+
+-- What a change set changed. Without foreign keys: a log outlives what it tells of, and is written only by statements
+-- that hold the rows it names. Rows below district.log_begins are a baseline: of each bit and of each kind they hold
+-- the last change alone.
+create table change (
+  district_id integer not null,
+  revision bigint not null,
+  subject subject_kind not null, -- what subject_ids are: persons, households, schools, or bits of reasons
+  bucket bigint not null, -- bucket_of every one of subject_ids
+  kind change_kind not null,
+  contact_point contact_point_kind, -- this and the method for PREFERENCES alone
+  method method,
+  subject_ids bigint[] not null, -- ascending
+  turned_on bigint[], -- this and the next three are packed_masks, in the order of subject_ids
+  turned_off bigint[],
+  chosen bigint[], -- bits that became the person's own choice
+  unchosen bigint[], -- bits that ceased to be
+  reasons bigint not null default 0, -- every bit that any of the masks holds for anybody
+  lowest_id bigint not null, -- the first of subject_ids
+  highest_id bigint not null -- the last of subject_ids
+);
+
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
+  turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
+select district_id, revision, subject, bucket_of(subject_id), kind, contact_point, method,
+  array_agg(subject_id order by subject_id),
+  packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)),
+  packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)),
+  packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)),
+  packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)),
+  bit_or(turned_on | turned_off | chosen | unchosen), min(subject_id), max(subject_id)
+from (
+  -- A row could name a person and their household at once: then it tells of both.
+  select c.district_id, c.revision, s.subject, s.subject_id, c.kind, c.contact_point, c.method,
+    bit_or(c.turned_on) as turned_on, bit_or(c.turned_off) as turned_off, bit_or(c.chosen) as chosen,
+    bit_or(c.unchosen) as unchosen
+  from change_of_one c
+  cross join lateral (
+    values ('PERSON'::subject_kind, c.person_id), ('HOUSEHOLD', c.household_id)
+  ) as s (subject, subject_id)
+  where s.subject_id is not null
+  group by c.district_id, c.revision, s.subject, s.subject_id, c.kind, c.contact_point, c.method
+) one
+group by district_id, revision, subject, bucket_of(subject_id), kind, contact_point, method
+order by district_id, revision, subject, bucket_of(subject_id), kind, contact_point, method;
+drop table change_of_one;
+
+create index change_revision on change (district_id, revision, subject, bucket);
+-- The last two columns skip, in the index, the rows that cannot name an id.
+create index change_bucket on change (district_id, subject, bucket, revision, lowest_id, highest_id);
+
+-- The log, a row for each person, household, school or reason. Who looks for one of them also names its bucket, and
+-- that lowest_id <= id <= highest_id: then the index finds the rows, and only these are unpacked.
+create view subject_change as
+select c.district_id, c.revision, c.subject, c.bucket, c.kind, s.subject_id, c.contact_point, c.method,
+  coalesce(s.turned_on, c.turned_on[1], 0) as turned_on, coalesce(s.turned_off, c.turned_off[1], 0) as turned_off,
+  coalesce(s.chosen, c.chosen[1], 0) as chosen, coalesce(s.unchosen, c.unchosen[1], 0) as unchosen,
+  c.lowest_id, c.highest_id
+from change c
+cross join lateral unnest(c.subject_ids, c.turned_on, c.turned_off, c.chosen, c.unchosen)
+  as s (subject_id, turned_on, turned_off, chosen, unchosen);
+
+-- The log is whole from this revision on. What happened before it is folded into the baseline.
+alter table district add column log_begins bigint not null default 1;
+-- Whether the log no longer holds all that the run did, so that it cannot be reverted.
+alter table batch_run add column folded boolean not null default false;
