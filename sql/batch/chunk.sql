@@ -51,9 +51,13 @@ where district_id = :district_id and batch_run_id = :batch_run_id
 -- Returns what a chunk is to write: the {target} of preference/write.
 -- Parameters: district_id, batch_run_id, chunk
 -- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
-select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
+select s.subject_id, t.contact_point, t.method,
+  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
+  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
+  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen
 from batch_target t
-cross join lateral unnest(t.subject_ids) as s (subject_id)
+cross join lateral unnest(t.subject_ids, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen)
+  as s (subject_id, on_mask, off_mask, skip_if_chosen, mark_as_chosen)
 where t.district_id = :district_id and t.batch_run_id = :batch_run_id and t.chunk = :chunk
 
 -- name: changed_households

@@ -120,7 +120,8 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
 with numbered as (
-  select a.*, dense_rank() over (partition by household order by subject_id) - 1 as position
+  select a.*, coalesce(p.reasons_on, h.reasons_on) as was_on, coalesce(p.reasons_chosen, h.reasons_chosen) as was_chosen,
+    dense_rank() over (partition by household order by subject_id) - 1 as position
   from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
 select household, subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
@@ -135,31 +136,48 @@ from (
     from denial group by household, subject_id, contact_point, method
   ) d using (household, subject_id, contact_point, method)
 ) left_over) a
+  left join preference p on p.district_id = :district_id and not a.household and p.person_id = a.subject_id
+    and p.contact_point = a.contact_point and p.method = a.method
+  left join household_preference h on h.district_id = :district_id and a.household and h.household_id = a.subject_id
+    and h.contact_point = a.contact_point and h.method = a.method
   where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
 ),
 grouped as materialized (
-  select household, position / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(position) % :size::integer + 1 as last_position, array_agg(subject_id) as subject_ids, count(*) as rows
+  select household, position / :size::integer as part, contact_point, method, was_on is null as missing,
+    max(position) % :size::integer + 1 as last_position, array_agg(subject_id order by subject_id) as subject_ids,
+    packed_masks(array_agg(on_mask order by subject_id), min(on_mask), max(on_mask)) as on_masks,
+    packed_masks(array_agg(off_mask order by subject_id), min(off_mask), max(off_mask)) as off_masks,
+    packed_masks(array_agg(skip_if_chosen order by subject_id), min(skip_if_chosen), max(skip_if_chosen))
+      as skip_if_chosen,
+    packed_masks(array_agg(mark_as_chosen order by subject_id), min(mark_as_chosen), max(mark_as_chosen))
+      as mark_as_chosen,
+    coalesce(packed_masks(array_agg(was_on order by subject_id), min(was_on), max(was_on)), '{0}') as was_on,
+    coalesce(packed_masks(array_agg(was_chosen order by subject_id), min(was_chosen), max(was_chosen)), '{0}')
+      as was_chosen,
+    count(*) filter (where on_mask is null) as unknown
   from numbered
-  group by household, position / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+  group by household, position / :size::integer, contact_point, method, was_on is null
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
+    subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
-    household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(last_position) over (partition by household, part), subject_ids
+    household, contact_point, method, missing, max(last_position) over (partition by household, part),
+    subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
   from grouped
-  where on_mask is not null
   returning chunk, subjects
 )
 select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
-  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as unknown;
+  (select coalesce(sum(unknown), 0) from grouped)::bigint as unknown;
 
 with target as materialized (
-select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
+select s.subject_id, t.contact_point, t.method,
+  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
+  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
+  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen
 from batch_target t
-cross join lateral unnest(t.subject_ids) as s (subject_id)
+cross join lateral unnest(t.subject_ids, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen)
+  as s (subject_id, on_mask, off_mask, skip_if_chosen, mark_as_chosen)
 where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
 ),
 locked as materialized (
@@ -264,9 +282,13 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = n.contact_point and cell.reason = n.reason;
 
 with target as materialized (
-select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
+select s.subject_id, t.contact_point, t.method,
+  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
+  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
+  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen
 from batch_target t
-cross join lateral unnest(t.subject_ids) as s (subject_id)
+cross join lateral unnest(t.subject_ids, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen)
+  as s (subject_id, on_mask, off_mask, skip_if_chosen, mark_as_chosen)
 where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
 ),
 locked as materialized (
