@@ -25,7 +25,7 @@ VIEWER = f"""{{ viewer {{ role canChangeOwnPreferences whyNot person {{ {WHO}
   households(activeOnly: false) {{ active household {{ id name phone preferences {{ value on chosen }} }} }}
   students {{ kind guardian messenger noContact student {{ {WHO} contacts {{ kind contact {{ id }} }} }} }}
   reached: students(messengerOnly: true) {{ student {{ id }} }}
-  history(first: 20) {{ edges {{ cursor node {{ revision kind actor turnedOn {{ reason }} household {{ id }} }} }} }}
+  history(first: 20) {{ edges {{ cursor node {{ revision kinds actor turnedOn {{ reason }} household {{ id }} }} }} }}
 }} }} }}"""
 HOUSEHOLDS = """query ($first: Int!, $after: String) { households(first: $first, after: $after) {
   edges { cursor node { id name phone preferences { value on chosen } members(activeOnly: false) { person { id } } } }

@@ -10,7 +10,7 @@ with numbered as (
     and p.contact_point = a.contact_point and p.method = a.method
   left join household_preference h on h.district_id = :district_id and a.household and h.household_id = a.subject_id
     and h.contact_point = a.contact_point and h.method = a.method
-  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
+  where on_mask | off_mask | mark_as_chosen <> 0 or on_mask is null -- null: no candidate
 ),
 grouped as materialized (
   select household, position / :size::integer as part, contact_point, method, was_on is null as missing,

@@ -158,7 +158,7 @@ from (
     and p.contact_point = a.contact_point and p.method = a.method
   left join household_preference h on h.district_id = :district_id and a.household and h.household_id = a.subject_id
     and h.contact_point = a.contact_point and h.method = a.method
-  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
+  where on_mask | off_mask | mark_as_chosen <> 0 or on_mask is null -- null: no candidate
 ),
 grouped as materialized (
   select household, position / :size::integer as part, contact_point, method, was_on is null as missing,
@@ -227,7 +227,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
@@ -338,7 +338,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
