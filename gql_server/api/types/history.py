@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from gql_server.api.types.batch import BatchRun
     from gql_server.api.types.people import Household, Person
 
-_KEYS = (SortKey("revision_number", "bigint"), SortKey("household", "boolean"), SortKey("subject_id", "bigint"))
+_KEYS = (
+    SortKey("revision_number", "bigint"),
+    SortKey("household", "boolean"),
+    SortKey("subject_id", "bigint"),
+)
 _DEFAULT_FIRST = 50
 
 
