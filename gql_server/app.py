@@ -75,9 +75,10 @@ async def require_migrated(conn: Connection) -> None:
 class Readiness:
     """Whether a running server can serve requests: the answer of /readyz."""
 
-    def __init__(self, db: Database, host: PluginHost) -> None:
+    def __init__(self, db: Database, host: PluginHost, worker: int | None = None) -> None:
         self._db = db
         self._host = host
+        self._worker = worker
         self._newer_schema_logged = False
 
     async def details(self) -> Mapping[str, object]:
@@ -106,6 +107,8 @@ class Readiness:
         )
         if missing.districts:
             details["districtsThatLackReasons"] = missing.districts
+        if self._worker is not None:
+            details["worker"] = self._worker
         return details
 
 
@@ -130,8 +133,12 @@ def role_limits(settings: Settings) -> RoleLimits:
     )
 
 
-def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Application:
+def make_app(
+    settings: Settings, db: Database, host: PluginHost, *, worker_number: int | None = None
+) -> web.Application:
     """Return a server on an open pool. Its batch worker and run signals run as long as the server.
+
+    worker_number: told by /readyz, where the server is one of several worker processes.
 
     Raises ConfigurationError.
     """
@@ -154,7 +161,7 @@ def make_app(settings: Settings, db: Database, host: PluginHost) -> web.Applicat
         await host.calls.finish(_SETTLE_SECONDS)
 
     app = web.Application(client_max_size=settings.max_body_bytes)
-    add_routes(app, _make_handler(settings, db, host, services), Readiness(db, host).details)
+    add_routes(app, _make_handler(settings, db, host, services), Readiness(db, host, worker_number).details)
     app.cleanup_ctx.append(run_in_background)
     return app
 
@@ -220,17 +227,24 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
     return LimitedRunner(app, limits, answer_seconds=settings.stop_timeout * _ANSWER_SHARE)
 
 
-async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or cancellation. `ready` is called with the base URL when the server listens.
+async def serve(
+    settings: Settings,
+    dsn: str,
+    *,
+    ready: Callable[[str], None] | None = None,
+    worker_number: int | None = None,
+) -> None:
+    """Serve in this process until SIGTERM, SIGINT or cancellation.
 
-    Raises ConfigurationError if the settings or the state of the database do not allow it. No migration is applied.
+    `ready` is called with the base URL when the server listens. `worker_number`: given to one of several worker
+    processes that listen on the same port. Raises ConfigurationError if the settings or the state of the database do
+    not allow it. No migration is applied.
     """
-    configure_logging(settings.log_level)
-    if unknown := unknown_variables(os.environ):
-        message = "There are no such settings. Are they misspelled? `gql-server settings` lists all."
-        log.warning("unknown_settings_found", variables=unknown, message=message)
+    configure_logging(settings.log_level, worker_number)
+    if worker_number is None:
+        warn_of_unknown_variables()
     with stop_signals(settings.stop_timeout) as stop:
-        serving = asyncio.create_task(_serve(settings, dsn, ready))
+        serving = asyncio.create_task(_serve(settings, dsn, ready, worker_number))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -239,6 +253,13 @@ async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | 
             stopping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+
+
+def warn_of_unknown_variables() -> None:
+    """Log the environment variables that look like settings but are none."""
+    if unknown := unknown_variables(os.environ):
+        message = "There are no such settings. Are they misspelled? `gql-server settings` lists all."
+        log.warning("unknown_settings_found", variables=unknown, message=message)
 
 
 @contextlib.contextmanager
@@ -270,7 +291,9 @@ def _exit_at_once() -> None:
     os._exit(1)
 
 
-async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | None) -> None:
+async def _serve(
+    settings: Settings, dsn: str, ready: Callable[[str], None] | None, worker_number: int | None
+) -> None:
     """Serve until cancelled."""
     host = make_host(settings)
     await _prepare(settings, dsn, host)
@@ -278,11 +301,11 @@ async def _serve(settings: Settings, dsn: str, ready: Callable[[str], None] | No
         update={"max_connections": raise_open_file_limit(settings.max_connections)}
     )
     db = await _open_pool(settings, dsn)
-    runner = make_runner(make_app(settings, db, host), settings)
+    runner = make_runner(make_app(settings, db, host, worker_number=worker_number), settings)
     try:
         await runner.setup()
         shorten_pauses()
-        await _listen(runner, settings)
+        await _listen(runner, settings, shared=worker_number is not None)
         if ready is not None:
             port = runner.addresses[0][1]
             ready(f"http://{settings.host}:{port}")
@@ -323,9 +346,9 @@ async def _open_pool(settings: Settings, dsn: str) -> Pool:
     )
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    """Start to listen. Raises ConfigurationError if the address or the port cannot be used."""
+async def _listen(runner: web.AppRunner, settings: Settings, *, shared: bool) -> None:
+    """Start to listen, on a `shared` port beside other processes. Raises ConfigurationError if that is not possible."""
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await web.TCPSite(runner, settings.host, settings.port, reuse_port=shared or None).start()
     except (OSError, UnicodeError) as error:
         raise cannot_listen(settings, error) from error

@@ -17,6 +17,8 @@ from gql_server.domain.slots import write_slot_count
 from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
+_MIN_POOL = 2
+"""Database connections of one process: the plan of a batch holds one, while rules in Python read through another."""
 Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 """A length of time. PostgreSQL and the operating system do not accept longer ones."""
 _COMMAND_VARIABLES = ("GQL_SERVER_URL", "GQL_SERVER_TOKEN")
@@ -84,6 +86,13 @@ class Settings(BaseSettings):
         le=100 * 366 * 24 * 3600,
         description="Longest lifetime of a token, from its issue to its expiry.",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that serve on one port; `serve --workers` has precedence. The maximum of connections, "
+        "HTTP and database, is shared equally among them.",
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
     max_connections: int = Field(
@@ -123,9 +132,9 @@ class Settings(BaseSettings):
         defaults.POOL_MIN_SIZE, ge=0, le=1_000, description="Database connections that are kept open."
     )
     pool_max_size: int = Field(
-        defaults.POOL_MAX_SIZE,
-        ge=2,  # the plan of a batch holds one, while rules in Python read through another
-        le=1_000,
+        default_factory=lambda given: max(defaults.POOL_MAX_SIZE, 5 * given.get("workers", 1)),
+        ge=_MIN_POOL,
+        le=2_000,
         description="Maximum of database connections. Half of them may write at the same time. One district may use "
         "about half of them for reads and a quarter for writes.",
     )
@@ -189,7 +198,7 @@ class Settings(BaseSettings):
         default_factory=lambda given: _default_workers(given.get("pool_max_size", defaults.POOL_MAX_SIZE)),
         ge=1,
         description="Batch runs that one server executes at the same time, each for another district. Must be less "
-        "than half of GQL_SERVER_POOL_MAX_SIZE.",
+        "than half of GQL_SERVER_POOL_MAX_SIZE. Each of several worker processes executes at least one.",
     )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Maximum size of a request body.")
     max_depth: int = Field(10, ge=1, description="Maximum depth of a query.")
@@ -263,6 +272,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _pool_fits(self) -> "Settings":
+        if self.pool_max_size < _MIN_POOL * self.workers:
+            raise ValueError(
+                f"{variable('pool_max_size')} must be {_MIN_POOL * self.workers} at least: {_MIN_POOL} for each of the"
+                f" {self.workers} processes of {variable('workers')}"
+            )
         if self.pool_min_size > self.pool_max_size:
             raise ValueError(f"{variable('pool_min_size')} must not exceed {variable('pool_max_size')}")
         most = _most_workers(self.pool_max_size)
@@ -272,6 +286,29 @@ class Settings(BaseSettings):
                 " and one of these connections must stay free for other writes"
             )
         return self
+
+
+def worker_settings(settings: Settings, number: int, port: int) -> Settings:
+    """Return the settings of one of several worker processes, from 1: its share of what a server may use.
+
+    Numbers that do not divide are rounded: database connections down, limits of HTTP connections up.
+    """
+    workers = settings.workers
+    connections = settings.pool_max_size // workers
+    return settings.model_copy(
+        update={
+            "workers": 1,
+            "port": port,
+            "pool_min_size": min(connections, -(-settings.pool_min_size // workers)),
+            "pool_max_size": connections,
+            "batch_workers": min(
+                _most_workers(connections),
+                settings.batch_workers // workers + (number <= settings.batch_workers % workers) or 1,
+            ),
+            "max_connections": -(-settings.max_connections // workers),
+            "max_connections_per_address": -(-settings.max_connections_per_address // workers),
+        }
+    )
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -16,9 +16,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from gql_server.errors import error_location
 
 
-def configure_logging(level: str, stream: TextIO = sys.stderr) -> None:
-    """Log events of this level and above, from structlog and from the standard library's loggers."""
+def configure_logging(level: str, worker: int | None = None, stream: TextIO = sys.stderr) -> None:
+    """Log events of this level and above, from structlog and from the standard library's loggers.
+
+    `worker`: the number that every line tells, if the process is one of several workers.
+    """
+
+    def add_worker(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return event if worker is None else {**event, "worker": worker}
+
     shared: list[Processor] = [
+        add_worker,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

@@ -77,9 +77,17 @@ def root(
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that serve on one port, one for each core. Default: GQL_SERVER_WORKERS, or 1.",
+        ),
+    ] = None,
+) -> None:
     """Serve the API. Settings come from GQL_SERVER_… variables; `gql-server settings` lists them."""
-    server.serve(load_settings())
+    server.serve(load_settings() if workers is None else load_settings(workers=workers))
 
 
 @app.command()

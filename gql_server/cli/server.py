@@ -18,10 +18,15 @@ from gql_server.settings import Settings
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Migrations are not applied. Raises ConfigurationError."""
     from gql_server import app
+    from gql_server.cli import workers
 
     Tokens.of(settings)  # fails early, before an embedded server is started
+    several = f" with {settings.workers} workers" if settings.workers > 1 else ""
+    serve_ = workers.serve if several else app.serve
     with common.database(settings) as dsn:
-        common.run(app.serve(settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql")))
+        common.run(
+            serve_(settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql{several}"))
+        )
 
 
 def migrate_database(settings: Settings) -> None:

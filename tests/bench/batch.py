@@ -3,23 +3,23 @@
 A real server, one process, is sent `batchSetPreferences` for the messenger contacts of all students, on their cell
 phone, the contact point that most of them have (TEACHER is switched on for it, so that there are eight cells).
 It is compared, in the same database and in turns, with what a careful hand would type: one UPDATE that finds the same
-people and sets one bit, without plan, rules, log and counts; and with a table of one row a cell, without a log.
+people and sets the bits, without plan, rules, log and counts; and with a table of one row a cell, without a log.
+
+Everything is measured twice: from preferences that are all off, and from mixed ones, where eight bits of each person
+are as random as can be and a run changes other bits for each.
 """
 
 import argparse
 import asyncio
-import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from gql_server.api.client import GraphQLClient
@@ -30,12 +30,25 @@ from gql_server.db.statements import execute, resource_folder
 from gql_server.domain.sql import Sql
 from gql_server.hooks import BatchScope, Role
 from gql_server.hooks.host import PluginHost
+from tests.bench.measure import (
+    ROUNDS,
+    Results,
+    postmaster,
+    print_tables,
+    results_table,
+    take_turns,
+    versions,
+    wal_bytes,
+)
 from tests.bench.servers import Runs, Server, gql_server, make_district, token, until_up
 
 MODE = "STUDENT_CONTACTS"
-BARE, KNOWN = "bare UPDATE that finds the people", "bare UPDATE of people known beforehand"
-ONE, EIGHT = "batchSetPreferences, one cell", "batchSetPreferences, eight cells"
-CELLS = "upsert of a row a cell, eight cells, no log"
+OFF, MIXED = "all off", "mixed"
+START = {OFF: "0", MIXED: "abs(hashint8(person_id)) & 255"}
+"""The masks that a turn begins with."""
+BARE, BARE_EIGHT, KNOWN = "bare UPDATE", "bare UPDATE, 8 bits", "bare, people known"
+ONE, EIGHT = "one cell", "eight cells"
+CELLS = "upsert, a row a cell"
 
 PEOPLE = """
 select c.person_id from contact_point c
@@ -43,7 +56,7 @@ where c.district_id = :district_id and c.kind = 'CELL_PHONE'
   and c.person_id in (select selected.person_id from ({population}) selected)
 """
 UPDATE = """
-update preference p set reasons_on = reasons_on | 1
+update preference p set reasons_on = reasons_on | :mask
 where p.district_id = :district_id and p.contact_point = 'CELL_PHONE' and p.method = 'VOICE'
   and p.person_id in ({people})
 """
@@ -66,23 +79,24 @@ insert into cell_preference
   from preference p join contact_reason r using (district_id) order by 2, 3, 4, r.bit;
 """
 RESET = """
-update preference set reasons_on = 0, reasons_chosen = 0
-where contact_point = 'CELL_PHONE' and method = 'VOICE' and (reasons_on <> 0 or reasons_chosen <> 0);
+update preference set reasons_on = {start}, reasons_chosen = 0
+where contact_point = 'CELL_PHONE' and method = 'VOICE' and (reasons_on <> {start} or reasons_chosen <> 0);
 update cell_preference set is_on = false where is_on;
 """
 
+Contestants = dict[str, Callable[[], Awaitable[object]]]
 
-@dataclass
-class Result:
-    """What was measured of one size of district: seconds by name, rows of the mutation, peak memory in MiB."""
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one size of district. wal: MiB of each contestant's last turn; peak: MiB of the server."""
 
     students: int
-    people: int = 0
-    peak: float = 0
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def median(self, name: str) -> float:
-        return statistics.median(self.seconds[name])
+    people: int
+    start: str
+    results: Results
+    wal: dict[str, float]
+    peak: float
 
 
 def peak_mebibytes(pid: int) -> float:
@@ -97,18 +111,16 @@ async def submit(runs: Runs, reasons: list[str]) -> None:
     await runs.ended(await runs.submit(MODE, cells, waitSeconds=60), poll_seconds=0.2)
 
 
-async def reset(conn: Connection) -> None:
-    """Turn everything off again and leave every table as if it had rested."""
-    for statement in filter(str.strip, RESET.split(";")):
+async def reset(conn: Connection, start: str) -> None:
+    """Set the masks that a turn begins with, and leave every table as if it had rested."""
+    for statement in filter(str.strip, RESET.format(start=START[start]).split(";")):
         await conn.execute(statement)
     for table in ("preference", "cell_preference", "batch_target", "change"):
         await conn.execute(f"vacuum analyze {table}")
     await conn.execute("checkpoint")
 
 
-async def contestants(
-    conn: Connection, host: PluginHost, runs: Runs, reasons: list[str]
-) -> dict[str, Callable[[], Awaitable[object]]]:
+async def contestants(conn: Connection, host: PluginHost, runs: Runs, reasons: list[str]) -> Contestants:
     """Return what is compared, by name."""
     people = Sql(PEOPLE).fill(
         population=host.population(MODE, BatchScope(district="bench", role=Role.ADMIN)).sql
@@ -117,18 +129,26 @@ async def contestants(
         "district_id": await conn.fetchval("select district_id from district"),
         "today": date.today(),
     }
-    known = Sql("select person_id from known_person")
+    bits = [row["bit"] for row in await conn.fetch("select bit from contact_reason order by bit limit 8")]
+    one, eight = 1 << bits[0], sum(1 << bit for bit in bits)
+
+    async def update(found: Sql, mask: int) -> None:
+        await execute(conn, Sql(UPDATE).fill(people=found), mask=mask, **district)
+
+    async def upsert() -> None:
+        await execute(conn, Sql(UPSERT).fill(people=people), **district)
+
     return {
-        BARE: lambda: execute(conn, Sql(UPDATE).fill(people=people), **district),
-        KNOWN: lambda: execute(conn, Sql(UPDATE).fill(people=known), **district),
-        ONE: lambda: submit(runs, reasons[:1]),
-        EIGHT: lambda: submit(runs, reasons[:8]),
-        CELLS: lambda: execute(conn, Sql(UPSERT).fill(people=people), **district),
+        BARE: partial(update, people, one),
+        KNOWN: partial(update, Sql("select person_id from known_person"), one),
+        BARE_EIGHT: partial(update, people, eight),
+        ONE: partial(submit, runs, reasons[:1]),
+        EIGHT: partial(submit, runs, reasons[:8]),
+        CELLS: upsert,
     }
 
 
-async def measure(dsn: str, students: int, rounds: int, server: Server) -> Result:
-    result = Result(students)
+async def measure(dsn: str, students: int, rounds: int, server: Server) -> list[Measured]:
     host = PluginHost([resource_folder("plugins")])
     async with connect(dsn) as conn, GraphQLClient(server.url, token()) as client:
         runs = Runs(client)
@@ -140,44 +160,51 @@ async def measure(dsn: str, students: int, rounds: int, server: Server) -> Resul
         await submit(runs, reasons[:8])
         for statement in filter(str.strip, PREPARE.format(head=head).split(";")):
             await conn.execute(statement)
-        result.people = await conn.fetchval("select count(*) from known_person")
-        for _ in range(rounds):
-            for name, run in (await contestants(conn, host, runs, reasons)).items():
-                await reset(conn)
-                start = time.perf_counter()
-                await run()
-                result.seconds.setdefault(name, []).append(time.perf_counter() - start)
-    result.peak = peak_mebibytes(server.pid)
-    return result
-
-
-def report(results: list[Result]) -> Table:
-    table = Table(title=f"Cell phone of the contacts of all students, median of turns, {date.today()}")
-    for heading in (
-        "students",
-        "people",
-        "",
-        "seconds",
-        "s per million",
-        "× bare",
-        "× one cell",
-        "× eight cells",
-    ):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for result in results:
-        for name in result.seconds:
-            seconds = result.median(name)
-            table.add_row(
-                f"{result.students:,}" if name == BARE else "",
-                f"{result.people:,}" if name == BARE else "",
-                name,
-                f"{seconds:.2f}",
-                f"{seconds / result.people * 1e6:.1f}",
-                f"{seconds / result.median(BARE):.2f}",
-                f"{seconds / result.median(ONE):.2f}",
-                f"{seconds / result.median(EIGHT):.2f}",
+        people = await conn.fetchval("select count(*) from known_person")
+        roots = {"server": server.pid, "PostgreSQL": await postmaster(conn)}
+        measured = []
+        for start in START:
+            wal: dict[str, float] = {}
+            compared = _with_wal(conn, await contestants(conn, host, runs, reasons), wal)
+            if start == MIXED:
+                del compared[CELLS]  # its table is the same
+            results = await take_turns(
+                compared, rounds=rounds, processes=roots, before=partial(reset, conn, start)
             )
-        table.add_row("", "", f"peak memory of the server process: {result.peak:.0f} MiB", end_section=True)
+            measured.append(Measured(students, people, start, results, wal, peak_mebibytes(server.pid)))
+        return measured
+
+
+def _with_wal(conn: Connection, compared: Contestants, wal: dict[str, float]) -> Contestants:
+    """Return contestants that also record the WAL, in MiB, that they cause."""
+
+    async def run(name: str) -> None:
+        before = await wal_bytes(conn)
+        await compared[name]()
+        wal[name] = (await wal_bytes(conn) - before) / 2**20
+
+    return {name: partial(run, name) for name in compared}
+
+
+def report(measured: Measured) -> Table:
+    results = measured.results
+    table = results_table(
+        f"{measured.students:,} students, {measured.people:,} people, {measured.start}",
+        "seconds", "× bare", "× one", "× eight", "server ms", "PG ms", "WAL MiB",
+    )  # fmt: skip
+    for name in results.turns:
+        seconds = results.seconds(name)
+        bare = BARE_EIGHT if name == EIGHT else BARE
+        table.add_row(
+            name,
+            f"{seconds:.2f}",
+            f"{seconds / results.seconds(bare):.2f}",
+            f"{seconds / results.seconds(ONE):.2f}",
+            f"{seconds / results.seconds(EIGHT):.2f}",
+            f"{results.cpu(name, 'server'):.0f}",
+            f"{results.cpu(name, 'PostgreSQL'):.0f}",
+            f"{measured.wal[name]:.1f}",
+        )
     return table
 
 
@@ -186,9 +213,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--students", type=int, nargs="+", default=[10_000, 100_000, 500_000])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
-    results = []
+    measured: list[Measured] = []
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gql-server-bench-"))
         admin_dsn = stack.enter_context(embedded_postgres(Path(folder), delete=True))
@@ -196,9 +223,15 @@ def main() -> None:
             dsn = asyncio.run(create_database(admin_dsn, f"bench_{students}"))
             asyncio.run(make_district(dsn, students))
             with gql_server(dsn) as server:
-                results.append(asyncio.run(measure(dsn, students, options.rounds, server)))
-    # In a file, too, a row is a line.
-    Console(width=None if sys.stdout.isatty() else 140).print(report(results))
+                measured += asyncio.run(measure(dsn, students, options.rounds, server))
+    print_tables(
+        [
+            *map(report, measured),
+            f"Peak memory of the server process: {max(each.peak for each in measured):.0f} MiB.",
+            "`× bare` of eight cells is to the bare UPDATE of eight bits.",
+            versions("asyncpg", "uvloop"),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a round measured: requests a second, and the latencies' percentiles in milliseconds."""
+    """What a turn measured: requests answered, requests a second, and the latencies' percentiles in milliseconds."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -58,6 +59,7 @@ async def run_load(port: int, requests: Sequence[bytes], *, connections: int, se
     elapsed = time.perf_counter() - start
     latencies.sort()
     return Load(
+        len(latencies),
         len(latencies) / elapsed,
         latencies[len(latencies) // 2] * 1000,
         latencies[int(len(latencies) * 0.99)] * 1000,

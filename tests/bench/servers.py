@@ -44,9 +44,14 @@ def free_port() -> int:
 @contextmanager
 def process(command: list[str], env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a Python module as a server until the end of the block."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", *command], env={**environ, **env}, stdout=subprocess.PIPE, text=True
-    )
+    with run_process([sys.executable, "-m", *command], env) as child:
+        yield child
+
+
+@contextmanager
+def run_process(command: list[str], env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program as a server until the end of the block."""
+    child = subprocess.Popen(command, env={**environ, **env}, stdout=subprocess.PIPE, text=True)
     try:
         yield child
     finally:

@@ -1,0 +1,236 @@
+"""Serves with several worker processes: starts them, replaces those that end, and stops them together.
+
+Every worker is a whole server with its share of the connections. All of them listen
+on one port with SO_REUSEPORT, and the kernel gives each new connection to one of them. Nothing else is shared: runs
+are handed over by their leases, and their watchers are notified by PostgreSQL, as between servers on several machines.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import structlog
+
+from gql_server import app
+from gql_server.cli.common import run
+from gql_server.db.database_errors import explain_error
+from gql_server.errors import ConfigurationError, GqlServerError
+from gql_server.settings import Settings, worker_settings
+from gql_server.telemetry import configure_logging
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 30.0
+"""How long to wait before a worker is replaced. The pause doubles while workers end soon after their start."""
+_STEADY_SECONDS = 60.0
+"""A worker that has served so long is replaced after the first pause again."""
+_STOP_GRACE_SECONDS = 2.0
+"""How much longer than `stop_timeout` a worker may take to stop, before it is killed."""
+_SPAWN = multiprocessing.get_context(
+    "spawn"
+)  # a forked process would share the parent's event loop and threads
+
+
+async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve with `settings.workers` processes until SIGTERM, SIGINT or cancellation.
+
+    `ready` is called with the base URL when all of them serve. Raises ConfigurationError: the address cannot be used,
+    or a worker could not start the first time. A worker that ends later is replaced.
+    """
+    configure_logging(settings.log_level)
+    app.warn_of_unknown_variables()
+    with _reserved_port(settings) as port, _stop_event() as stop:
+        workers = [_Worker(settings, dsn, number, port) for number in range(1, settings.workers + 1)]
+        supervising = asyncio.create_task(_supervise(workers, lambda: ready and ready(_url(settings, port))))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((supervising, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            supervising.cancel()
+            stopping.cancel()
+            with suppress(asyncio.CancelledError):
+                await supervising
+
+
+async def _supervise(workers: list["_Worker"], ready: Callable[[], object]) -> None:
+    """Start the workers and replace those that end, until cancelled; then stop all. Raises ConfigurationError."""
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            await worker.wait_until_up()
+        ready()
+        async with asyncio.TaskGroup() as tasks:
+            for worker in workers:
+                tasks.create_task(worker.keep_running())
+    finally:
+        for worker in workers:
+            worker.request_stop()
+        await asyncio.gather(*(worker.stop() for worker in workers))
+
+
+class _Worker:
+    """One worker process and its successors."""
+
+    def __init__(self, settings: Settings, dsn: str, number: int, port: int) -> None:
+        self._settings = worker_settings(settings, number, port)
+        self._stop_seconds = settings.stop_timeout + _STOP_GRACE_SECONDS
+        self._dsn = dsn
+        self._number = number
+        self._process: BaseProcess | None = None
+        self._told: Connection | None = None
+        self._started = 0.0
+
+    def start(self) -> None:
+        self._told, tell = _SPAWN.Pipe(duplex=False)
+        self._process = _SPAWN.Process(
+            target=_run, args=(self._settings, self._dsn, self._number, tell), name=f"worker {self._number}"
+        )
+        self._process.start()
+        tell.close()  # so that the end of the worker ends the pipe
+        self._started = time.monotonic()
+
+    async def wait_until_up(self) -> None:
+        """Wait until the worker serves. Raises ConfigurationError with its message if it ends instead."""
+        assert self._told is not None
+        assert self._process is not None
+        await _readable(self._told.fileno())
+        try:
+            problem = self._told.recv()
+        except EOFError:
+            await _readable(self._process.sentinel)
+            problem = f"Worker {self._number} ended while it was started ({self._end()})."
+        if problem is not None:
+            raise ConfigurationError(problem)
+
+    async def keep_running(self) -> None:
+        """Replace the process whenever it ends, until cancelled."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            assert self._process is not None
+            await _readable(self._process.sentinel)
+            if time.monotonic() - self._started > _STEADY_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            log.error("worker_ended", worker=self._number, cause=self._end(), again_in=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            try:
+                self.start()
+                await self.wait_until_up()
+            except (ConfigurationError, OSError) as error:
+                log.error("worker_not_started", worker=self._number, reason=str(error))
+            else:
+                log.info("worker_replaced", worker=self._number)
+
+    def request_stop(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+
+    async def stop(self) -> None:
+        """Wait until the process has ended; kill it if it takes too long."""
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(self._stop_seconds):
+                await _readable(self._process.sentinel)
+        except TimeoutError:
+            log.error("worker_killed", worker=self._number, reason="It did not stop in time.")
+            self._process.kill()
+        self._process.join()
+
+    def _end(self) -> str:
+        """Return how the process ended. It has."""
+        assert self._process is not None
+        self._process.join()
+        code = self._process.exitcode or 0
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _run(settings: Settings, dsn: str, number: int, tell: Connection) -> None:
+    """Be a worker. Sends None when it serves, or else why it does not."""
+    for name in (
+        "SIGINT",
+        "SIGHUP",
+    ):  # a terminal sends these to all processes; the parent decides and sends SIGTERM
+        if code := getattr(signal, name, None):
+            signal.signal(code, signal.SIG_IGN)
+    try:
+        run(_serve(settings, dsn, number, lambda _: tell.send(None)))
+    except Exception as error:
+        with suppress(OSError):  # the parent is gone, or was told already that the worker serves
+            tell.send(str(error) if isinstance(error, GqlServerError) else explain_error(error))
+        sys.exit(1)
+
+
+async def _serve(settings: Settings, dsn: str, number: int, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM, or until the parent has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    asyncio.get_running_loop().add_reader(parent.sentinel, _stop_with_parent, parent.sentinel)
+    await app.serve(settings, dsn, ready=ready, worker_number=number)
+
+
+def _stop_with_parent(sentinel: int) -> None:
+    asyncio.get_running_loop().remove_reader(sentinel)
+    log.error("parent_ended", message="The process that started this worker is gone. The worker stops too.")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _reserved_port(settings: Settings) -> Iterator[int]:
+    """Give the port that all workers will listen on, and keep it from other programs. Raises ConfigurationError."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError("This system has no SO_REUSEPORT. Serve with one worker.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Without SO_REUSEPORT this fails if any other server has the port, one with workers too.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            address = probe.getsockname()
+        reserved = socket.socket(family, kind, protocol)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            reserved.setsockopt(socket.SOL_SOCKET, option, 1)
+        reserved.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise app.cannot_listen(settings, error) from error
+    with reserved:  # it does not listen, so that no connection is given to it
+        yield address[1]
+
+
+@contextmanager
+def _stop_event() -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _url(settings: Settings, port: int) -> str:
+    return f"http://{settings.host}:{port}"
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until a file descriptor can be read, or is at its end."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
