@@ -18,6 +18,14 @@ create function packed_masks(masks bigint[], lowest bigint, highest bigint) retu
   language sql immutable parallel safe
   return case when lowest < highest then masks when lowest <> 0 then array[lowest] end;
 
+-- The place of a channel, from 1, in an array that holds a mask for each channel.
+create function channel_no(contact_point contact_point_kind, method method) returns integer
+  language sql immutable parallel safe
+  return 3 * case contact_point
+      when 'HOUSEHOLD_PHONE' then 0 when 'HOME_PHONE' then 1 when 'WORK_PHONE' then 2 when 'CELL_PHONE' then 3
+      when 'EMAIL' then 4 when 'SECONDARY_EMAIL' then 5 end
+    + case method when 'VOICE' then 1 when 'TEXT' then 2 when 'EMAIL' then 3 end;
+
 alter table change rename to change_of_one;
 drop index change_revision, change_person, change_household;
 

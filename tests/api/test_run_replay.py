@@ -18,6 +18,7 @@ from gql_server.domain.changes import Source
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.states import restore_status
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.log import fold
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, OFF, ON, Batches, actual, replayed, revisions
 from tests.support.builder import DistrictBuilder
 from tests.support.stepping import begin, work
@@ -301,8 +302,8 @@ async def test_any_life_of_runs_is_as_the_model_says(
     db: Pool, host: PluginHost, district: DistrictBuilder, steps: list[tuple[Any, ...]], order: Any
 ) -> None:
     """After any sequence of runs, plans, cancels, reverts and writes the preferences, the choices and the counts of
-    the reverts are the model's (D18, D29), the log replays to them, and its revisions have no gap (D28). When at last
-    all runs are reverted, in any order, each preference is what the last single write left (D29)."""
+    the reverts are the model's (D18, D29), the log replays to them, folded or not, and its revisions have no gap (D28). When
+    at last all runs are reverted, in any order, each preference is what the last single write left (D29)."""
     stepping = await stepper(db, host, district)
     of, life = stepping.batches.district, stepping.life
     for step in steps:
@@ -319,3 +320,6 @@ async def test_any_life_of_runs_is_as_the_model_says(
     assert await replayed(of) == await actual(of)
     taken = await revisions(of)
     assert list(taken) == list(range(1, len(taken) + 1))
+    for mark in (len(taken) // 2, len(taken)):
+        await fold(db, of.id, mark)
+        assert await replayed(of, folded=True) == await actual(of)

@@ -45,6 +45,7 @@ FRAGMENTS = {
     "key": "g.grade",
     "kind": "'PERSON'",
     "log": TEXTS["log/append"].replace("{kind}", "'PERSON'"),
+    "page_size": "100",
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",
