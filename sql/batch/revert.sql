@@ -73,7 +73,8 @@ create temp table undone (
 -- the bit is to be what it was before the oldest change of the stretch; else somebody else has changed it since.
 --
 -- The run's own rows say which buckets and channels are concerned. Of these alone the log is read, from the oldest
--- undone change that overlaps with the run's. Only rows with a bit that the run changed are unpacked.
+-- undone change that overlaps with the run's. Only rows with a bit that the run changed are unpacked. Of what others did
+-- after the run it only matters which bits they changed, so that is not put in order.
 -- A run whose changes were folded into the baseline counts as somebody else: what was before it is not known.
 -- Parameters: district_id, reverts_run_id
 -- Columns: none
@@ -97,55 +98,53 @@ undone_row as materialized ( -- still packed
     and c.revision = any (array(select revision from undone_set))
 ),
 concerned as (
-  select subject, bucket, contact_point, method, bit_or(reasons) as reasons
+  select subject, bucket, contact_point, method, bit_or(reasons) as reasons, max(revision) as last
   from undone_row where own
   group by subject, bucket, contact_point, method
 ),
 channel as materialized (
-  select subject, bucket, concerned.contact_point, concerned.method, concerned.reasons, min(revision) as since
-  from concerned
+  select c.subject, c.bucket, c.contact_point, c.method, c.reasons, c.last, min(u.revision) as since
+  from concerned c
   join undone_row u using (subject, bucket, contact_point, method)
-  where u.reasons & concerned.reasons <> 0
-  group by subject, bucket, concerned.contact_point, concerned.method, concerned.reasons
+  where u.reasons & c.reasons <> 0
+  group by c.subject, c.bucket, c.contact_point, c.method, c.reasons, c.last
 ),
-read_back as (
-  select c.revision, channel.subject, channel.contact_point, channel.method, c.subject_ids,
-    c.turned_on, c.turned_off, c.chosen, c.unchosen
-  from (select subject, bucket, min(since) as since from channel group by subject, bucket) b
+read_back as materialized ( -- still packed
+  select c.*, s.revision is not null as undone, coalesce(s.own, false) as own,
+    s.revision is null and c.revision > channel.last as overwrote
+  from channel
   cross join lateral (
-    select *
+    select c.revision, c.subject, c.contact_point, c.method, c.subject_ids, c.turned_on, c.turned_off, c.chosen, c.unchosen
     from change c
-    where c.district_id = :district_id and c.subject = b.subject and c.bucket = b.bucket and c.revision >= b.since
-      and c.kind = 'PREFERENCES'
+    where c.district_id = :district_id and c.subject = channel.subject and c.bucket = channel.bucket
+      and c.revision >= channel.since and c.kind = 'PREFERENCES' and c.contact_point = channel.contact_point
+      and c.method = channel.method and c.reasons & channel.reasons <> 0
     offset 0
   ) c
-  join channel on channel.subject = b.subject and channel.bucket = b.bucket
-    and channel.contact_point = c.contact_point and channel.method = c.method
-  where c.reasons & channel.reasons <> 0 and c.revision >= channel.since
+  left join undone_set s on s.revision = c.revision
 ),
-happened as materialized (
-  select r.revision, s.own is not null as undone, coalesce(s.own, false) as own,
-    r.subject, r.contact_point, r.method, one.subject_id,
+happened as not materialized (
+  select r.revision, r.undone, r.own, r.overwrote, r.subject, r.contact_point, r.method, one.subject_id,
     coalesce(one.turned_on, r.turned_on[1], 0) as turned_on, coalesce(one.turned_off, r.turned_off[1], 0) as turned_off,
     coalesce(one.chosen, r.chosen[1], 0) as chosen, coalesce(one.unchosen, r.unchosen[1], 0) as unchosen
   from read_back r
   cross join lateral unnest(r.subject_ids, r.turned_on, r.turned_off, r.chosen, r.unchosen)
     as one (subject_id, turned_on, turned_off, chosen, unchosen)
-  left join undone_set s on s.revision = r.revision
 ),
 later as (
   select *, coalesce(bit_or(case when not undone then turned_on | turned_off | chosen | unchosen end) over newer, 0) as touched
-  from happened
+  from happened where not overwrote
   window newer as (
     partition by subject, contact_point, method, subject_id
     order by revision desc rows between unbounded preceding and 1 preceding
   )
 ),
 stretch as (
-  select subject, contact_point, method, subject_id, revision, touched,
+  select subject, contact_point, method, subject_id, revision,
     case when own then turned_on | turned_off else 0 end as flipped,
+    case when own then touched else 0 end as touched,
     turned_on & ~touched as turned_on, turned_off & ~touched as turned_off,
-    chosen & ~touched as chosen, unchosen & ~touched as unchosen, own
+    chosen & ~touched as chosen, unchosen & ~touched as unchosen
   from later where undone
 ),
 first_of_bit as (
@@ -160,11 +159,19 @@ first_of_bit as (
 ),
 summed as (
   select subject, contact_point, method, subject_id,
-    bit_or(flipped) as flipped, bit_or(flipped & touched) as touched,
+    bit_or(flipped) as flipped, bit_or(touched) & bit_or(flipped) as touched,
     bit_or(turned_off & first_flip) as on_before, bit_or(turned_on & first_flip) as off_before,
     bit_or(unchosen & first_choice) as chosen_before,
     bit_xor(turned_on | turned_off) as differs, bit_xor(chosen | unchosen) as choice_differs
-  from first_of_bit
+  from (
+    select subject, contact_point, method, subject_id, flipped, touched, turned_on, turned_off, chosen, unchosen,
+      first_flip, first_choice
+    from first_of_bit
+    union all
+    select subject, contact_point, method, subject_id, 0, bit_or(turned_on | turned_off | chosen | unchosen), 0, 0, 0, 0, 0, 0
+    from happened where overwrote
+    group by subject, contact_point, method, subject_id
+  ) s
   group by subject, contact_point, method, subject_id
 )
 insert into undone (household, subject_id, contact_point, method, flipped, touched, on_before, off_before,
