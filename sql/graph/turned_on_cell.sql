@@ -3,7 +3,7 @@
 -- Columns: bit, contact_point, method, reason, on
 select r.bit, c.contact_point, c.method, r.code as reason, true as "on"
 from (
-  select c.contact_point, c.method, coalesce(c.turned_on[p.place], c.turned_on[1], 0) as mask
+  select c.contact_point, c.method, mask_at(c.turned_on, p.place) as mask
   from change c
   cross join lateral (select width_bucket({parent}.subject_id, c.subject_ids) as place) p
   where c.district_id = :district_id and c.revision = {parent}.revision_number

@@ -70,12 +70,17 @@ with old as (
   returning *
 ),
 one as (
+  -- As in the view subject_change.
   select o.revision, o.kind, o.contact_point, o.method, s.subject_id,
-    coalesce(s.turned_on, o.turned_on[1], 0) as turned_on, coalesce(s.turned_off, o.turned_off[1], 0) as turned_off,
-    coalesce(s.chosen, o.chosen[1], 0) as chosen, coalesce(s.unchosen, o.unchosen[1], 0) as unchosen
+    mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
+    mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen
   from old o
-  cross join lateral unnest(o.subject_ids, o.turned_on, o.turned_off, o.chosen, o.unchosen)
-    as s (subject_id, turned_on, turned_off, chosen, unchosen)
+  cross join lateral unnest(o.subject_ids) with ordinality as s (subject_id, place)
+  cross join lateral (
+    select o.turned_on || '{}'::bigint[] as turned_on, o.turned_off || '{}'::bigint[] as turned_off,
+      o.chosen || '{}'::bigint[] as chosen, o.unchosen || '{}'::bigint[] as unchosen
+    offset 0
+  ) masks
 ),
 later as (
   select o.*, row_number() over newest_first as place,

@@ -4,7 +4,8 @@
 --
 -- The walk goes through the changes of the bucket from the newest to the oldest, each step to the next one that set
 -- something of what is still sought, and ends when nothing is sought any more. What is cheap to see comes first: the
--- ids of a row, then the bits that it holds for anybody, and only then the place of the one person in it.
+-- ids of a row, then the bits that it holds for anybody, and only then the place of the one person in it. `offset 0` keeps
+-- this order, and the change sets from being read as a whole.
 -- Parameters: district_id, subject_id, sought
 -- Columns: revision, at, source, actor, batch_run_id, contact_point, method, reasons
 with recursive walk as (
@@ -23,10 +24,8 @@ with recursive walk as (
     cross join lateral (select channel_no(c.contact_point, c.method) as no) channel
     cross join lateral (select array_position(c.subject_ids, :subject_id) as place offset 0) found
     cross join lateral (
-      select coalesce(c.turned_on[found.place], c.turned_on[1], 0)
-        | coalesce(c.turned_off[found.place], c.turned_off[1], 0)
-        | coalesce(c.chosen[found.place], c.chosen[1], 0)
-        | coalesce(c.unchosen[found.place], c.unchosen[1], 0) as set
+      select mask_at(c.turned_on, found.place) | mask_at(c.turned_off, found.place)
+        | mask_at(c.chosen, found.place) | mask_at(c.unchosen, found.place) as set
       where found.place is not null
       offset 0
     ) one
@@ -43,5 +42,7 @@ with recursive walk as (
 )
 select s.revision, s.at, s.source, s.actor, s.batch_run_id, walk.contact_point, walk.method, walk.reasons
 from walk
-join change_set s on s.district_id = :district_id and s.revision = walk.revision
+cross join lateral (
+  select * from change_set s where s.district_id = :district_id and s.revision = walk.revision offset 0
+) s
 where walk.reasons <> 0

@@ -1,7 +1,7 @@
 -- Returns a page of the feed (D28): what each change set did to each person, household, school or reason, in the order
 -- of revisions and within one by subject. It begins after a subject of a revision, which need not be in the log. The
 -- rows of the index change_revision are in this order up to the bucket, so that no more is read than is given.
--- {page_size} is a number.
+-- `offset 0` keeps the change sets from being read as a whole. {page_size} is a number.
 -- Parameters: district_id, after_revision, after_subject, after_id
 -- Columns: revision, subject, subject_id, kinds, at, source, actor, batch_run_id, last_of_revision
 select n.revision, n.subject, n.subject_id, n.kinds, s.at, s.source, s.actor, s.batch_run_id, n.last_of_revision
@@ -21,6 +21,8 @@ from (
   ) n
   window place as (order by n.revision, n.subject, n.subject_id)
 ) n
-join change_set s on s.district_id = :district_id and s.revision = n.revision
+cross join lateral (
+  select * from change_set s where s.district_id = :district_id and s.revision = n.revision offset 0
+) s
 where n.number <= {page_size}
 order by n.revision, n.subject, n.subject_id
