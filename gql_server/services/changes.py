@@ -1,4 +1,4 @@
-"""Writes preferences and takes the district's revisions (D28). Every write of preferences goes through here.
+"""Writes preferences and takes the district's revisions (D28). Chunks of a run: services/batch/apply.
 
 Order of locks: preference rows in key order, then the district's row. Nothing is locked after the district's row.
 """

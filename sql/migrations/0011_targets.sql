@@ -19,6 +19,9 @@ create table batch_target (
   under_locks boolean not null default false,
   subjects integer not null, -- how many people or households all rows of the chunk name together
   subject_ids bigint[] not null, -- ascending
+  -- Where in the table the plan found their preference rows. A row that is not there any more was changed, or moved by
+  -- maintenance. Null: there was none, or it is not known.
+  places tid[],
   -- Packed masks, in the order of subject_ids: see packed_masks.
   on_masks bigint[],
   off_masks bigint[],
@@ -32,6 +35,7 @@ create table batch_target (
 alter table batch_target
   -- Written once and read once: compressing them costs more than it saves.
   alter column subject_ids set storage external,
+  alter column places set storage external,
   alter column on_masks set storage external,
   alter column off_masks set storage external,
   alter column skip_if_chosen set storage external,

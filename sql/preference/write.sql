@@ -1,4 +1,5 @@
--- Turns preferences on and off, and logs what really changed (D28). All preferences are written by this statement.
+-- Turns preferences on and off, and logs what really changed (D28). All writes but the chunks of a run (batch/write_chunk)
+-- use this statement.
 --
 -- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
 -- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits

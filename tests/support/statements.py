@@ -29,6 +29,10 @@ TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
+CHUNK = (
+    f"select t.*, false as missing, '(0,1)'::tid as place, 0::bigint as was_on, 0::bigint as was_chosen,"
+    f" 0::bigint as changed from ({TARGET}) t"
+)
 ALLOWED = f"select false as household, t.* from ({TARGET}) t"
 PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
 CURRENT = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
@@ -51,7 +55,7 @@ FRAGMENTS = {
     "subject": "person_id",
     "subjects": "select 'PERSON'::subject_kind as subject, 1::bigint as subject_id, null::bigint as member_id",
     "table": "preference",
-    "target": TARGET,
+    "target": CHUNK,
     "parent": "parent",
 }
 """What stands in for each slot; a new slot needs a line here."""

@@ -4,6 +4,7 @@
 -- Columns: total (people and households to do), unknown (denials of what is no candidate)
 with numbered as (
   select a.*, coalesce(p.reasons_on, h.reasons_on) as was_on, coalesce(p.reasons_chosen, h.reasons_chosen) as was_chosen,
+    coalesce(p.ctid, h.ctid) as place,
     dense_rank() over (partition by household order by subject_id) - 1 as position
   from ({allowed}) a
   left join preference p on p.district_id = :district_id and not a.household and p.person_id = a.subject_id
@@ -15,6 +16,7 @@ with numbered as (
 grouped as materialized (
   select household, position / :size::integer as part, contact_point, method, was_on is null as missing,
     max(position) % :size::integer + 1 as last_position, array_agg(subject_id order by subject_id) as subject_ids,
+    array_agg(place order by subject_id) as places,
     packed_masks(array_agg(on_mask order by subject_id), min(on_mask), max(on_mask)) as on_masks,
     packed_masks(array_agg(off_mask order by subject_id), min(off_mask), max(off_mask)) as off_masks,
     packed_masks(array_agg(skip_if_chosen order by subject_id), min(skip_if_chosen), max(skip_if_chosen))
@@ -30,10 +32,10 @@ grouped as materialized (
 ),
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
-    subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+    subjects, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
   select :district_id, :batch_run_id, dense_rank() over (order by household, part),
     household, contact_point, method, missing, max(last_position) over (partition by household, part),
-    subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
+    subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
   from grouped
   returning chunk, subjects
 )
