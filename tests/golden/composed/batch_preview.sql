@@ -140,7 +140,7 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
 with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
     flipped, kept, array_agg(subject_id order by subject_id) as subject_ids, count(*) as rows
-  from (-- Predicts what a run would do with each channel of {allowed}, by the decision of preference/write.sql, where {current}
+  from (-- Predicts what a run would do with each channel of {allowed}, by the decision of batch/write_chunk.sql, where {current}
 with differing as (
   select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask,
     coalesce(p.reasons_chosen, 0) as reasons_chosen,
