@@ -38,7 +38,8 @@ PEOPLE = f"""query ($filter: PersonFilter, $first: Int!, $after: String) {{
 NODE = f"""query ($id: ID!) {{ node(id: $id) {{ id
   ... on Person {{ {WHO} contactPoints {{ value }} preferences {{ value on }} optOuts {{ id }} contacts {{ kind }} }}
   ... on Household {{ name phone preferences {{ value on }} members {{ person {{ id }} }}
-    history(first: 3) {{ edges {{ cursor node {{ kinds actor turnedOn {{ reason }} }} }} pageInfo {{ hasNextPage }} }} }}
+    history(first: 3) {{ edges {{ cursor node {{ kinds actor turnedOn {{ reason }} }} }}
+      pageInfo {{ hasNextPage }} }} }}
   ... on OptOut {{ address evidence }} }} }}"""
 
 FILTERS: Sequence[dict[str, Any]] = [
@@ -206,12 +207,16 @@ async def change_all_that_is_hidden(db: Pool, district: District, eyes: Eyes) ->
         ("update opt_out set evidence = 'Else', lifted_at = null, reasons = 1"
          " where district_id = $1 and address <> all($2)", addresses),
         ("update change set kind = 'PERSON', turned_on = null where district_id = $1"
-         " and not case subject when 'PERSON' then subject_ids @> array[$2::bigint] else subject_ids && $3::bigint[] end",
+         " and not case subject when 'PERSON' then subject_ids @> array[$2::bigint]"
+         " else subject_ids && $3::bigint[] end",
          me, homes),
-        ("update change set turned_on = array(select case id when $2 then coalesce(turned_on[n], turned_on[1]) else 0 end"
+        ("update change set turned_on = array("
+         " select case id when $2 then coalesce(turned_on[n], turned_on[1]) else 0 end"
          " from unnest(subject_ids) with ordinality as s (id, n) order by n)"
-         " where district_id = $1 and subject = 'PERSON' and turned_on is not null and cardinality(subject_ids) > 1", me),
-        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP' and subject_ids @> array[$2::bigint]", me),
+         " where district_id = $1 and subject = 'PERSON' and turned_on is not null and cardinality(subject_ids) > 1",
+         me),
+        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP'"
+         " and subject_ids @> array[$2::bigint]", me),
         ("delete from change where district_id = $1 and kind = 'MEMBERSHIP' and subject = 'HOUSEHOLD'"
          " and subject_ids && $2::bigint[]", homes),
         ("update change_set set actor = split_part(actor, ':', 1) || ':x' || $2 where district_id = $1", "y"),

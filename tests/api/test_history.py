@@ -21,9 +21,10 @@ NODE = (
     "{ revision kinds source actor person { id } household { id }"
     " turnedOn { contactPoint method reason } turnedOff { contactPoint method reason } }"
 )
+PAGE = f"{{ edges {{ cursor node {NODE} }} pageInfo {{ hasNextPage endCursor }} }}"
 QUERY = f"""query ($id: ID!, $first: Int, $after: String) {{ node(id: $id) {{
-  ... on Person {{ history(first: $first, after: $after) {{ edges {{ cursor node {NODE} }} pageInfo {{ hasNextPage endCursor }} }} }}
-  ... on Household {{ history(first: $first, after: $after) {{ edges {{ cursor node {NODE} }} pageInfo {{ hasNextPage endCursor }} }} }}
+  ... on Person {{ history(first: $first, after: $after) {PAGE} }}
+  ... on Household {{ history(first: $first, after: $after) {PAGE} }}
 }} }}"""
 
 
@@ -165,8 +166,8 @@ async def test_the_day_is_the_districts(
 
 
 async def test_the_portal_shows_ones_own_history(histories: Histories, district: DistrictBuilder) -> None:
-    """A portal user sees what happened to themselves, and to a household only if they are a member today and were one on
-    the day; no change of a relationship or of a household's members; of who did it the role alone. Of their students
+    """A portal user sees what happened to themselves, and to a household only if they are a member today and were one
+    on the day; no change of a relationship or of a household's members; of who did it the role alone. Of their students
     they see no history (D27)."""
     school = await district.school()
     mia = await district.person("Mia Lane", source_id="mia")

@@ -121,9 +121,14 @@ class Life:
                 where = (who, cell.contact_point, cell.reason)
                 held = self.preferences[where]
                 since = held.chosen and known is not None and where not in known
-                if held.on is not (cell.set is ON) and not since and not (keep_chosen and held.chosen):
-                    if part is None or where[:2] in part:
-                        held.become(not held.on, False, number)
+                done = part is None or where[:2] in part
+                if (
+                    held.on is not (cell.set is ON)
+                    and not since
+                    and not (keep_chosen and held.chosen)
+                    and done
+                ):
+                    held.become(not held.on, False, number)
         self.done.add(number)
 
     def revert(self, number: int, part: Part | None = None) -> tuple[int, int]:
@@ -302,8 +307,8 @@ async def test_any_life_of_runs_is_as_the_model_says(
     db: Pool, host: PluginHost, district: DistrictBuilder, steps: list[tuple[Any, ...]], order: Any
 ) -> None:
     """After any sequence of runs, plans, cancels, reverts and writes the preferences, the choices and the counts of
-    the reverts are the model's (D18, D29), the log replays to them, folded or not, and its revisions have no gap (D28). When
-    at last all runs are reverted, in any order, each preference is what the last single write left (D29)."""
+    the reverts are the model's (D18, D29), the log replays to them, folded or not, and its revisions have no gap (D28).
+    When at last all runs are reverted, in any order, each preference is what the last single write left (D29)."""
     stepping = await stepper(db, host, district)
     of, life = stepping.batches.district, stepping.life
     for step in steps:

@@ -250,7 +250,10 @@ async def test_who_may_ask(client: GraphClient, marked: Marked, role: Role) -> N
 
 # ── what leaks ──────────────────────────────────────────────────────────────────────────────────
 
-HISTORY = "history(first: 100) { edges { node { actor run { requestedBy } person { lastName } household { name phone } } } }"
+HISTORY = (
+    "history(first: 100) { edges { node { actor run { requestedBy } person { lastName } "
+    "household { name phone } } } }"
+)
 PERSON = "id sourceId firstName lastName active contactPoints { value } preferences { value on chosen } " \
     "optOuts { address evidence } enrollments(activeOnly: false) { grade school { name } } " \
     "districtAssignments(activeOnly: false) { title } " + HISTORY  # fmt: skip

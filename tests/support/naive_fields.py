@@ -402,13 +402,17 @@ def _actor(eyes: Eyes, change: Row) -> str:
     return str(change["actor"]) if eyes.everything else str(change["actor"]).split(":")[0]
 
 
+def _channel_place(row: Row) -> tuple[int, int]:
+    return KINDS.index(row["contact_point"]), list(Method).index(row["method"])
+
+
 def _turned(column: str, on: bool) -> Resolver:
     def turned(eyes: Eyes, change: Row) -> list[Row]:
         return [
             {"contact_point": row["contact_point"], "method": row["method"], "on": on, "reason": code}
-            for row in sorted(change["rows"], key=lambda row: (KINDS.index(row["contact_point"]), list(Method).index(row["method"])))
+            for row in sorted(change["rows"], key=_channel_place)
             for code in _codes(eyes, row[column])
-        ]  # fmt: skip
+        ]
 
     return turned
 

@@ -130,8 +130,8 @@ def unknown_run() -> Rejected:
 def too_old_to_revert() -> Rejected:
     """Return the error for a run of which the log no longer holds all that it did (D28, D29)."""
     message = (
-        "The run is too old to be reverted: the district's log no longer holds all that it did. Submit a batch that sets"
-        " the preferences as they should be."
+        "The run is too old to be reverted: the district's log no longer holds all that it did. Submit a batch that"
+        " sets the preferences as they should be."
     )
     return rejected("TOO_OLD_TO_REVERT", message, "id")
 
