@@ -72,8 +72,9 @@ async def full(district: DistrictBuilder) -> DistrictBuilder:
     )
     home = await district.household(7, 8)
     await conn.execute(
-        "insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,"
-        " turned_on, reasons, lowest_id, highest_id) select $1, n, 'HOUSEHOLD', bucket_of($3), 'PREFERENCES', 'HOUSEHOLD_PHONE',"
+        "insert into change (district_id, revision, subject, bucket, kind, contact_point, method,"
+        " subject_ids, turned_on, reasons, lowest_id, highest_id)"
+        " select $1, n, 'HOUSEHOLD', bucket_of($3), 'PREFERENCES', 'HOUSEHOLD_PHONE',"
         " 'VOICE', array[$3], '{1}', 1, $3, $3 from generate_series(1, $2::bigint) n", district.id, RUNS, home,
     )  # fmt: skip
     await conn.execute("update district set revision = $2 where district_id = $1", district.id, RUNS + WRITES)
@@ -98,10 +99,11 @@ async def test_a_page_of_history_reads_what_is_on_it(
         await full.conn.execute("analyze")
     subjects = body("graph/history_of_person").replace("{parent}.person_id", str(person))
     text = body("graph/change").replace("{subjects}", subjects)
-    text = f"with viewer_household as (select 0::bigint as household_id, true as own) {text}"
-    text = text.replace(":viewer_sees_all", "true").replace(":viewer_person_id", "null::bigint")
+    head = "with viewer_household as (select 0::bigint as household_id, true as own)"
+    text = f"{head} {text}".replace(":viewer_sees_all", "true").replace(":viewer_person_id", "null::bigint")
     plan = await explain(full, Sql(text), time_zone="UTC", nodes=22, up_to=None)
-    assert log_rows(plan) <= 22 * (2 if person == 7 else 1)
+    # PostgreSQL sorts by groups of 32 rows at least.
+    assert log_rows(plan) <= 33 * (2 if person == 7 else 1)
     read = [node for node in nodes(plan) if node.get("Relation Name") == "change"]
     assert {node["Node Type"] for node in read} <= {"Index Scan", "Index Only Scan"}
     assert {node["Index Name"] for node in read} == {"change_bucket"}
