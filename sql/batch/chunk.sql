@@ -48,16 +48,22 @@ left join lateral (
 -- Parameters: district_id, batch_run_id, chunk
 -- Columns: subject_id, contact_point, method, missing, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, changed
 select s.subject_id, t.contact_point, t.method, t.missing, s.place,
-  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
-  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
-  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen,
-  coalesce(s.was_on, t.was_on[1]) as was_on, coalesce(s.was_chosen, t.was_chosen[1]) as was_chosen,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
   0::bigint as changed
-from batch_target t
+from (
+  -- The masks that are the same for all, read from their arrays once for all.
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :batch_run_id and chunk = :chunk and not under_locks
+  offset 0
+) t
 cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
     t.was_on, t.was_chosen)
   as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-where t.district_id = :district_id and t.batch_run_id = :batch_run_id and t.chunk = :chunk and not t.under_locks
 
 -- name: lock
 -- Locks, in the order of their keys, the preference rows that a chunk is to write under locks. {table} and {subject}:

@@ -48,17 +48,20 @@ written as (
       is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
 ),
+others as materialized (
+  select * from decision where missing or flipped | chosen = 0
+),
 added as (
   insert into {table} (district_id, {subject}, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decision d
-  where d.missing and d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
+  from others d
+  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   on conflict do nothing
   returning {subject} as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 as_asked as (
   select d.subject_id, d.contact_point, d.method
-  from decision d
+  from others d
   left join lateral (
     select p.reasons_on, p.reasons_chosen
     from {table} p
@@ -74,9 +77,12 @@ changed as not materialized (
   union all
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
 ),
+done as materialized (
+  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
+),
 next_revision as (
   update district set revision = revision + 1
-  where district_id = :district_id and (select count(*) from changed) > 0
+  where district_id = :district_id and (select changed from done) > 0
   returning district_id, revision
 ),
 change_set_row as (
@@ -89,7 +95,7 @@ logged as (
 kept_back as materialized (
   select t.*
   from ({target}) t
-  where (select count(*) from decision) > (select count(*) from changed) + (select count(*) from as_asked)
+  where (select count(*) from decision) > (select changed + as_asked from done)
     and (t.subject_id, t.contact_point, t.method) not in (
       select subject_id, contact_point, method from changed
       union all
@@ -117,7 +123,8 @@ closed as (
 counted as (
   select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
   from decision
-  where (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
+  where (select count(*) from kept_back) = 0
+    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
   group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
 )
 select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,

@@ -3,8 +3,8 @@
 The run sets the cell phones of the messenger contacts of all students, in chunks of 10,000. Its plan is made before and
 is not measured; each chunk is a transaction of its own, with all that belongs to it: lease, log, counts, signal. It is
 compared, in the same database and in turns, with one UPDATE of the same rows, whose people are known beforehand: of one
-bit over masks that are all alike, and of seven bits (all but STAFF, which few may get) over masks that differ. After each turn the masks
-must be the same. PostgreSQL's processor time is that of all its processes.
+bit over masks that are all alike, and of seven bits (all but STAFF, which few may get) over masks that differ. After
+each turn the masks must be the same. PostgreSQL's processor time is that of all its processes.
 """
 
 import argparse

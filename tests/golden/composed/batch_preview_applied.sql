@@ -186,16 +186,21 @@ with decision as materialized (
       select t.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
       from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
 select s.subject_id, t.contact_point, t.method, t.missing, s.place,
-  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
-  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
-  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen,
-  coalesce(s.was_on, t.was_on[1]) as was_on, coalesce(s.was_chosen, t.was_chosen[1]) as was_chosen,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
   0::bigint as changed
-from batch_target t
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
 cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
     t.was_on, t.was_chosen)
-  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk and not t.under_locks) t
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
     ) t
     order by subject_id, contact_point, method
   ) t
@@ -214,17 +219,20 @@ written as (
       is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
 ),
+others as materialized (
+  select * from decision where missing or flipped | chosen = 0
+),
 added as (
   insert into preference (district_id, person_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decision d
-  where d.missing and d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
+  from others d
+  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   on conflict do nothing
   returning person_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 as_asked as (
   select d.subject_id, d.contact_point, d.method
-  from decision d
+  from others d
   left join lateral (
     select p.reasons_on, p.reasons_chosen
     from preference p
@@ -240,9 +248,12 @@ changed as not materialized (
   union all
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
 ),
+done as materialized (
+  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
+),
 next_revision as (
   update district set revision = revision + 1
-  where district_id = :district_id and (select count(*) from changed) > 0
+  where district_id = :district_id and (select changed from done) > 0
   returning district_id, revision
 ),
 change_set_row as (
@@ -271,17 +282,22 @@ kept_back as materialized (
   select t.*
   from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
 select s.subject_id, t.contact_point, t.method, t.missing, s.place,
-  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
-  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
-  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen,
-  coalesce(s.was_on, t.was_on[1]) as was_on, coalesce(s.was_chosen, t.was_chosen[1]) as was_chosen,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
   0::bigint as changed
-from batch_target t
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
 cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
     t.was_on, t.was_chosen)
-  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk and not t.under_locks) t
-  where (select count(*) from decision) > (select count(*) from changed) + (select count(*) from as_asked)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+  where (select count(*) from decision) > (select changed + as_asked from done)
     and (t.subject_id, t.contact_point, t.method) not in (
       select subject_id, contact_point, method from changed
       union all
@@ -309,7 +325,8 @@ closed as (
 counted as (
   select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
   from decision
-  where (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
+  where (select count(*) from kept_back) = 0
+    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
   group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
 )
 select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,
@@ -348,16 +365,21 @@ with decision as materialized (
       select t.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
       from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
 select s.subject_id, t.contact_point, t.method, t.missing, s.place,
-  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
-  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
-  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen,
-  coalesce(s.was_on, t.was_on[1]) as was_on, coalesce(s.was_chosen, t.was_chosen[1]) as was_chosen,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
   0::bigint as changed
-from batch_target t
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
 cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
     t.was_on, t.was_chosen)
-  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk and not t.under_locks) t
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
     ) t
     order by subject_id, contact_point, method
   ) t
@@ -376,17 +398,20 @@ written as (
       is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
 ),
+others as materialized (
+  select * from decision where missing or flipped | chosen = 0
+),
 added as (
   insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decision d
-  where d.missing and d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
+  from others d
+  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   on conflict do nothing
   returning household_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 as_asked as (
   select d.subject_id, d.contact_point, d.method
-  from decision d
+  from others d
   left join lateral (
     select p.reasons_on, p.reasons_chosen
     from household_preference p
@@ -402,9 +427,12 @@ changed as not materialized (
   union all
   select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
 ),
+done as materialized (
+  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
+),
 next_revision as (
   update district set revision = revision + 1
-  where district_id = :district_id and (select count(*) from changed) > 0
+  where district_id = :district_id and (select changed from done) > 0
   returning district_id, revision
 ),
 change_set_row as (
@@ -433,17 +461,22 @@ kept_back as materialized (
   select t.*
   from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
 select s.subject_id, t.contact_point, t.method, t.missing, s.place,
-  coalesce(s.on_mask, t.on_masks[1], 0) as on_mask, coalesce(s.off_mask, t.off_masks[1], 0) as off_mask,
-  coalesce(s.skip_if_chosen, t.skip_if_chosen[1], 0) as skip_if_chosen,
-  coalesce(s.mark_as_chosen, t.mark_as_chosen[1], 0) as mark_as_chosen,
-  coalesce(s.was_on, t.was_on[1]) as was_on, coalesce(s.was_chosen, t.was_chosen[1]) as was_chosen,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
   0::bigint as changed
-from batch_target t
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
 cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
     t.was_on, t.was_chosen)
-  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk and not t.under_locks) t
-  where (select count(*) from decision) > (select count(*) from changed) + (select count(*) from as_asked)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+  where (select count(*) from decision) > (select changed + as_asked from done)
     and (t.subject_id, t.contact_point, t.method) not in (
       select subject_id, contact_point, method from changed
       union all
@@ -471,7 +504,8 @@ closed as (
 counted as (
   select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
   from decision
-  where (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
+  where (select count(*) from kept_back) = 0
+    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
   group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
 )
 select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,
