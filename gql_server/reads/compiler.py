@@ -244,7 +244,7 @@ class Compiler:
         inner, page = self._alias(), self._alias()
         params = self._add_params(selected, connection_params(link))
         has_after = selected.args.get("after") is not None
-        source = self._adapt(graph_rows(link.table), params, inner, row or "", None)
+        source = self._adapt(graph_rows(link.table, link.tables), params, inner, row or "", None)
         where = self._adapt(condition_of(link, selected.args), params, inner, row or "", None)
         if has_after:
             keys = ", ".join(f'{inner}."{key.column}"' for key in link.sort_keys)

@@ -288,6 +288,7 @@ class FieldSelector:
 
     def _follow_connection(self, selected: SelectedField, link: ConnectionLink, rows: RowCount) -> None:
         length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
+        length += sum(map(len, (link.tables or {}).values()))
         self.meter.add_text(selected.path, length + _CONNECTION_LENGTH)
         scan_cost = link.scan_cost_for(self._context.viewer.role, selected.args)
         self.meter.add_scan(selected.path, selected.name, rows, scan_cost)

@@ -117,7 +117,8 @@ async def write_preferences(
     with one row for each channel. Call this once in a transaction and lock nothing after it. It is one statement, so
     the transaction may be that statement's own (`Database.autocommit`).
 
-    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29).
+    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29). They
+    are marked too if they are neither turned on nor off by the target, but not if they should change and do not.
     Chosen bits of skip_if_chosen are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits
     of the target are marked as chosen (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.

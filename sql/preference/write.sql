@@ -3,7 +3,7 @@
 --
 -- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
 -- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits
--- that become chosen if they change. {table} is `preference` and {subject} its column `person_id`, or
+-- that become chosen, unless they are asked for and do not change. {table} is `preference` and {subject} its column `person_id`, or
 -- `household_preference` and `household_id`. {log} is log/append.
 --
 -- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is. With mark_chosen
@@ -47,7 +47,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),

@@ -56,6 +56,7 @@ FRAGMENTS = {
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",
+    "subjects": "select 'PERSON'::subject_kind as subject, 1::bigint as subject_id, null::bigint as member_id",
     "table": "preference",
     "target": CHUNK,
     "owner": "person",
@@ -67,8 +68,10 @@ FRAGMENTS = {
 
 PARENTS = {
     "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
-    "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from subject_change c",
-    "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from subject_change c",
+    "graph/history_of_household": "select 1::bigint as household_id",
+    "graph/history_of_person": "select 1::bigint as person_id",
+    "graph/turned_off_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
+    "graph/turned_on_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
 }
 """The rows that correlated statements are correlated to."""
 

@@ -29,6 +29,7 @@ from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_run_changed
+from gql_server.services.batch.states import too_old_to_revert
 from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
@@ -124,14 +125,20 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
 
 
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
-    """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`."""
+    """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`.
+
+    Raises Rejected: TOO_OLD_TO_REVERT.
+    """
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/revert/reverted_run", **run.reverted_key)
-    assert original is not None
     await execute(conn, "batch/revert/create_undone")
     await execute(
         conn, "batch/revert/fill_undone", district_id=run.district.district_id, reverts_run_id=run.reverts
     )
+    # Asked afterwards, so that a log that was pruned in the meantime is noticed.
+    original = await fetchrow(conn, "batch/revert/reverted_run", **run.reverted_key)
+    assert original is not None
+    if original["folded"]:
+        raise too_old_to_revert()
     await execute(conn, "batch/revert/count_touched", **run.key)
     plan.progress.begin(PlanningStep.WRITING_PLAN)
     written = await _write_range(plan, statement("batch/revert/target"), EVERYBODY, chunk_size)

@@ -2,10 +2,25 @@ with numbered as (
   select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     p.reasons_on as was_on, p.reasons_chosen as was_chosen, p.place,
     dense_rank() over (partition by a.household order by subject_id) - 1 as position
-  from (-- Returns what a revert is to write: every bit that the run changed gets its old value, unless it was changed
-select household, subject_id, contact_point, method, turned_off & ~touched as on_mask, turned_on & ~touched as off_mask,
-  (turned_on | turned_off) & ~touched as skip_if_chosen, unchosen & ~touched as mark_as_chosen
-from undone) a
+  from (-- Returns what a revert is to write: a bit that is not what it was is turned on or off again, and a bit that was
+select u.household, u.subject_id, u.contact_point, u.method,
+  u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
+  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
+from undone u
+left join lateral (
+  select p.reasons_on
+  from preference p
+  where not u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.person_id = u.subject_id
+    and p.contact_point = u.contact_point and p.method = u.method
+  union all
+  select h.reasons_on
+  from household_preference h
+  where u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and h.district_id = :district_id and h.household_id = u.subject_id
+    and h.contact_point = u.contact_point and h.method = u.method
+) now on true) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from preference

@@ -72,7 +72,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
