@@ -19,8 +19,10 @@ class CountingDatabase:
             self.statements.append(record.query)
 
     @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
-        async with self._inner.acquire(district_id) as conn:
+    async def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AsyncIterator[Connection]:
+        async with self._inner.acquire(district_id, read=read) as conn:
             conn.add_query_logger(self._log)  # type: ignore[attr-defined]
             try:
                 yield conn
