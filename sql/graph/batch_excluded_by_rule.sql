@@ -7,7 +7,7 @@ select b.batch_run_id, b.plugin || '.' || b.rule as rule, (array_agg(b.code orde
   sum(x.excluded)::bigint as excluded
 from batch_rule b
 join (
-  select batch_run_id, rule_no, sum(cardinality(subject_ids) * bit_count(reasons::bit(64))) as excluded
+  select batch_run_id, rule_no, sum(subjects * bit_count(reasons::bit(64))) as excluded
   from batch_exclusion_block
   where district_id = :district_id and :viewer_role = 'ADMIN'
   group by batch_run_id, rule_no

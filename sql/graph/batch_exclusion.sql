@@ -1,9 +1,9 @@
 -- BatchExclusion: a row for each cell of a person or household that a rule excluded from a run, with the rule and what it
 -- says. What a single denial says comes before what its rule says.
 -- Parameters: district_id, viewer_role
--- Columns: batch_run_id, rule_no, household, subject_id, contact_point, bit, person_id, household_id, reason, rule, code,
+-- Columns: batch_run_id, block, place, bit, contact_point, person_id, household_id, reason, rule, code,
 -- because, remedy
-select x.batch_run_id, x.rule_no, x.household, x.subject_id, x.contact_point, r.bit,
+select x.batch_run_id, x.block, x.place, r.bit, x.contact_point,
   case when not x.household then x.subject_id end as person_id,
   case when x.household then x.subject_id end as household_id,
   r.code as reason, b.plugin || '.' || b.rule as rule, coalesce(x.code, b.code) as code,

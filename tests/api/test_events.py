@@ -40,6 +40,7 @@ async def run_of(district: DistrictBuilder, status: str = "DONE") -> int:
     await district.insert(
         "batch_exclusion_block",
         batch_run_id=run,
+        block=1,
         rule_no=1,
         household=False,
         contact_point="CELL_PHONE",

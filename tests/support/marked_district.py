@@ -154,11 +154,12 @@ async def _run(marked: Marked) -> None:
         because="None.",
         remedy="Add it.",
     )
-    for household, subject, kind in (
+    for block, (household, subject, kind) in enumerate((
         (False, marked.person("gran"), "EMAIL"), (True, marked.ids["household"]["home"], "HOUSEHOLD_PHONE"),
-    ):  # fmt: skip
+    ), start=1):  # fmt: skip
         await builder.insert(
-            "batch_exclusion_block", batch_run_id=number, rule_no=1, household=household, contact_point=kind,
+            "batch_exclusion_block", batch_run_id=number, block=block, rule_no=1, household=household,
+            contact_point=kind,
             reasons=builder.bits.mask(["GENERAL"]), subject_ids=[subject],
         )  # fmt: skip
 
@@ -212,6 +213,17 @@ async def _history(marked: Marked) -> None:
             "change", contact_point="EMAIL", method="EMAIL",
             **one_change(
                 revision, "PERSON", marked.person(name), "PREFERENCES",
+                turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
+            ),
+        )  # fmt: skip
+    for revision, number in enumerate(marked.ids["household"].values(), start=revision + 1):  # noqa: B020
+        await builder.insert(
+            "change_set", revision=revision, source="ADMIN", actor=f"ADMIN:{marked.mark('boss', 'source_id')}",
+        )  # fmt: skip
+        await builder.insert(
+            "change", contact_point="HOUSEHOLD_PHONE", method="VOICE",
+            **one_change(
+                revision, "HOUSEHOLD", number, "PREFERENCES",
                 turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
             ),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import HOUSEHOLD, PERSON, Household, Person
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.reads.cursors import page_size
-from gql_server.reads.links import ConnectionLink, ExpressionLink, RowsLink, SortKey
+from gql_server.reads.links import Args, ConnectionLink, ExpressionLink, RowsLink, SortKey
 
 _MATRIX_CELLS = MAX_REASONS * len(ContactPointKind)
 _OF_RUN = "{child}.batch_run_id = {parent}.batch_run_id"
@@ -212,7 +212,30 @@ def _run(column_name: str) -> RowsLink:
 
 
 MAX_EXCLUSIONS = 10_000
-"""The maximum of `first` for exclusions. Every page sorts all exclusions of its run, so few long pages are better."""
+"""The maximum of `first` for exclusions: they are many, and small."""
+
+
+def _exclusions_of_run(args: Args) -> str:
+    """Return the condition for the exclusions of a run, in the few blocks that a page can reach.
+
+    Each block has at least one exclusion. So after the block of `after` a page reaches no more blocks than it has rows,
+    and of these it reads only as many as fill it.
+    """
+    after = "true" if args.get("after") is None else "b.block >= :after_0::integer"
+    return f"""{_OF_RUN} and {{child}}.block = any(array(
+  select block from (
+    select block,
+      sum(cells) over (order by block rows between unbounded preceding and 1 preceding)
+      - first_value(cells) over (order by block) as cells_between
+    from (
+      select b.block, b.subjects * bit_count(b.reasons::bit(64)) as cells
+      from batch_exclusion_block b
+      where b.district_id = :district_id and b.batch_run_id = {{parent}}.batch_run_id and b.reasons <> 0
+        and {after}
+      order by b.block limit :first::bigint + 2
+    ) blocks
+  ) blocks
+  where cells_between is null or cells_between <= :first::bigint))"""
 
 
 _ExclusionsFirst: TypeAlias = Annotated[
@@ -294,16 +317,14 @@ class BatchRun(Node):
         ConnectionLink(
             "batch_exclusion",
             (
-                SortKey("rule_no", "smallint"),
-                SortKey("household", "boolean"),
-                SortKey("subject_id", "bigint"),
-                SortKey("contact_point", "contact_point_kind"),
+                SortKey("block", "integer"),
+                SortKey("place", "bigint"),
                 SortKey("bit", "smallint"),
             ),
-            _OF_RUN,
+            _exclusions_of_run,
             max_first=MAX_EXCLUSIONS,
             row_cost=2,
-            scan_cost=50_000,
+            scan_cost=10_000,
         )
     )
     def exclusions(
@@ -311,7 +332,11 @@ class BatchRun(Node):
         first: _ExclusionsFirst = None,
         after: After = None,
     ) -> RelayConnection[BatchExclusion]:
-        """The people and households that rules excluded, with the cell and the rule."""
+        """The people and households that rules excluded, with the cell and the rule.
+
+        The order is that of the rules. Of one rule people come before households; beyond that it has no meaning, but it
+        never changes.
+        """
 
     excluded_by_rule: list[BatchExcludedByRule] = linked(
         RowsLink("batch_excluded_by_rule", _OF_RUN, "{child}.excluded desc, {child}.rule", max_rows=200),

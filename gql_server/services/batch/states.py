@@ -13,7 +13,6 @@ _BEFORE_APPLYING = ("QUEUED", "PLANNING", "PLANNED")
 _REVERTIBLE = (
     "A run can be reverted when it is DONE, and if it has set preferences, when it FAILED or was CANCELLED."
 )
-_FOLDED = "What the run did is not kept in full any more, so it cannot be reverted. Submit a batch that sets it back."
 
 
 async def queue_plan(conn: Connection, viewer: Viewer, run_id: str) -> int:
@@ -52,7 +51,7 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     """Record a run that reverts a run, and return the number of the new run.
 
     A run that failed or was cancelled after it had applied chunks can be reverted like one that is DONE. A revert
-    cannot be reverted; the batch can be submitted again. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
+    cannot be reverted; the batch can be submitted again. Raises Rejected: UNKNOWN_RUN, WRONG_STATE, TOO_OLD_TO_REVERT.
     """
     key, run = await _lock_run(conn, viewer, run_id)
     if run["reverts_run_id"] is not None:
@@ -61,7 +60,7 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     if run["status"] != "DONE" and not stopped:
         raise _wrong_state(run, _REVERTIBLE)
     if run["folded"]:
-        raise _wrong_state(run, _FOLDED)
+        raise too_old_to_revert()
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 
@@ -126,6 +125,15 @@ async def _begin_revert(
 def unknown_run() -> Rejected:
     """Return the error for an id that no run of the viewer's district has."""
     return rejected("UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id")
+
+
+def too_old_to_revert() -> Rejected:
+    """Return the error for a run of which the log no longer holds all that it did (D28, D29)."""
+    message = (
+        "The run is too old to be reverted: the district's log no longer holds all that it did. Submit a batch that"
+        " sets the preferences as they should be."
+    )
+    return rejected("TOO_OLD_TO_REVERT", message, "id")
 
 
 def _wrong_state(run: Row, allowed: str) -> Rejected:

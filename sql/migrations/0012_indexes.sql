@@ -1,0 +1,39 @@
+-- What reads need whose time must not grow with the district.
+
+-- Names for the search of people, which compares the beginning in lower case. The order of people follows, so that what
+-- is found is read from the index alone.
+create index person_last_name_start on person
+  (district_id, lower(last_name) text_pattern_ops, last_name, first_name, person_id);
+create index person_first_name_start on person
+  (district_id, lower(first_name) text_pattern_ops, last_name, first_name, person_id);
+
+-- The order of `households`.
+create index household_name on household (district_id, name, household_id);
+
+-- Grades as they are compared (D32): without zeros before the rest.
+create index enrollment_grade on enrollment
+  (district_id, (coalesce(nullif(ltrim(grade, '0'), ''), right(grade, 1))), person_id);
+
+-- The staff of a school.
+create index district_assignment_school on district_assignment (district_id, school_id, person_id);
+
+-- Exclusions are read by block and place. The blocks of a run are numbered in the order of reading, from 1.
+alter table batch_exclusion_block
+  add column block integer,
+  -- How many people or households the block has: known without reading the list.
+  add column subjects integer not null generated always as (cardinality(subject_ids)) stored;
+update batch_exclusion_block b set block = numbered.block
+from (
+  select ctid, row_number() over (
+    partition by district_id, batch_run_id
+    order by rule_no, household, subject_ids[1], contact_point, reasons, code, because, remedy) as block
+  from batch_exclusion_block
+) numbered
+where numbered.ctid = b.ctid;
+alter table batch_exclusion_block add primary key (district_id, batch_run_id, block);
+drop index batch_exclusion_run;
+create or replace view batch_exclusion as
+select b.district_id, b.batch_run_id, b.rule_no, b.household, s.subject_id, b.contact_point, b.reasons, b.because,
+  b.code, b.remedy, b.block, s.place
+from batch_exclusion_block b
+cross join lateral unnest(b.subject_ids) with ordinality as s (subject_id, place);
