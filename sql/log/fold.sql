@@ -82,8 +82,7 @@ with old as (
   where district_id = :district_id and subject = :subject and bucket = :bucket and revision <= :mark
   returning *
 ),
-one as (
-  -- As in the view subject_change.
+one as materialized ( -- so that what is sorted is not the arrays; as in the view subject_change
   select o.revision, o.kind, o.contact_point, o.method, s.subject_id,
     mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
     mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen

@@ -89,9 +89,7 @@ create index change_bucket on change (district_id, subject, bucket, revision, lo
 -- an array once for its row, not once for each id: the ids are taken from there too, so that this comes first.
 create view subject_change as
 select c.district_id, c.revision, c.subject, c.bucket, c.kind, s.subject_id, c.contact_point, c.method,
-  mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
-  mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen,
-  c.lowest_id, c.highest_id
+  one.turned_on, one.turned_off, one.chosen, one.unchosen, c.lowest_id, c.highest_id
 from change c
 cross join lateral (
   select c.subject_ids || '{}'::bigint[] as subject_ids, c.turned_on || '{}'::bigint[] as turned_on,
@@ -99,7 +97,12 @@ cross join lateral (
     c.unchosen || '{}'::bigint[] as unchosen
   offset 0
 ) masks
-cross join lateral unnest(masks.subject_ids) with ordinality as s (subject_id, place);
+cross join lateral unnest(masks.subject_ids) with ordinality as s (subject_id, place)
+cross join lateral ( -- a subquery of its own, so that a sort above it moves masks and not the arrays
+  select mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
+    mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen
+  offset 0
+) one;
 
 -- The log is whole from this revision on. What happened before it is folded into the baseline.
 alter table district add column log_begins bigint not null default 1;

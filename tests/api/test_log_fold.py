@@ -45,9 +45,9 @@ async def test_a_folded_run_cannot_be_reverted(db: Pool, host: PluginHost, distr
         second = await batches.run(*cells(EMAIL, "GENERAL"))
         assert await fold(db, district.id, mark) == mark + 1 == await begins(district)
         before = await actual(district)
-        with pytest.raises(Rejected, match="not kept in full") as refused:
+        with pytest.raises(Rejected, match="too old to be reverted") as refused:
             await batches.revert(first)
-        assert [error.code for error in refused.value.errors] == ["WRONG_STATE"]
+        assert [error.code for error in refused.value.errors] == ["TOO_OLD_TO_REVERT"]
         assert (await batches.row(first))["status"] == "DONE"
         assert await actual(district) == before
         await batches.revert(second)
