@@ -343,6 +343,7 @@ async def _open_pool(settings: Settings, dsn: str) -> Pool:
         lock_timeout=settings.lock_timeout,
         unnamed_statements=settings.unnamed_statements,
         max_prepared_bytes=settings.max_prepared_bytes,
+        max_read_memory=settings.max_read_memory,
     )
 
 

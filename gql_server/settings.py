@@ -163,7 +163,15 @@ class Settings(BaseSettings):
     max_prepared_bytes: int = Field(
         defaults.MAX_PREPARED_BYTES,
         ge=1_000,
-        description="Bytes of SQL that may be prepared on a database connection before it is replaced.",
+        description="Bytes of SQL that may be prepared on a database connection before it is replaced. The statements "
+        "of queries do not count.",
+    )
+    max_read_memory: int = Field(
+        defaults.MAX_READ_MEMORY,
+        ge=0,
+        description="Bytes of PostgreSQL's memory that the prepared statements of queries may take on all of the "
+        "server's connections together; each connection has an equal share. A query that has no room is planned each "
+        "time.",
     )
     batch_lease_seconds: Seconds = Field(
         defaults.LEASE_SECONDS,
@@ -306,6 +314,7 @@ def worker_settings(settings: Settings, number: int, port: int) -> Settings:
                 settings.batch_workers // workers + (number <= settings.batch_workers % workers) or 1,
             ),
             "max_connections": -(-settings.max_connections // workers),
+            "max_read_memory": settings.max_read_memory // workers,
             "max_connections_per_address": -(-settings.max_connections_per_address // workers),
         }
     )

@@ -42,25 +42,29 @@ cross join unnest(:codes::text[]) as wanted (code)
 where not exists (
   select from contact_reason r where r.district_id = d.district_id and r.code = wanted.code)
 
--- name: lock_lacking
--- Locks the districts that lack a bit for at least one of the given reasons. Writers of other districts need not
--- wait.
--- Parameters: codes
+-- name: lock_differing
+-- Locks the districts that lack at least one of the given reasons, or have it in other words. Writers of other
+-- districts need not wait.
+-- Parameters: codes, labels, descriptions, plugins (arrays of one length)
 -- Columns: district_id
 select d.district_id
 from district d
 where exists (
-  select from unnest(:codes::text[]) as wanted (code)
+  select from unnest(:codes::text[], :labels::text[], :descriptions::text[], :plugins::text[])
+    as wanted (code, label, description, plugin)
   where not exists (
-    select from contact_reason r where r.district_id = d.district_id and r.code = wanted.code))
+    select from contact_reason r
+    where r.district_id = d.district_id
+      and (r.code, r.label, r.description, r.plugin) = (wanted.code, wanted.label, wanted.description, wanted.plugin)))
 order by d.district_id
 for update
 
 -- name: register_reasons
--- Gives every district its next free bit for each reason that it lacks, updates the labels and descriptions of the
--- others, and switches a new TEACHER off on every phone (D3, D15). `lock_lacking` comes before it, so that two
--- servers that start at the same time wait for each other.
--- Parameters: codes, labels, descriptions, plugins (arrays of one length)
+-- Gives each of the districts its next free bit for each reason that it lacks, updates the labels and descriptions of
+-- the others, and switches a new TEACHER off on every phone (D3, D15). `lock_differing` comes before it and gives the
+-- districts, so that two servers that start at the same time wait for each other. What is added or worded differently
+-- is one change set of the district (D28), except the reasons that a new district begins with.
+-- Parameters: districts, codes, labels, descriptions, plugins (the last four: arrays of one length), source, actor
 -- Columns: count (of the reasons added)
 with wanted as (
   select * from unnest(:codes::text[], :labels::text[], :descriptions::text[], :plugins::text[])
@@ -71,19 +75,42 @@ lacking as (
     row_number() over (partition by d.district_id order by w.position) as n,
     (select coalesce(max(bit), -1) from contact_reason r where r.district_id = d.district_id) as last_bit
   from district d cross join wanted w
-  where not exists (
+  where d.district_id = any (:districts::integer[]) and not exists (
     select from contact_reason r where r.district_id = d.district_id and r.code = w.code)
 ),
 added as (
   insert into contact_reason (district_id, code, bit, label, description, plugin)
   select district_id, code, last_bit + n, label, description, plugin from lacking
-  returning district_id, code
+  returning district_id, code, bit
 ),
 reworded as (
   update contact_reason r set label = w.label, description = w.description, plugin = w.plugin
   from wanted w
-  where r.code = w.code
+  where r.district_id = any (:districts::integer[]) and r.code = w.code
     and (r.label, r.description, r.plugin) is distinct from (w.label, w.description, w.plugin)
+  returning r.district_id, r.bit
+),
+changed as (
+  select a.district_id, a.bit::bigint from added a
+  where exists (select from contact_reason r where r.district_id = a.district_id) -- before this statement
+  union all
+  select district_id, bit from reworded
+),
+next_revision as (
+  update district d set revision = d.revision + 1
+  where d.district_id in (select c.district_id from changed c)
+  returning d.district_id, d.revision
+),
+change_set_row as (
+  insert into change_set (district_id, revision, source, actor)
+  select district_id, revision, :source, :actor from next_revision
+),
+logged as (
+  insert into change (district_id, revision, subject, bucket, kind, subject_ids, lowest_id, highest_id)
+  select n.district_id, n.revision, 'REASON', bucket_of(min(c.bit)), 'REASON', array_agg(c.bit order by c.bit),
+    min(c.bit), max(c.bit)
+  from next_revision n join changed c using (district_id)
+  group by n.district_id, n.revision
 ),
 switched_off as (
   insert into disabled_cell (district_id, contact_point, reason)

@@ -9,6 +9,7 @@ import structlog
 from graphql import GraphQLError
 
 from gql_server.errors import GqlServerError, Rejected, error_location
+from gql_server.reads.documents import Document
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,10 @@ def _truncated(message: str) -> str:
     return message if len(message) <= _MAX_CHARACTERS else f"{message[:_MAX_CHARACTERS]}…"
 
 
-def graphql_error_entries(errors: Iterable[GraphQLError], code: str) -> list[dict[str, Any]]:
-    """Return the entries of `errors` for GraphQL errors.
+def graphql_error_entries(
+    errors: Iterable[GraphQLError], code: str, document: Document | None = None
+) -> list[dict[str, Any]]:
+    """Return the entries of `errors` for GraphQL errors, with their places in the document as the client sent it.
 
     An error that was caused by an exception has the code of that exception; all others have `code`.
     """
@@ -53,8 +56,8 @@ def graphql_error_entries(errors: Iterable[GraphQLError], code: str) -> list[dic
             message = _SUGGESTION.sub("", _truncated(error.message))
             entries = [{"message": message, "extensions": {"code": code}}]
         for entry in entries:
-            if error.locations:
-                entry["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
+            if locations := document.locations(error) if document else error.locations:
+                entry["locations"] = [{"line": at.line, "column": at.column} for at in locations]
             if error.path:
                 entry["path"] = error.path
         all_entries.extend(entries)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 import orjson
-from graphql import ExecutionResult, GraphQLError, OperationType, execute, subscribe
+from graphql import ExecutionResult, GraphQLError, OperationType, subscribe
 from graphql.execution.values import VariableValues, get_variable_values
 
 from gql_server.api.context import RequestContext, Services
@@ -30,10 +31,11 @@ from gql_server.db.protocols import Database
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import PluginError
 from gql_server.hooks.host import PluginHost
-from gql_server.reads.documents import DocumentCache, Operation
+from gql_server.reads.background import Background
+from gql_server.reads.documents import Document, DocumentCache, Operation
 from gql_server.reads.executor import CompiledOperation, ReadExecutor
 from gql_server.reads.links import PORTAL_ROLES, ReadContext, ReadLimits
-from gql_server.services.rules.redact import log_plugin_failure, log_plugin_failures
+from gql_server.services.rules.redact import log_plugin_failure
 
 _NO_VARIABLES = VariableValues({}, {})
 _CONCURRENT_EVENTS = 2
@@ -70,16 +72,17 @@ class RequestExecutor:
     ) -> None:
         self._schema, self._documents = schema, documents
         self._db, self._host, self._services, self._limits = db, host, services, limits
-        self._reads = ReadExecutor(schema.graphql, schema.links, {REF: None})
+        self._background = Background()
+        self._reads = ReadExecutor(schema.graphql, schema.links, {REF: None}, background=self._background)
         self._introspector = Introspector(schema.graphql)
         self._mutations: set[asyncio.Task[ExecutionResult]] = set()
         self._event_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
-    def prepare(self, request: GraphQLRequest) -> PreparedRequest:
-        """Validate all of a request that can be validated without the database. Raises RequestError."""
+    async def prepare(self, request: GraphQLRequest, viewer: Viewer) -> PreparedRequest:
+        """Validate all of a request that can be validated without the database. Raises RequestError, Busy."""
         if problem := validate_variables(request.variables):
             raise RequestError([{"message": problem, "extensions": {"code": BAD_REQUEST}}])
-        document = self._documents.get(request.query)
+        document = self._documents.find(request.query) or await self._new_document(request.query, viewer)
         if document.errors:
             raise RequestError(graphql_error_entries(document.errors, VALIDATION))
         try:
@@ -88,8 +91,13 @@ class RequestExecutor:
         except GraphQLError as error:
             raise RequestError(graphql_error_entries([error], BAD_REQUEST)) from None
         if isinstance(variables, list):
-            raise RequestError(graphql_error_entries(variables, VALIDATION))
+            raise RequestError(graphql_error_entries(variables, VALIDATION, document))
         return PreparedRequest(request, document, operation, variables)
+
+    async def _new_document(self, text: str, viewer: Viewer) -> Document:
+        """Return a document that was parsed and validated outside of the event loop. Raises Busy."""
+        find, make = partial(self._documents.find, text), partial(self._documents.get, text)
+        return await self._background.once(viewer, text, find, make)
 
     async def execute(self, prepared: PreparedRequest, viewer: Viewer) -> bytes:
         """Return the response to a query or mutation, as JSON. Errors are entries of its `errors`."""
@@ -97,12 +105,12 @@ class RequestExecutor:
         try:
             if prepared.operation.node.operation is OperationType.QUERY:
                 return await self._query(prepared, read_context)
-            compiled = self._compile(prepared, read_context)
+            compiled = await self._compile(prepared, read_context)
         except Exception as error:
-            return orjson.dumps({"data": None, "errors": _error_entries(error)})
+            return orjson.dumps({"data": None, "errors": _error_entries(error, prepared.document)})
         result = await self._shielded(self._mutate(prepared, self._context(read_context, compiled)))
         price = compiled.price.for_variables(prepared.variables.coerced)
-        return _response(result, _extensions(prepared, price, read_context))
+        return _response(result, _extensions(prepared, price, read_context), prepared.document)
 
     async def stream(self, prepared: PreparedRequest, viewer: Viewer) -> AsyncIterator[bytes]:
         """Yield each response to an operation of any kind, as JSON.
@@ -114,7 +122,7 @@ class RequestExecutor:
             return
         read_context = self._read_context(viewer)
         try:
-            compiled = self._compile(prepared, read_context)
+            compiled = await self._compile(prepared, read_context)
             price = compiled.price.for_variables(prepared.variables.coerced)
             extensions = _extensions(prepared, price, read_context)
             async with aclosing(
@@ -123,12 +131,12 @@ class RequestExecutor:
                 async for result in results:
                     # An event without data would leave the client with an old state: end the stream instead.
                     if result.data is None:
-                        raise RequestError(graphql_error_entries(result.errors or (), VALIDATION))
-                    yield _response(result, extensions)
+                        raise RequestError(_execution_errors(result, prepared.document))
+                    yield _response(result, extensions, prepared.document)
         except RequestError:
             raise
         except Exception as error:
-            raise RequestError(_error_entries(error)) from error
+            raise RequestError(_error_entries(error, prepared.document)) from error
 
     def _read_context(self, viewer: Viewer) -> ReadContext:
         return ReadContext(viewer, self._db, self._host, self._limits.for_role(viewer.role))
@@ -140,16 +148,16 @@ class RequestExecutor:
         )
         return RequestContext(viewer, self._services, self._reads, read_context, compiled, event_slots)
 
-    def _compile(self, prepared: PreparedRequest, read_context: ReadContext) -> CompiledOperation:
+    async def _compile(self, prepared: PreparedRequest, read_context: ReadContext) -> CompiledOperation:
         """Compile the reads of a mutation or subscription, before it does any work.
 
-        Raises TooExpensive, and RequestError if a field cannot be answered.
+        Raises TooExpensive, Busy, and RequestError if a field cannot be answered.
         """
-        compiled = self._reads.compile(
+        compiled = await self._reads.compiled(
             prepared.document, prepared.operation, prepared.variables, read_context
         )
         if compiled.errors:
-            raise RequestError(graphql_error_entries(compiled.errors, VALIDATION))
+            raise RequestError(graphql_error_entries(compiled.errors, VALIDATION, prepared.document))
         return compiled
 
     async def _query(self, prepared: PreparedRequest, read_context: ReadContext) -> bytes:
@@ -157,10 +165,13 @@ class RequestExecutor:
         introspects = prepared.operation.introspects
         introspection = await self._introspector.resolve(prepared) if introspects else {}
         district = read_context.viewer.district
-        async with log_plugin_failures(self._db, district):
+        try:
             result = await self._reads.query(
                 prepared.document, prepared.operation, prepared.variables, read_context
             )
+        except PluginError as error:
+            await log_plugin_failure(self._db, district, error)
+            raise
         for failure in _plugin_failures(result.errors):
             await log_plugin_failure(self._db, district, failure)
         body = result.json or b'{"data":null}'
@@ -171,7 +182,7 @@ class RequestExecutor:
             body = orjson.dumps({"data": {key: data[key] for key in keys}})
         more: dict[str, Any] = {}
         if result.errors:
-            more["errors"] = graphql_error_entries(result.errors, VALIDATION)
+            more["errors"] = graphql_error_entries(result.errors, VALIDATION, prepared.document)
         more |= _extensions(prepared, result.price, read_context)
         return body if not more else body[:-1] + b"," + orjson.dumps(more)[1:]
 
@@ -193,8 +204,9 @@ class RequestExecutor:
         return await asyncio.shield(task)
 
     async def _mutate(self, prepared: PreparedRequest, context: RequestContext) -> ExecutionResult:
-        result = execute(**self._execute_arguments(prepared, context))
-        return await result if isinstance(result, Awaitable) else result
+        result: Any = JsonFragmentExecutor.of(self._schema.graphql, prepared, context).execute_operation()
+        executed: ExecutionResult = await result if isinstance(result, Awaitable) else result
+        return executed
 
     async def _subscribe(self, prepared: PreparedRequest, context: RequestContext) -> Any:
         """Return the stream of a subscription's results. Raises RequestError if it cannot start."""
@@ -202,18 +214,16 @@ class RequestExecutor:
         if isinstance(stream, Awaitable):
             stream = await stream
         if isinstance(stream, ExecutionResult):
-            raise RequestError(graphql_error_entries(stream.errors or (), VALIDATION))
+            raise RequestError(_execution_errors(stream, prepared.document))
         return stream
 
     def _execute_arguments(self, prepared: PreparedRequest, context: RequestContext) -> dict[str, Any]:
-        """Return the arguments for graphql-core's `execute` and `subscribe`."""
-        assert prepared.document.ast is not None
+        """Return the arguments for graphql-core's `subscribe`."""
         return {
             "schema": self._schema.graphql,
-            "document": prepared.document.ast,
+            "document": prepared.document.single(prepared.operation),
             "context_value": context,
             "variable_values": prepared.request.variables,
-            "operation_name": prepared.request.operation_name,
             "hide_suggestions": True,
             "executor_class": JsonFragmentExecutor,
         }
@@ -232,16 +242,20 @@ def _plugin_failures(errors: Sequence[GraphQLError]) -> list[PluginError]:
     return [*{str(cause): cause for cause in causes if isinstance(cause, PluginError)}.values()]
 
 
-def _error_entries(error: Exception) -> ErrorEntries:
+def _error_entries(error: Exception, document: Document) -> ErrorEntries:
     if isinstance(error, RequestError):
         return error.errors
     if isinstance(error, GraphQLError):
-        return graphql_error_entries([error], VALIDATION)
+        return graphql_error_entries([error], VALIDATION, document)
     return error_entries(error)
 
 
-def _response(result: ExecutionResult, extensions: dict[str, Any]) -> bytes:
+def _execution_errors(result: ExecutionResult, document: Document) -> ErrorEntries:
+    return graphql_error_entries(result.errors or (), VALIDATION, document)
+
+
+def _response(result: ExecutionResult, extensions: dict[str, Any], document: Document) -> bytes:
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
-        body["errors"] = graphql_error_entries(result.errors, VALIDATION)
+        body["errors"] = _execution_errors(result, document)
     return orjson.dumps({**body, **extensions})

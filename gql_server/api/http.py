@@ -18,7 +18,7 @@ from gql_server.api.request_body import JSON, BadBody, read_request
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
 from gql_server.db.protocols import Database
-from gql_server.errors import ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
+from gql_server.errors import Busy, ConfigurationError, GqlServerError, TimedOut, Unauthenticated, Unavailable
 from gql_server.hooks.host import PluginHost
 from gql_server.reads.documents import DocumentCache
 
@@ -96,7 +96,9 @@ class GraphQLHandler:
             media_types = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
             return _error_response(406, "NOT_ACCEPTABLE", f"Responses are {media_types}.", {})
         try:
-            prepared = self._executor.prepare(graphql_request)
+            prepared = await self._executor.prepare(graphql_request, session.viewer)
+        except Busy as error:
+            return _error_response(503, error.code, str(error), {"Retry-After": "1"})
         except RequestError as error:
             if media_type is None:
                 return await self._stream(request, session, _single_response(error))

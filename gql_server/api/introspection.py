@@ -50,7 +50,7 @@ class Introspector:
 
     async def resolve(self, prepared: PreparedRequest) -> dict[str, bytes]:
         """Return the JSON of a query's introspection fields, by response key. Raises TooExpensive, GraphQLError."""
-        key = (prepared.document.text, prepared.operation.name, orjson.dumps(prepared.request.variables))
+        key = (prepared.document.key, prepared.operation.number, orjson.dumps(prepared.request.variables))
         resolved = self._cache.get(key)
         if resolved is None:
             loop = asyncio.get_running_loop()

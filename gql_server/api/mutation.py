@@ -81,9 +81,10 @@ class Mutation:
     ) -> BatchRunPayload:
         """Undo a run by a new run, which is the payload's `run`. For administrators only.
 
-        Cells that are still as the run set them return to what they were before, including whether the person had
-        chosen them. Cells that were changed since then stay as they are. A revert cannot be reverted: submit the batch
-        again instead.
+        Cells that nobody has changed since return to what they were before the run, and before any other run that is
+        reverted by now, including whether the person had chosen them. So the order in which runs are reverted makes
+        no difference. Cells that somebody else has changed since stay as they are. A revert cannot be reverted: submit
+        the batch again instead.
         """
         context = info.context
         return await BatchRunPayload.of(context.services.batch.revert(context.viewer, id, wait_seconds))

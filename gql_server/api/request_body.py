@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from contextlib import nullcontext
 
 import orjson
 from aiohttp import web
@@ -50,7 +51,8 @@ async def read_request(request: web.Request, timeout_seconds: float) -> GraphQLR
 
 async def _read(request: web.Request, timeout_seconds: float) -> bytes:
     try:
-        async with asyncio.timeout(timeout_seconds):
+        # A body that has arrived together with its headers needs no time limit.
+        async with nullcontext() if request.content.is_eof() else asyncio.timeout(timeout_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None

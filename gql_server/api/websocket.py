@@ -6,10 +6,11 @@ from contextlib import suppress
 import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from gql_server.api.errors import error_entries
 from gql_server.api.execution import RequestExecutor
 from gql_server.api.graphql_request import MalformedRequest, RequestError, parse_request
 from gql_server.api.sessions import Session, Sessions
-from gql_server.errors import TimedOut, Unauthenticated, Unavailable
+from gql_server.errors import Busy, TimedOut, Unauthenticated, Unavailable
 
 SUBPROTOCOL = "graphql-transport-ws"
 HEARTBEAT_SECONDS = 20.0
@@ -160,7 +161,10 @@ class ClientConnection:
         if len(self._operations) > _MAX_OPERATIONS:
             message = f"A connection may have {_MAX_OPERATIONS} operations at a time. Complete one first."
             raise RequestError([{"message": message, "extensions": {"code": "TOO_MANY_OPERATIONS"}}])
-        prepared = self._executor.prepare(parse_request(payload))
+        try:
+            prepared = await self._executor.prepare(parse_request(payload), session.viewer)
+        except Busy as error:
+            raise RequestError(error_entries(error)) from error
         prefix = b'{"type":"next","id":' + orjson.dumps(operation_id) + b',"payload":'
         async for response in self._executor.stream(prepared, session.viewer):
             await self._socket.send_str((prefix + response + b"}").decode())

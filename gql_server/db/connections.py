@@ -8,7 +8,7 @@ one, all statements are unnamed, run inside a transaction, and every transaction
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Literal, cast
 from uuid import uuid4
@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from gql_server.db.database_errors import CONNECTION_LOST
+from gql_server.db.prepared import ConnectionReads
 from gql_server.errors import Busy
 
 Unnamed = Literal["auto", "always", "never"]
@@ -43,11 +44,18 @@ class LeanConnection(asyncpg.Connection):
         super().__init__(*args, **options)
         self.behind_pooler = False
         self.prepared_bytes = 0
-        """How much SQL was prepared on this connection. PostgreSQL keeps memory for it until the connection ends."""
+        """How much SQL was prepared on this connection, without that of reads. Its memory is kept to the end."""
+        self.reads: ConnectionReads | None = None
+        """The prepared reads; None outside of a pool."""
         self._names = 0
 
     def get_reset_query(self) -> str:
         return ""
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        """Roll back a transaction that was left open; there is nothing else to do, and mostly nothing at all."""
+        if self.is_in_transaction() or cast(Any, self)._top_xact is not None:
+            await super().reset(timeout=timeout)
 
     def _get_unique_id(self, prefix: str) -> str:
         """Return a statement name that no other process uses: a mix-up then raises an error instead of wrong rows."""
@@ -65,6 +73,39 @@ class LeanConnection(asyncpg.Connection):
             self.terminate()
 
     async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
+        driver = cast(Any, self)
+        if self.reads is None or query is not self.reads.current or not driver._stmt_cache_enabled:
+            return await self._own_statement(query, timeout, **options)
+        if (statement := self.reads.get(query)) is not None:
+            return statement
+        get = cast(Any, super())._get_statement
+        options |= {"use_cache": False}
+        closed = self.reads.make_room(query)
+        if closed is None:
+            return await get(query, timeout, **options)
+        self._close_later(closed)
+        statement = await get(query, timeout, **options | {"named": True})
+        self.reads.put(query, statement)
+        return statement
+
+    def _close_later(self, statements: Sequence[Any]) -> None:
+        """Let the driver close prepared statements together with the next one that it prepares."""
+        for statement in statements:
+            statement.mark_closed()
+        cast(Any, self)._stmts_to_close.update(statements)
+
+    def _drop_local_statement_cache(self) -> None:
+        cast(Any, super())._drop_local_statement_cache()
+        if self.reads is not None:
+            self._close_later(self.reads.clear())
+
+    def _mark_stmts_as_closed(self) -> None:  # the connection is closed
+        cast(Any, super())._mark_stmts_as_closed()
+        if self.reads is not None:
+            self.reads.clear()
+
+    async def _own_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
+        """Return a statement of the product itself."""
         names_before = self._names
         prepared = await cast(Any, super())._get_statement(query, timeout, **options)
         # A statement was prepared if it got a new name, or no name because it is too long for the driver's cache.

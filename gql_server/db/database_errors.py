@@ -96,6 +96,11 @@ def is_lock_timeout(error: BaseException) -> bool:
     return isinstance(error, asyncpg.LockNotAvailableError)
 
 
+def is_duplicate(error: BaseException) -> bool:
+    """Return whether a statement inserted a row whose key is there already."""
+    return isinstance(error, asyncpg.UniqueViolationError)
+
+
 def is_statement_fault(error: BaseException) -> bool:
     """Return whether the SQL is at fault: it is wrong, it met bad data, or it took too long."""
     return sqlstate(error).startswith(_STATEMENT_FAULTS)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 import asyncpg
@@ -19,8 +19,9 @@ from gql_server.db.connections import (
 )
 from gql_server.db.database_errors import CONNECTION_LOST, DATABASE_ERRORS, is_session_mismatch, translated
 from gql_server.db.listen import listening, no_payloads
+from gql_server.db.prepared import ConnectionReads, PreparedReads
 from gql_server.db.protocols import Connection
-from gql_server.db.slots import read_slots, write_slots
+from gql_server.db.slots import FairSlots, read_slots, write_slots
 from gql_server.domain import defaults
 from gql_server.errors import AnswerMismatch, Busy, ConfigurationError, Unavailable
 
@@ -29,6 +30,8 @@ _UNREACHABLE = "The database cannot be reached now. Try again."
 _SETTINGS = {"jit": "off"}  # compiling a short statement costs more than it saves
 _GRACE_SECONDS = 5.0
 """How much longer than `statement_timeout` the driver waits, before it takes PostgreSQL for unreachable."""
+_WAIT_SECONDS = 0.005
+"""How long a read waits for a connection that has it prepared."""
 _ALL_IN_USE = "Every connection to the database is in use. Try again in a moment."
 _INVALID_URL = (
     "GQL_SERVER_DATABASE_URL cannot be used. Check its host, port and the options after the question mark."
@@ -46,12 +49,14 @@ class Pool:
         *,
         acquire_timeout: float,
         max_prepared_bytes: int,
+        reads: PreparedReads,
     ) -> None:
         self._dsn = dsn
         self._pool = pool
         self._connector = connector
         self._acquire_timeout = acquire_timeout
         self._max_prepared_bytes = max_prepared_bytes
+        self._reads = reads
         self._read_slots = read_slots(pool.get_max_size(), acquire_timeout)
         self._write_slots = write_slots(pool.get_max_size(), acquire_timeout)
 
@@ -60,34 +65,32 @@ class Pool:
         """Whether connections go through a pooler in transaction mode."""
         return self._connector.behind_pooler
 
-    @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for reads during the block.
+
+        `read`: the statement of a client's document that is about to run, which counts against the budget of
+        db/prepared. A connection that has it prepared is preferred.
 
         The reads of one district share a part of the connections: see db/slots. None is for the server's own work.
         Raises Unavailable if the database cannot be reached, and Busy if all connections, or all of the district's
         part, are in use for too long. An error of the database inside the block is raised as `translated` returns it
         (db/database_errors), with the original as its cause.
         """
-        if district_id is None:
-            async with self._connection() as conn:
-                yield conn
-        else:
-            async with self._read_slots.slot(district_id), self._connection() as conn:
-                yield conn
+        return _Lease(self, self._read_slots if district_id is not None else None, district_id, read)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        conn = await self._take()
-        try:
-            yield cast(Connection, conn)
-        except AnswerMismatch as error:
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return _Lease(self, None, None)
+
+    def _raise_translated(self, conn: Any, error: BaseException) -> None:
+        """Raise what an error of a block that used a connection means, unless it stands for itself."""
+        if isinstance(error, AnswerMismatch):
             _log.critical(
                 "answer_mismatched", district=error.district, role=error.role, pooler=self.behind_pooler
             )
             terminate(conn)
-            raise
-        except DATABASE_ERRORS as error:
+        elif isinstance(error, DATABASE_ERRORS):
             if is_session_mismatch(error):
                 _log.critical(
                     "database_session_mismatched", error=type(error).__name__, pooler=self.behind_pooler
@@ -97,12 +100,8 @@ class Pool:
             if isinstance(error, CONNECTION_LOST) and task is not None and task.cancelling():
                 # The clean-up of a cancelled task failed. That must not hide the cancellation.
                 raise asyncio.CancelledError from error
-            translation = translated(error)
-            if translation is None:
-                raise
-            raise translation from error
-        finally:
-            await self._release(conn)
+            if translation := translated(error):
+                raise translation from error
 
     @asynccontextmanager
     async def transaction(
@@ -123,6 +122,15 @@ class Pool:
                 yield conn
 
     @asynccontextmanager
+    async def autocommit(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+        """Give a connection for a single statement that writes, which is a transaction of its own.
+
+        Otherwise as `transaction`.
+        """
+        async with self._write_slots.slot(district_id), self._connection() as conn:
+            yield conn
+
+    @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
         """Give the payloads that are notified on a channel from now on, until the connection is lost.
 
@@ -140,9 +148,14 @@ class Pool:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _take(self) -> Any:
+    async def _take(self, read: str | None) -> Any:
         try:
-            return await self._pool.acquire(timeout=self._acquire_timeout)
+            conn: Any = await self._take_idle(read) if read is not None else None
+            if conn is None:
+                conn = await self._pool.acquire(timeout=self._acquire_timeout)
+            if read is not None and conn.reads is not None:
+                conn.reads.current = read
+            return conn
         except TimeoutError as error:
             full = self._pool.get_size() == self._pool.get_max_size() and not self._pool.get_idle_size()
             raise (Busy(_ALL_IN_USE) if full else Unavailable(_UNREACHABLE)) from error
@@ -151,7 +164,49 @@ class Pool:
         except asyncpg.PostgresError as error:
             raise translated(error) or Unavailable(_UNREACHABLE) from error
 
+    async def _take_idle(self, read: str) -> Any | None:
+        """Return an unused connection on which a read is prepared or shall be; None if it may be any."""
+        self._reads.count_use(read)
+        holder = self._holder_having(read)
+        if holder is None and self._reads.is_worth_preparing(read):
+            holder = self._holder_with_room(read)
+        elif holder is None:
+            # Another connection would have to plan the read anew, which takes longer than most reads.
+            busy = next((each for each in self._reads.connections(read) if each.waiter is None), None)
+            if busy is not None:
+                await busy.wait_until_free(_WAIT_SECONDS)
+                holder = self._holder_having(read)
+        if holder is None:
+            return None
+        self._idle_holders.remove(holder)
+        try:
+            return await holder.acquire()
+        except BaseException:
+            cast(Any, self._pool)._queue.put_nowait(holder)
+            raise
+
+    @property
+    def _idle_holders(self) -> list[Any]:
+        """What the driver's pool holds connections in that are not in use. The last one was used last."""
+        return cast(Any, self._pool)._queue._queue  # type: ignore[no-any-return]
+
+    def _holder_having(self, read: str) -> Any | None:
+        having = self._reads.connections(read)
+        if not having:
+            return None
+        idle = (holder for holder in self._idle_holders if holder.is_connected())
+        return next((holder for holder in idle if holder._con.reads in having), None)
+
+    def _holder_with_room(self, read: str) -> Any | None:
+        """Return the holder with the most room for a read: a connection, or if none has any, one to be connected."""
+        connected = [holder for holder in reversed(self._idle_holders) if holder.is_connected()]
+        with_room = [holder for holder in connected if holder._con.reads.has_room(read)]
+        if with_room:
+            return min(with_room, key=lambda holder: holder._con.reads.bytes)
+        return next((holder for holder in self._idle_holders if not holder.is_connected()), None)
+
     async def _release(self, conn: Any) -> None:
+        reads: ConnectionReads | None = getattr(conn, "reads", None)
         try:
             if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is closed already
                 await close_quietly(conn)  # PostgreSQL keeps memory for each statement until its process ends
@@ -160,6 +215,48 @@ class Pool:
             # timeout must not replace the error that the block raised.
             with suppress(TimeoutError, *CONNECTION_LOST):
                 await self._pool.release(conn, timeout=_GRACE_SECONDS)
+            if reads is not None:
+                reads.release()
+
+
+class _Lease(AbstractAsyncContextManager[Connection]):
+    """A connection of the pool during a block, and a slot for it if slots are given.
+
+    Every request uses one, so it is a class: generators cost twice as much.
+    """
+
+    __slots__ = ("_conn", "_district_id", "_pool", "_read", "_slots")
+
+    def __init__(
+        self, pool: Pool, slots: FairSlots | None, district_id: int | None, read: str | None = None
+    ) -> None:
+        self._pool, self._slots, self._district_id, self._read = pool, slots, district_id, read
+
+    async def __aenter__(self) -> Connection:
+        if self._slots is not None:
+            await self._slots.take(self._district_id)
+        try:
+            self._conn = await self._pool._take(self._read)
+        except BaseException:
+            self._end()
+            raise
+        return cast(Connection, self._conn)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        try:
+            if error is not None:
+                self._pool._raise_translated(self._conn, error)
+        finally:
+            try:
+                await self._pool._release(self._conn)
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        if self._slots is not None:
+            self._slots.release(self._district_id)
 
 
 async def open_pool(
@@ -172,13 +269,21 @@ async def open_pool(
     lock_timeout: float = defaults.LOCK_SECONDS,
     unnamed_statements: Unnamed = "auto",
     max_prepared_bytes: int = defaults.MAX_PREPARED_BYTES,
+    max_read_memory: int = defaults.MAX_READ_MEMORY,
     application_name: str = "gql-server",
 ) -> Pool:
     """Connect to PostgreSQL. Times are in seconds. Raises Unavailable, ConfigurationError.
 
     `lock_timeout`: how long a statement waits for a lock. `unnamed_statements`: see db/connections.
-    `max_prepared_bytes`: a connection is replaced when more SQL than this was prepared on it.
+    `max_prepared_bytes`: a connection is replaced when more SQL than this was prepared on it, reads not counted.
+    `max_read_memory`: bytes of PostgreSQL's memory for prepared reads, on all connections together. See db/prepared.
     """
+    reads = PreparedReads(max_read_memory // max_size)
+
+    async def init(conn: LeanConnection) -> None:
+        conn.reads = ConnectionReads(reads)
+        await decode_json_as_bytes(conn)
+
     connector = Connector(
         {
             "statement_timeout": _milliseconds(statement_timeout),
@@ -190,7 +295,7 @@ async def open_pool(
         begin_timeout=acquire_timeout,
         application_name=application_name,
         log_pooler=True,
-        init=decode_json_as_bytes,
+        init=init,
     )
     with _translated_connection_errors():
         pool = await asyncpg.create_pool(
@@ -202,7 +307,14 @@ async def open_pool(
             command_timeout=statement_timeout + _GRACE_SECONDS,
         )
     assert pool is not None
-    return Pool(dsn, pool, connector, acquire_timeout=acquire_timeout, max_prepared_bytes=max_prepared_bytes)
+    return Pool(
+        dsn,
+        pool,
+        connector,
+        acquire_timeout=acquire_timeout,
+        max_prepared_bytes=max_prepared_bytes,
+        reads=reads,
+    )
 
 
 @asynccontextmanager

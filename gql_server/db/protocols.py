@@ -52,9 +52,12 @@ class Database(Protocol):
         """Whether connections go through a pooler in transaction mode."""
         ...
 
-    def acquire(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+    def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for reads. One district's reads share a part of the connections. None: the server's own.
 
+        `read`: the statement of a client's document that is about to run. See db/prepared.
         Raises Unavailable, Busy and TimedOut.
         """
         ...
@@ -67,6 +70,13 @@ class Database(Protocol):
         For writes: they have a part of the connections, and one district's writes a part of that. None: the server's
         own work. `statement_seconds`: the limit for one statement, if not the usual one.
         Raises Unavailable, Busy and TimedOut.
+        """
+        ...
+
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Give a connection for a single statement that writes: it is a READ COMMITTED transaction of its own.
+
+        No round trip lies between the locks that it takes and its commit. Otherwise as `transaction`.
         """
         ...
 

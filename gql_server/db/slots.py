@@ -7,8 +7,7 @@ occupied: a lock, or long reads.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from gql_server.domain.slots import write_slot_count
 from gql_server.errors import Busy
@@ -26,18 +25,17 @@ class FairSlots:
         self._in_use: dict[int, int] = {}
         self._waiting: dict[int | None, deque[asyncio.Future[None]]] = {}
 
-    @asynccontextmanager
-    async def slot(self, district_id: int | None) -> AsyncIterator[None]:
+    def slot(self, district_id: int | None) -> AbstractAsyncContextManager[None]:
         """Hold a slot during the block. None stands for the server's own work, which has no limit. Raises Busy."""
+        return _Slot(self, district_id)
+
+    async def take(self, district_id: int | None) -> None:
+        """Take a slot, which the caller releases. Raises Busy."""
         if self._is_available(district_id):
             # No one else waits for this slot: `_serve_waiting` runs at every release.
             self._take(district_id)
         else:
             await self._wait_for_slot(district_id)
-        try:
-            yield
-        finally:
-            self._release(district_id)
 
     def _is_available(self, district_id: int | None) -> bool:
         return self._free > (self._reserve if district_id in self._in_use else 0)
@@ -47,7 +45,8 @@ class FairSlots:
         if district_id is not None:
             self._in_use[district_id] = self._in_use.get(district_id, 0) + 1
 
-    def _release(self, district_id: int | None) -> None:
+    def release(self, district_id: int | None) -> None:
+        """Give back a slot that was taken."""
         self._free += 1
         if district_id is not None:
             self._in_use[district_id] -= 1
@@ -74,19 +73,24 @@ class FairSlots:
 
     async def _wait_for_slot(self, district_id: int | None) -> None:
         """Wait until `_serve_waiting` has taken a slot for the caller."""
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(district_id, deque()).append(future)
+        timer = loop.call_later(self._timeout, self._give_up, future)
         try:
-            async with asyncio.timeout(self._timeout):
-                await future
-        except BaseException as error:
-            if future.done() and not future.cancelled():
-                self._release(district_id)  # the slot was taken at the moment when the wait ended
+            await future
+        except BaseException:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.release(district_id)  # the slot was taken at the moment when the wait ended
             else:
                 self._stop_waiting(district_id, future)
-            if isinstance(error, TimeoutError):
-                raise Busy(self._busy_message) from error
             raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, future: asyncio.Future[None]) -> None:
+        if not future.done():
+            future.set_exception(Busy(self._busy_message))
 
     def _stop_waiting(self, district_id: int | None, future: asyncio.Future[None]) -> None:
         queue = self._waiting.get(district_id)
@@ -94,6 +98,21 @@ class FairSlots:
             queue.remove(future)
             if not queue:
                 del self._waiting[district_id]
+
+
+class _Slot(AbstractAsyncContextManager[None]):
+    """A slot that is held during a block."""
+
+    __slots__ = ("_district_id", "_slots")
+
+    def __init__(self, slots: FairSlots, district_id: int | None) -> None:
+        self._slots, self._district_id = slots, district_id
+
+    async def __aenter__(self) -> None:
+        await self._slots.take(self._district_id)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._slots.release(self._district_id)
 
 
 def write_slots(connections: int, timeout: float) -> FairSlots:

@@ -24,6 +24,9 @@ class ByteBoundedCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
     @property
     def bytes(self) -> int:
         """The sum of the sizes of all entries. It never exceeds `max_bytes`."""

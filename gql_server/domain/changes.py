@@ -15,6 +15,15 @@ class Source(StrEnum):
     REVERT = "REVERT"
 
 
+class SubjectKind(StrEnum):
+    """What a change was made to. A reason is known by its bit, the others by their numbers."""
+
+    PERSON = "PERSON"
+    HOUSEHOLD = "HOUSEHOLD"
+    SCHOOL = "SCHOOL"
+    REASON = "REASON"
+
+
 class ChangeKind(StrEnum):
     """What a change is about."""
 

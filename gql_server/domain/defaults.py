@@ -10,6 +10,7 @@ STATEMENT_SECONDS = 60
 LOCK_SECONDS = 5
 MIGRATE_LOCK_SECONDS = 2
 MAX_PREPARED_BYTES = 1_000_000
+MAX_READ_MEMORY = 256 * 1024 * 1024
 
 LEASE_SECONDS = 30
 """How long a run stays with a worker that does not renew its lease."""

@@ -36,17 +36,16 @@ class Sql:
 
     def renamed(self, prefix: str) -> "Sql":
         """Return the same SQL with its own parameters prefixed, so that two fragments cannot clash."""
-        text = _rewrite(self.text, lambda name: f":{name}" if name in AMBIENT else f":{prefix}__{name}")
-        return Sql(text, {f"{prefix}__{name}": value for name, value in self.args.items()})
+        return Sql(
+            _renamed(self.text, prefix), {f"{prefix}__{name}": value for name, value in self.args.items()}
+        )
 
     def fill(self, **slots: "Sql") -> "Sql":
         """Return the statement with each slot replaced by its fragment. Raises KeyError for an unfilled slot."""
-        fragments = {name: fragment.renamed(name) for name, fragment in slots.items()}
-        text = _TOKEN.sub(lambda m: fragments[m["slot"]].text if m["slot"] else m[0], self.text)
         args = dict(self.args)
-        for fragment in fragments.values():
-            args.update(fragment.args)
-        return Sql(text, args)
+        for prefix, fragment in slots.items():
+            args.update((f"{prefix}__{name}", value) for name, value in fragment.args.items())
+        return Sql(_filled(self.text, {name: fragment.text for name, fragment in slots.items()}), args)
 
     def having(self, **args: object) -> "Sql":
         """Return the statement with these values added."""
@@ -103,6 +102,24 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
     return [*pieces, (text[at:], False)]
 
 
+filled_texts: ByteBoundedCache[tuple[str, ...], str] = ByteBoundedCache(8 * 1024 * 1024)
+"""The texts filled last, by the statement's text and the names and texts of its slots. Values are no part of them."""
+
+
+def _filled(text: str, fragments: Mapping[str, str]) -> str:
+    key = (text, *fragments, *fragments.values())
+    filled = filled_texts.get(key)
+    if filled is None:
+        renamed = {name: _renamed(fragment, name) for name, fragment in fragments.items()}
+        filled = _TOKEN.sub(lambda m: renamed[m["slot"]] if m["slot"] else m[0], text)
+        filled_texts.put(key, filled, getsizeof(filled) + sum(map(getsizeof, key)))
+    return filled
+
+
+def _renamed(text: str, prefix: str) -> str:
+    return _rewrite(text, lambda name: f":{name}" if name in AMBIENT else f":{prefix}__{name}")
+
+
 Numbered: TypeAlias = tuple[str, tuple[str, ...]]
 """A text with `$1`, `$2`, ... and the names of its parameters in that order."""
 
@@ -117,13 +134,14 @@ def numbered(text: str) -> Numbered:
     """
     kept = numbered_texts.get(text)
     if kept is None:
-        kept = _number(text)
+        kept = number(text)
         size = getsizeof(text) + getsizeof(kept[0]) + sum(getsizeof(name) for name in kept[1])
         numbered_texts.put(text, kept, size)
     return kept
 
 
-def _number(text: str) -> Numbered:
+def number(text: str) -> Numbered:
+    """Return what `numbered` returns, and keep nothing. Raises ValueError where a slot was left unfilled."""
     if unfilled := slots(text):
         raise ValueError(f"unfilled slots: {', '.join(unfilled)}")
     names = parameters(text)

@@ -1,4 +1,7 @@
-"""Calls hooks in threads, each with a time limit: one that waits holds up only those who need its answer."""
+"""Calls hooks in threads, each with a time limit: one that waits holds up only those who need its answer.
+
+Hooks of built-in plug-ins wait for nothing, and are called at once where no other plug-in is called with them.
+"""
 
 import asyncio
 from collections import deque
@@ -57,6 +60,8 @@ class HookCalls:
 
     async def rules(self, request: RuleRequest) -> "list[OwnedRule]":
         """Return the rules for a request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
+        if self._host.are_built_in(self._host.plugins_with("eligibility_rules")):
+            return self._host.rules(request)
 
         async def call(current: CurrentPlugin) -> "list[OwnedRule]":
             return self._host.rules(request, current)
@@ -189,6 +194,10 @@ class HookCalls:
             del self._notifiers[plugin]
 
     async def _call_listener(self, plugin: str, hook: str, args: dict[str, object]) -> None:
+        if self._host.are_built_in((plugin,)):
+            await self._host.notify(plugin, hook, **args)
+            return
+
         async def call(current: CurrentPlugin) -> None:
             await self._host.notify(plugin, hook, current, **args)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gql_server.db.statements import resource_folder
 from gql_server.errors import PluginError
 
 ENTRY_POINTS = "gql_server.plugins"
@@ -19,12 +20,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class FoundPlugin:
-    """A plug-in that was found and is not loaded yet. load: imports it and returns the module or object."""
+    """A plug-in that was found and is not loaded yet.
+
+    load: imports it and returns the module or object. built_in: whether it is part of the product.
+    """
 
     name: str
     version: str | None
     distribution: str | None
     load: Callable[[], Any]
+    built_in: bool = False
 
 
 def find_plugins(folders: Iterable[Path]) -> list[FoundPlugin]:
@@ -50,14 +55,15 @@ def _in_folder(folder: Path) -> list[FoundPlugin]:
         raise PluginError(folder.name, f"there is no folder {folder}.")
     packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
     modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
-    found = [_found_at(path.parent.name, path) for path in packages] + [
-        _found_at(path.stem, path) for path in modules
+    built_in = folder.resolve() == resource_folder("plugins").resolve()
+    found = [_found_at(path.parent.name, path, built_in) for path in packages] + [
+        _found_at(path.stem, path, built_in) for path in modules
     ]
     return [plugin for plugin in found if not plugin.name.startswith(("_", "."))]
 
 
-def _found_at(name: str, path: Path) -> FoundPlugin:
-    return FoundPlugin(name, None, None, lambda: load_file(name, path))
+def _found_at(name: str, path: Path, built_in: bool) -> FoundPlugin:
+    return FoundPlugin(name, None, None, lambda: load_file(name, path), built_in)
 
 
 def load_file(name: str, path: Path) -> ModuleType:

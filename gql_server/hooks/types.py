@@ -76,10 +76,13 @@ class Population:
     sql: a SELECT of the column `person_id`. A person may be in several of its rows and counts once.
     through_students: the SELECT also has the column `student_id`: the student through whom the person was selected,
     a row for each. Rules find both columns in the relation `selected` (D31).
+    of_district: the SELECT takes `person_id` from rows with `district_id = :district_id` of a table in which a foreign
+    key makes that the person's district, as it is in every table of people. Then it is not looked up for each (D38).
     """
 
     sql: Sql
     through_students: bool = False
+    of_district: bool = False
 
 
 # ── rules ───────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 import inspect
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -111,9 +111,10 @@ def sql_problem(sql: object, known: frozenset[str] = frozenset()) -> str | None:
         return "SQL that is not an `Sql` with a text"
     if not isinstance(sql.args, Mapping):
         return "SQL whose `args` are not a mapping"
-    if left := slots(sql.text):
-        return f"SQL with the unfilled slot {{{left[0]}}}"
-    if missing := [name for name in parameters(sql.text) if name not in sql.args.keys() | AMBIENT | known]:
+    unfilled, named = _names_in(sql.text)
+    if unfilled:
+        return f"SQL with the unfilled slot {{{unfilled[0]}}}"
+    if missing := [name for name in named if name not in sql.args.keys() | AMBIENT | known]:
         return f"SQL without a value for :{missing[0]}"
     if taken := AMBIENT & sql.args.keys():
         return f"SQL that sets :{min(taken)}, which the server gives"
@@ -127,6 +128,12 @@ def _holds_no_text(value: object) -> bool:
     if isinstance(value, str):
         return _NO_TEXT.search(value) is not None
     return isinstance(value, list | tuple | set | frozenset) and any(map(_holds_no_text, value))
+
+
+@lru_cache(maxsize=256)
+def _names_in(text: str) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the names of the slots and of the parameters in a text. A rule gives the same text for each request."""
+    return slots(text), parameters(text)
 
 
 @lru_cache(maxsize=256)
@@ -172,7 +179,12 @@ def select_problem(sql: object) -> str | None:
     if wrong := sql_problem(sql):
         return wrong
     assert isinstance(sql, Sql)
-    return None if _SELECT.match(bare(sql.text)) else "SQL that is no SELECT"
+    return None if _is_select(sql.text) else "SQL that is no SELECT"
+
+
+@lru_cache(maxsize=256)
+def _is_select(text: str) -> bool:
+    return _SELECT.match(bare(text)) is not None
 
 
 def reader_sql_problem(text: str, args: Mapping[str, object]) -> str | None:
@@ -263,8 +275,9 @@ def _rule_body_problem(rule: Rule) -> str | None:
 
 
 def _population_problem(population: Population) -> str | None:
-    if not isinstance(population.through_students, bool):
-        return "a population whose `through_students` is neither true nor false"
+    for name in ("through_students", "of_district"):
+        if not isinstance(getattr(population, name), bool):
+            return f"a population whose `{name}` is neither true nor false"
     wrong = select_problem(population.sql)
     return wrong and f"a population with {wrong}"
 

@@ -15,7 +15,7 @@ from graphql import FieldNode, GraphQLField
 from graphql.execution.values import VariableValues, get_argument_values
 
 from gql_server.db.statements import body
-from gql_server.domain.sql import parameters, slots
+from gql_server.domain.sql import Numbered, number, parameters, slots
 from gql_server.domain.viewer import Role
 from gql_server.reads.cursors import connection_params, cursor_sql
 from gql_server.reads.links import (
@@ -27,6 +27,7 @@ from gql_server.reads.links import (
     ParamsFunction,
     RowsLink,
     SlotsFunction,
+    no_params,
 )
 from gql_server.reads.selections import ResponsePath, SelectedField, condition_of
 
@@ -45,16 +46,22 @@ an id, a blank and that id.
 
 @dataclass(frozen=True, slots=True)
 class FieldParams:
-    """The parameters of one field: their prefix in the statement, and how their values are made."""
+    """The parameters of one field: their prefix in the statement, and how their values are made.
+
+    fixed_args: the field's arguments if no variable is part of them; they are then the same for every request.
+    """
 
     prefix: str
     path: ResponsePath
     field: GraphQLField
     node: FieldNode
     params: ParamsFunction
+    fixed_args: Args | None
 
     def args(self, variables: VariableValues, extra_args: Args) -> Args:
         """Return the field's arguments in a request. Raises GraphQLError."""
+        if self.fixed_args is not None and not extra_args:
+            return self.fixed_args
         return {**get_argument_values(self.field, self.node, variables), **extra_args}
 
 
@@ -95,6 +102,8 @@ class CompiledStatement:
     params: tuple[FieldParams, ...]
     slots: tuple[FieldSlots, ...]
     lists: tuple[LimitedList, ...]
+    numbered: Numbered | None
+    """The text with `$1`, `$2`, ... and the names of its parameters; None where slots must be filled first."""
 
     def request_tag(self, role: Role, district_id: int, request: int) -> str:
         """Return the value that the column `request_tag` must have for a request."""
@@ -119,10 +128,13 @@ def graph_rows(table: str, tables: Mapping[str, str] | None = None) -> str:
 
 
 class Compiler:
-    """Compiles one statement for one role."""
+    """Compiles one statement for one role.
 
-    def __init__(self, role: Role) -> None:
-        self._role = role
+    max_first: the largest page that the role may ask for.
+    """
+
+    def __init__(self, role: Role, max_first: int) -> None:
+        self._role, self._max_first = role, max_first
         self._aliases = 0
         self._params: list[FieldParams] = []
         self._slots: list[FieldSlots] = []
@@ -149,7 +161,14 @@ class Compiler:
         text = re.sub(r":viewer_role\b", f"'{self._role.value}'", text)
         text = re.sub(r":viewer_sees_all\b", "false" if self._role in PORTAL_ROLES else "true", text)
         text = re.sub(r":viewer_person_id\b", "(select person_id from viewer)", text)
-        return CompiledStatement(text, digest, tuple(self._params), tuple(self._slots), tuple(self._lists))
+        return CompiledStatement(
+            text,
+            digest,
+            tuple(params for params in self._params if params.params is not no_params),
+            tuple(self._slots),
+            tuple(self._lists),
+            None if self._slots else number(text),
+        )
 
     def object(self, fields: Iterable[SelectedField], row: str | None) -> str:
         """Return the expression for the fields of an object. `row` is the alias of its row."""
@@ -162,7 +181,8 @@ class Compiler:
             return f"'{selected.parent_type.name}'::text"
         match selected.link:
             case None:
-                return f'{row}."{column_name(selected.name)}"'
+                # JSON takes less time to be made of a text than of an enum.
+                return f'{row}."{column_name(selected.name)}"{"::text" if selected.is_enum else ""}'
             case NodeLink() as link:
                 branches = (
                     self._rows(selected, branch, selected.children[name], None)
@@ -216,11 +236,15 @@ class Compiler:
         )
 
     def _connection(self, selected: SelectedField, row: str | None, link: ConnectionLink) -> str:
-        """Return the expression for one page. It reads one row more than asked for, to know if a next page exists."""
+        """Return the expression for one page. It reads one row more than asked for, to know if a next page exists.
+
+        The rows are limited twice. The limit of the largest page is a number, from which PostgreSQL sees that a page is
+        short: of the parameter alone it would expect a tenth of the table, and plan each call anew.
+        """
         inner, page = self._alias(), self._alias()
         params = self._add_params(selected, connection_params(link))
         has_after = selected.args.get("after") is not None
-        source = self._adapt(graph_rows(link.table), params, inner, row or "", None)
+        source = self._adapt(graph_rows(link.table, link.tables), params, inner, row or "", None)
         where = self._adapt(condition_of(link, selected.args), params, inner, row or "", None)
         if has_after:
             keys = ", ".join(f'{inner}."{key.column}"' for key in link.sort_keys)
@@ -229,13 +253,17 @@ class Compiler:
                 for n, key in enumerate(link.sort_keys)
             )
             where += f" and ({keys}) {'<' if link.descending else '>'} ({after})"
+        most = (link.max_first or self._max_first) + 1
+        size = f":{params.prefix}__first::bigint"
         direction = " desc" if link.descending else ""
         order = ", ".join(f'{inner}."{key.column}"{direction}' for key in link.sort_keys)
-        size = f":{params.prefix}__first::bigint"
         json = _ConnectionPage(self, page, link, size, has_after).json(selected.fields())
+        rows = f"select {inner}.* from (\n{source}\n) as {inner} where {where} order by {order} limit {most}"
         return (
-            f"(select {json} from (select {inner}.*, row_number() over (order by {order}) as page_position"
-            f" from (\n{source}\n) as {inner} where {where} order by {order} limit {size} + 1) as {page} having true)"
+            f"(select {json} from (select {inner}.*, row_number() over place as page_position,"
+            f" lead(false, 1, true) over place as page_last"
+            f" from (select {inner}.* from (\n{rows}\n) as {inner} limit {size} + 1) as {inner}"
+            f" window place as (order by {order})) as {page} having true)"
         )
 
     def _alias(self) -> str:
@@ -245,7 +273,9 @@ class Compiler:
     def _add_params(self, selected: SelectedField, function: ParamsFunction) -> FieldParams:
         assert selected.definition is not None
         prefix = f"f{len(self._params) + 1}"
-        params = FieldParams(prefix, selected.path, selected.definition, selected.nodes[0], function)
+        node = selected.nodes[0]
+        fixed_args = None if selected.depends_on_request else selected.args
+        params = FieldParams(prefix, selected.path, selected.definition, node, function, fixed_args)
         self._params.append(params)
         return params
 
@@ -286,14 +316,16 @@ class _ConnectionPage:
         return _json_object((field.key, self._field(field)) for field in fields)
 
     def _field(self, selected: SelectedField) -> str:
-        on_page = f"filter (where {self.page}.page_position <= {self.size})"
+        place = f"{self.page}.page_position"
         cursor = cursor_sql(self.page, self.link.sort_keys)
         match selected.name:
             case "__typename":
                 return f"'{selected.parent_type.name}'::text"
             case "edges":
                 edge = self.json(selected.fields())
-                return f"coalesce(json_agg({edge} order by {self.page}.page_position) {on_page}, '[]')"
+                return (
+                    f"coalesce(json_agg({edge} order by {place}) filter (where {place} <= {self.size}), '[]')"
+                )
             case "pageInfo":
                 return self.json(selected.fields())
             case "node":
@@ -305,9 +337,10 @@ class _ConnectionPage:
             case "hasPreviousPage":
                 return str(self.has_after).lower()
             case "startCursor":
-                return f"(array_agg({cursor} order by {self.page}.page_position) {on_page})[1]"
+                return f"max({cursor}) filter (where {place} = 1)"
             case _:  # endCursor: the types of connections have no other field
-                return f"(array_agg({cursor} order by {self.page}.page_position desc) {on_page})[1]"
+                is_last = f"{place} = {self.size} or {place} < {self.size} and {self.page}.page_last"
+                return f"max({cursor}) filter (where {is_last})"
 
 
 def _json_object(pairs: Iterable[tuple[str, str]]) -> str:

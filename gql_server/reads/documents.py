@@ -1,7 +1,12 @@
-"""GraphQL documents: each is parsed and validated once, and cached."""
+"""GraphQL documents: each is parsed and validated once, and cached.
 
+Documents that differ only in layout, comments and the names of their operations are one document: see normal_form.py.
+"""
+
+import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
@@ -13,7 +18,10 @@ from graphql import (
     GraphQLInputType,
     GraphQLSchema,
     OperationDefinitionNode,
+    Source,
+    SourceLocation,
     TokenKind,
+    get_location,
     get_nullable_type,
     is_input_object_type,
     parse,
@@ -23,6 +31,7 @@ from graphql.execution.values import VariableValues
 
 from gql_server.domain import defaults
 from gql_server.domain.bounded_cache import ByteBoundedCache
+from gql_server.reads.normal_form import NormalForm, normal_form, token_starts
 from gql_server.reads.selections import INTROSPECTION
 
 _MAX_NUMBER_CHARACTERS = 100
@@ -32,24 +41,38 @@ _BYTES_PER_CHARACTER = 130
 """Memory that a parsed document takes; measured."""
 _MAX_CACHED_CHARACTERS = 20_000
 """A longer document is not cached, but parsed and validated for each request."""
+_MAX_CHARACTERS_AT_ONCE = 5_000
+"""The normal form of a longer text is made outside of the event loop. A shorter one takes less than a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document. `introspects` tells whether `__schema` or `__type` occurs in it or in a fragment."""
+    """One operation of a document.
 
-    name: str
+    number: its place among the operations. With the document's key it identifies the operation; its name does not.
+    introspects: whether `__schema` or `__type` occurs in it or in a fragment.
+    """
+
+    number: int
     node: OperationDefinitionNode
     introspects: bool
 
 
 @dataclass(slots=True)
 class Document:
-    """A valid document, or the errors that make it invalid."""
+    """A valid document, or the errors that make it invalid.
+
+    text: what the client sent. Several texts may share all of the rest.
+    key: identifies what the text means: its normal form, or the text itself if it has none.
+    parsed_text: the text that was parsed; the positions in `ast` are positions in it.
+    operations: by their names in `text`; that of an operation without a name is empty.
+    """
 
     text: str
     ast: DocumentNode | None
     errors: Sequence[GraphQLError]
+    key: str = ""
+    parsed_text: str = ""
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
@@ -57,6 +80,25 @@ class Document:
     def bytes(self) -> int:
         """The approximate memory that it takes."""
         return 1_000 + _BYTES_PER_CHARACTER * len(self.text)
+
+    def sent_as(self, text: str, names: Sequence[str | None]) -> "Document":
+        """Return the document as another text of the same form has it, whose operations have these names."""
+        if text == self.text:
+            return self
+        operations = zip(names, self.operations.values(), strict=True)
+        return replace(self, text=text, operations={name or "": operation for name, operation in operations})
+
+    def locations(self, error: GraphQLError) -> Sequence[SourceLocation]:
+        """Return where in `text` an error is, whichever text was parsed."""
+        if self.text == self.parsed_text or not error.positions:
+            return error.locations or ()
+        parsed, sent = (token_starts(text, sys.maxsize) for text in (self.parsed_text, self.text))
+        tokens = (bisect_right(parsed, position) - 1 for position in error.positions)
+        return [get_location(Source(self.text), sent[token]) for token in tokens]
+
+    def single(self, operation: Operation) -> DocumentNode:
+        """Return a document with one of the operations alone, and the fragments."""
+        return DocumentNode(definitions=(operation.node, *self.fragments.values()))
 
     def operation(self, name: str | None) -> Operation:
         """Return the operation to execute, as the GraphQL specification selects it. Raises GraphQLError."""
@@ -70,7 +112,7 @@ class Document:
 
 
 class DocumentCache:
-    """Parses and validates documents, and caches the most recently used ones, up to `max_bytes`."""
+    """Parses and validates documents, and caches the most recently used ones, up to `max_bytes`. It is thread-safe."""
 
     def __init__(
         self,
@@ -79,24 +121,53 @@ class DocumentCache:
         *,
         max_tokens: int,
         max_characters: int = defaults.MAX_DOCUMENT_CHARACTERS,
-        max_bytes: int = 32 * 1024 * 1024,
+        max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._schema, self._rules = schema, tuple(rules)
         self._max_tokens, self._max_characters = max_tokens, max_characters
-        self._documents: ByteBoundedCache[str, Document] = ByteBoundedCache(max_bytes)
+        self._forms: ByteBoundedCache[str, NormalForm] = ByteBoundedCache(max_bytes // 8)
+        self._documents: ByteBoundedCache[str, Document] = ByteBoundedCache(max_bytes - max_bytes // 8)
 
     def get(self, text: str) -> Document:
-        document = self._documents.get(text)
-        if document is None:
-            document = self._parse_and_validate(text)
-            if len(text) <= _MAX_CACHED_CHARACTERS:
-                self._documents.put(text, document, document.bytes)
-        return document
-
-    def _parse_and_validate(self, text: str) -> Document:
+        """Return a document: from the cache, or parsed and validated now."""
         if len(text) > self._max_characters:
             message = f"The document is longer than {self._max_characters} characters. Put long values into variables."
             return Document(text, None, [GraphQLError(message)])
+        form = self._form(text)
+        return self._cached(text, form) or self._new(text, form)
+
+    def find(self, text: str) -> Document | None:
+        """Return a document if that takes no time worth mentioning: because it, or one of its form, is cached."""
+        if text not in self._forms and len(text) > min(_MAX_CHARACTERS_AT_ONCE, self._max_characters):
+            return None
+        return self._cached(text, self._form(text))
+
+    def _form(self, text: str) -> NormalForm:
+        """Return the normal form of a text. A text without one, or with invalid names, has a form of its own."""
+        form = self._forms.get(text)
+        if form is None:
+            form = normal_form(text, self._max_tokens)
+            if form is None or not form.has_valid_names:
+                form = NormalForm(f"\0{text}", ())
+            if len(text) <= _MAX_CACHED_CHARACTERS:
+                self._forms.put(text, form, 500 + sys.getsizeof(text) + sys.getsizeof(form.text))
+        return form
+
+    def _cached(self, text: str, form: NormalForm) -> Document | None:
+        document = self._documents.get(form.text)
+        if document is None or text == document.text:
+            return document
+        # The words and the positions of a validation error are those of one text.
+        return None if document.errors else document.sent_as(text, form.names)
+
+    def _new(self, text: str, form: NormalForm) -> Document:
+        document = self._parse_and_validate(text)
+        document.key = form.text
+        if len(text) <= _MAX_CACHED_CHARACTERS:
+            self._documents.put(form.text, document, document.bytes + sys.getsizeof(form.text))
+        return document
+
+    def _parse_and_validate(self, text: str) -> Document:
         try:
             ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
             if error := _long_number_error(ast):
@@ -114,12 +185,12 @@ class DocumentCache:
         if errors:
             return Document(text, None, [_explained(error) for error in errors])
         fragments = {d.name.value: d for d in ast.definitions if isinstance(d, FragmentDefinitionNode)}
+        nodes = [d for d in ast.definitions if isinstance(d, OperationDefinitionNode)]
         operations = {
-            (d.name.value if d.name else ""): _operation(d, fragments)
-            for d in ast.definitions
-            if isinstance(d, OperationDefinitionNode)
+            (node.name.value if node.name else ""): Operation(number, node, _introspects(node, fragments))
+            for number, node in enumerate(nodes)
         }
-        return Document(text, ast, (), fragments, operations)
+        return Document(text, ast, (), "", text, fragments, operations)
 
 
 def _long_number_error(ast: DocumentNode) -> GraphQLError | None:
@@ -174,10 +245,6 @@ def _input_fields(type_: GraphQLInputObjectType) -> Iterator[tuple[str, GraphQLI
     """Yield the Python names of an input type's fields, with their types."""
     for name, field_ in sorted(type_.fields.items()):
         yield field_.out_name or name, field_.type
-
-
-def _operation(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Operation:
-    return Operation(node.name.value if node.name else "", node, _introspects(node, fragments))
 
 
 def _introspects(node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> bool:

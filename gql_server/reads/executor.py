@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import VariableValues
@@ -15,6 +16,7 @@ from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
 from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError, TooExpensive
+from gql_server.reads.background import Background
 from gql_server.reads.compiler import TOO_LONG, CompiledStatement, Compiler
 from gql_server.reads.documents import Document, Operation, shape_bytes, variable_shape
 from gql_server.reads.links import Args, Links, PluginPart, ReadContext
@@ -45,7 +47,7 @@ class CompiledOperation:
     def bytes(self) -> int:
         """The approximate memory that it takes."""
         return 1_000 + sum(
-            2 * len(statement.text) + 500 * len(statement.params) for statement in self.statements.values()
+            3 * len(statement.text) + 500 * len(statement.params) for statement in self.statements.values()
         )
 
 
@@ -75,12 +77,14 @@ class ReadExecutor:
 
     payload_args: arguments that links of payloads use and documents do not have, with placeholders for their values.
     cache_bytes: the maximum size of the cache.
+    background: compiles what is not cached.
     """
 
     schema: GraphQLSchema
     links: Links
     payload_args: Args = field(default_factory=dict)
-    cache_bytes: int = 32 * 1024 * 1024
+    cache_bytes: int = 64 * 1024 * 1024
+    background: Background = field(default_factory=Background)
     _compiled: ByteBoundedCache[object, CompiledOperation] = field(init=False)
     _request_numbers: "itertools.count[int]" = field(default_factory=itertools.count, init=False)
 
@@ -92,13 +96,13 @@ class ReadExecutor:
     ) -> QueryResult:
         """Return the result of a query. Refused fields are null, each with an error; the rest is answered.
 
-        Raises TooExpensive, AnswerTooLarge, AnswerMismatch, Unavailable, and PluginError if fields still fail after
-        others were left out.
+        Raises TooExpensive, AnswerTooLarge, AnswerMismatch, Busy, Unavailable, and PluginError if fields still fail
+        after others were left out.
         """
         known_errors: dict[ResponsePath, Exception] = {}
         runs = 0
         while runs < _MAX_RUNS:
-            compiled = self.compile(document, operation, variables, context, known_errors)
+            compiled = await self.compiled(document, operation, variables, context, known_errors)
             price = compiled.price.for_variables(variables.coerced)
             if () not in compiled.statements:
                 return QueryResult(None, compiled.errors, price)
@@ -114,6 +118,29 @@ class ReadExecutor:
             raise next(iter(known_errors.values()))
         raise AnswerTooLarge(f"{' '.join(too_long)} Ask for fewer such lists in one query.")
 
+    async def compiled(
+        self,
+        document: Document,
+        operation: Operation,
+        variables: VariableValues,
+        context: ReadContext,
+        known_errors: FieldErrors | None = None,
+    ) -> CompiledOperation:
+        """Return what `compile` returns. What is not cached is compiled outside of the event loop.
+
+        Raises TooExpensive, Busy.
+        """
+        key = _key(document, operation, variables, context)
+
+        def find() -> CompiledOperation | None:
+            return None if known_errors else self._find(key, variables, context)
+
+        def make() -> CompiledOperation:
+            return self.compile(document, operation, variables, context, known_errors)
+
+        found = find()
+        return found if found is not None else await self.background.once(context.viewer, key, find, make)
+
     def compile(
         self,
         document: Document,
@@ -126,16 +153,22 @@ class ReadExecutor:
 
         Raises TooExpensive.
         """
-        shape = variable_shape(variables)
-        key = (document.text, operation.name, context.viewer.role, shape)
-        compiled = None if known_errors else self._compiled.get(key)
-        if compiled is not None and self._is_valid(compiled, variables, context):
+        key = _key(document, operation, variables, context)
+        compiled = None if known_errors else self._find(key, variables, context)
+        if compiled is not None:
             return compiled
         compiled, reusable = self._compile(document, operation, variables, context, known_errors or {})
         if reusable:
             # A compiled operation refers to nodes of its document, and so keeps the document in memory.
-            self._compiled.put(key, compiled, document.bytes + compiled.bytes + shape_bytes(shape))
+            self._compiled.put(key, compiled, document.bytes + compiled.bytes + shape_bytes(key[-1]))
         return compiled
+
+    def _find(
+        self, key: tuple[object, ...], variables: VariableValues, context: ReadContext
+    ) -> CompiledOperation | None:
+        """Return a cached operation if it can be used for this request."""
+        compiled = self._compiled.get(key)
+        return compiled if compiled is not None and self._is_valid(compiled, variables, context) else None
 
     def _is_valid(self, compiled: CompiledOperation, variables: VariableValues, context: ReadContext) -> bool:
         """Tell whether a cached operation can be used with the values of this request.
@@ -169,15 +202,15 @@ class ReadExecutor:
         type_ = self.schema.get_root_type(kind)
         assert type_ is not None
         statements: dict[ResponsePath, CompiledStatement] = {}
-        role = context.viewer.role
+        compiler = partial(Compiler, context.viewer.role, context.max_first)
         if kind is OperationType.QUERY:
             fields = selector.query_fields(type_, selection_set)
             if not selector.data_is_null:
-                statements[()] = Compiler(role).compile_query(fields)
+                statements[()] = compiler().compile_query(fields)
         else:
             fields = selector.payload_fields(type_, selection_set, self.payload_args)
             if not selector.errors:
-                statements = {field.path: Compiler(role).compile_field(field) for field in fields}
+                statements = {field.path: compiler().compile_field(field) for field in fields}
         compiled = CompiledOperation(selector.meter.price, tuple(selector.errors), statements)
         return compiled, not selector.depends_on_values and not known_errors
 
@@ -212,9 +245,13 @@ class ReadExecutor:
             **_parameter_values(statement, variables, context, extra_args),
         }
         sql, parts = await _fill_slots(statement, variables, context, extra_args)
-        text, values = bind(sql, **args)
+        if statement.numbered is None:
+            text, values = bind(sql, **args)
+        else:
+            text, names = statement.numbered
+            values = [args[name] for name in names]
         request_tag = statement.request_tag(viewer.role, viewer.district.district_id, request)
-        async with context.db.acquire(viewer.district.district_id) as conn:
+        async with context.db.acquire(viewer.district.district_id, read=text) as conn:
             try:
                 # Slots may hold SQL of plug-ins, whose side effects must not last.
                 async with restored_session(conn) if statement.slots else nullcontext():
@@ -227,6 +264,13 @@ class ReadExecutor:
                     raise _FieldsRefused(failed, ran=True) from None
                 raise
             return _validated_json(row, request_tag, context)
+
+
+def _key(
+    document: Document, operation: Operation, variables: VariableValues, context: ReadContext
+) -> tuple[object, ...]:
+    """Return what a compiled operation depends on."""
+    return (document.key, operation.number, context.viewer.role, variable_shape(variables))
 
 
 def _parameter_values(

@@ -150,6 +150,7 @@ class ConnectionLink:
 
     The field has the arguments `first` and `after`.
 
+    tables: the SQL for each slot of a file that can be used with several.
     max_first: the maximum of `first`; None for the maximum of the viewer's role.
     selects_by_id: tells whether the arguments name the rows by id. Like a `Condition` it may only test which arguments
     are given. Such a search costs `scan_cost_by_id` at most.
@@ -161,6 +162,7 @@ class ConnectionLink:
     condition: Condition = "true"
     descending: bool = False
     params: ParamsFunction = no_params
+    tables: Mapping[str, str] | None = None
     default_first: int = 50
     max_first: int | None = None
     roles: frozenset[Role] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphql import (
+    ArgumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -18,10 +19,15 @@ from graphql import (
     GraphQLSchema,
     GraphQLSkipDirective,
     InlineFragmentNode,
+    ListValueNode,
+    Node,
+    ObjectFieldNode,
+    ObjectValueNode,
     SelectionSetNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
+    is_enum_type,
     is_list_type,
     is_non_null_type,
     located_error,
@@ -61,6 +67,7 @@ class SelectedField:
     """A field of the response.
 
     children: the fields selected below it, by the object type that they belong to.
+    depends_on_request: whether a variable, or an argument that the document does not have, is part of `args`.
     is_null: whether its value is null because it, or a non-null field below it, is refused.
     """
 
@@ -73,6 +80,7 @@ class SelectedField:
     parent: "SelectedField | None"
     args: Args = field(default_factory=dict)
     children: dict[str, list["SelectedField"]] = field(default_factory=dict)
+    depends_on_request: bool = True
     is_null: bool = False
 
     @property
@@ -82,6 +90,10 @@ class SelectedField:
     @property
     def is_list(self) -> bool:
         return self.definition is not None and is_list_type(get_nullable_type(self.definition.type))
+
+    @property
+    def is_enum(self) -> bool:
+        return self.definition is not None and is_enum_type(get_nullable_type(self.definition.type))
 
     @property
     def object_type(self) -> GraphQLObjectType | None:
@@ -240,6 +252,7 @@ class FieldSelector:
             raise error
         node = selected.nodes[0]
         selected.args = {**get_argument_values(selected.definition, node, self._variables), **extra_args}
+        selected.depends_on_request = bool(extra_args) or _has_variable(node.arguments)
         for params in params_of(link):
             params(selected.args, self._context)
         self._follow(selected, link, rows)
@@ -275,6 +288,7 @@ class FieldSelector:
 
     def _follow_connection(self, selected: SelectedField, link: ConnectionLink, rows: RowCount) -> None:
         length = len(body(f"graph/{link.table}")) + len(condition_of(link, selected.args))
+        length += sum(map(len, (link.tables or {}).values()))
         self.meter.add_text(selected.path, length + _CONNECTION_LENGTH)
         scan_cost = link.scan_cost_for(self._context.viewer.role, selected.args)
         self.meter.add_scan(selected.path, selected.name, rows, scan_cost)
@@ -358,6 +372,23 @@ def collect_fields(
 def sub_selections(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
     """Return the selection sets of all nodes with the same response key; GraphQL merges them."""
     return [node.selection_set for node in nodes if node.selection_set]
+
+
+def _has_variable(nodes: Iterable[Node] | None) -> bool:
+    """Tell whether a variable occurs in arguments or values."""
+    waiting = list(nodes or ())
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, VariableNode):
+            return True
+        match node:
+            case ArgumentNode() | ObjectFieldNode():
+                waiting.append(node.value)
+            case ListValueNode():
+                waiting.extend(node.values)
+            case ObjectValueNode():
+                waiting.extend(node.fields)
+    return False
 
 
 def _variable(node: FieldNode, argument: str) -> str | None:

@@ -1,10 +1,13 @@
-"""Writes preferences and takes the district's revisions (D28). Every write of preferences goes through here.
+"""Writes preferences and takes the district's revisions (D28). Chunks of a run: services/batch/apply.
 
 Order of locks: preference rows in key order, then the district's row. Nothing is locked after the district's row.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gql_server.db.database_errors import is_duplicate
 from gql_server.db.protocols import Connection, Row
 from gql_server.db.statements import fetch, fetchval, statement
 from gql_server.domain.changes import Source
@@ -86,11 +89,10 @@ async def take_revision(
 
 
 def table_slots(household: bool) -> dict[str, Sql]:
-    """Return the slots {table}, {subject} and {kind} of the statements about preferences and their log."""
-    if household:
-        names = {"table": "household_preference", "subject": "household_id", "kind": "'HOUSEHOLD'"}
-    else:
-        names = {"table": "preference", "subject": "person_id", "kind": "'PERSON'"}
+    """Return the slots {table}, {subject}, {owner} and {kind} of the statements about preferences and their log."""
+    owner = "household" if household else "person"
+    table = "household_preference" if household else "preference"
+    names = {"table": table, "subject": f"{owner}_id", "owner": owner, "kind": f"'{owner.upper()}'"}
     return {slot: Sql(name) for slot, name in names.items()}
 
 
@@ -112,30 +114,41 @@ async def write_preferences(
     """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
     `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen,
-    with one row for each channel. Call this once in a transaction and lock nothing after it.
+    with one row for each channel. Call this once in a transaction and lock nothing after it. It is one statement, so
+    the transaction may be that statement's own (`Database.autocommit`).
 
-    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29).
+    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29). They
+    are marked too if they are neither turned on nor off by the target, but not if they should change and do not.
     Chosen bits of skip_if_chosen are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits
     of the target are marked as chosen (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
     slots = {**log_slots(household), "target": target}
-    rows = await fetch(
-        conn,
-        statement("preference/write").fill(**slots),
-        district_id=change_set.district_id,
-        keep_chosen=keep_chosen,
-        mark_chosen=mark_chosen,
-        source=change_set.source,
-        actor=change_set.actor,
-        batch_run_id=change_set.batch_run_id,
-    )
-    if any(row["raced"] for row in rows):
-        raise ConcurrentInsert(
-            "These preferences were set for the first time by another request just now. Try again."
+    with _concurrent_inserts():
+        rows = await fetch(
+            conn,
+            statement("preference/write").fill(**slots),
+            district_id=change_set.district_id,
+            keep_chosen=keep_chosen,
+            mark_chosen=mark_chosen,
+            source=change_set.source,
+            actor=change_set.actor,
+            batch_run_id=change_set.batch_run_id,
         )
     counts = tuple(MaskCount.from_row(row) for row in rows)
     return WriteResult(rows[0]["revision"] if rows else None, counts)
+
+
+@contextmanager
+def _concurrent_inserts() -> Iterator[None]:
+    """Raise ConcurrentInsert where a statement of the block fails because a row that it inserts is there already."""
+    try:
+        yield
+    except Exception as error:
+        if is_duplicate(error):
+            message = "These preferences were set for the first time by another request just now. Try again."
+            raise ConcurrentInsert(message) from error
+        raise
 
 
 def notify_preferences_changed(

@@ -1,8 +1,9 @@
 """Sets one person's or one household's preferences, by an administrator (D22)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
@@ -13,6 +14,7 @@ from gql_server.domain.channels import Channel
 from gql_server.domain.ids import IdKind, parse_id
 from gql_server.domain.preferences import PreferenceCell, cell_masks, validate_cells
 from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import Viewer, require_admin
 from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks import Candidate, Cell, Context, RuleRequest
@@ -25,9 +27,9 @@ from gql_server.services.changes import (
     table_slots,
     write_preferences,
 )
-from gql_server.services.districts import reason_bits
+from gql_server.services.districts import KnownReasons
 from gql_server.services.rules.limits import RuleLimits
-from gql_server.services.rules.page import PageCandidate, PageRules
+from gql_server.services.rules.page import OnRecord, PageCandidate, PageRules
 from gql_server.services.rules.redact import log_plugin_failures
 
 __all__ = ["PreferenceCell", "PreferenceService"]
@@ -68,6 +70,7 @@ class PreferenceService:
         self._db = db
         self._host = host
         self._limits = RuleLimits(check_seconds, statement_seconds)
+        self._reasons = KnownReasons(host.reasons)
 
     async def set_person(
         self, viewer: Viewer, person_id: str, cells: Sequence[PreferenceCell], if_revision: int | None = None
@@ -115,25 +118,40 @@ class PreferenceService:
     async def _try(
         self, viewer: Viewer, subject: _Subject, cells: Sequence[PreferenceCell], if_revision: int | None
     ) -> int:
-        async with self._db.acquire(subject.district_id) as conn:
-            bits = await reason_bits(conn, subject.district_id, self._host.reasons)
-            subject_id, addresses = await self._read_subject(conn, subject, cells, bits)
+        reasons = {cell.reason for cell in cells}
+        bits = await self._reasons.bits(self._db, subject.district_id, reasons)
+        errors = validate_cells(cells, bits, household=subject.household)
+        if errors or subject.number is None:
+            await self._require_subject(subject, errors)
+            raise Rejected(errors)
+        masks = cell_masks(cells, bits)
         # Plug-ins may take their time: meanwhile no connection is held.
-        await self._require_allowed(viewer, cells, bits, _page(subject, addresses, cell_masks(cells, bits)))
-        async with self._db.transaction(subject.district_id) as conn:
-            change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
-            written = await _write(conn, change_set, subject, cells, bits)
-            await _require_revision(conn, subject, if_revision, written)
+        if denied := await self._denials(viewer, subject, cells, bits, masks):
+            await self._require_subject(subject)
+            raise Rejected(denied)
+        change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
+        written = await self._write(change_set, subject, masks, if_revision)
         notify_preferences_changed(self._host, viewer.district.code, Source.ADMIN, written)
-        return subject_id
+        return subject.number
 
-    async def _require_allowed(
-        self, viewer: Viewer, cells: Sequence[PreferenceCell], bits: ReasonBits, page: Sequence[PageCandidate]
-    ) -> None:
-        """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
+    async def _denials(
+        self,
+        viewer: Viewer,
+        subject: _Subject,
+        cells: Sequence[PreferenceCell],
+        bits: ReasonBits,
+        masks: Mapping[Channel, ChannelMasks],
+    ) -> list[UserError]:
+        """Return RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
+
+        async def read() -> list[PageCandidate]:
+            return _page(subject, masks, await self._require_subject(subject))
+
         district = viewer.district
         rules = PageRules(self._db, self._host, district.district_id, district.today(), bits, self._limits)
-        answers = await rules.ask(_rule_request(viewer, cells), page)
+        page = _page(subject, masks, {})
+        on_record = OnRecord(partial(_select_page, subject), read)
+        answers = await rules.ask(_rule_request(viewer, cells), page, on_record)
         by_channel = {
             (asked.candidate.contact_point, asked.candidate.method): answer
             for asked, answer in zip(page, answers, strict=True)
@@ -144,30 +162,56 @@ class PreferenceService:
             if denial is not None:
                 message = " ".join(filter(None, (denial.because, denial.remedy)))
                 errors.append(UserError("RULE_DENIES", message, ("cells", str(index))))
-        if errors:
-            raise Rejected(errors)
+        return errors
 
-    async def _read_subject(
+    async def _require_subject(
+        self, subject: _Subject, errors: Sequence[UserError] = ()
+    ) -> dict[str, str | None]:
+        """Return the values on record by contact point. Raises Rejected with NOT_FOUND, and with the given errors."""
+        async with self._db.acquire(subject.district_id) as conn:
+            rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
+        if not rows:
+            raise Rejected([*errors, _not_found(subject)])
+        return {row["contact_point"]: row["address"] for row in rows}
+
+    async def _write(
         self,
-        conn: Connection,
+        change_set: ChangeSet,
         subject: _Subject,
-        cells: Sequence[PreferenceCell],
-        bits: ReasonBits,
-    ) -> tuple[int, dict[str, str | None]]:
-        """Return the number of the subject, and the values on record by contact point. Raises Rejected."""
-        errors = validate_cells(cells, bits, household=subject.household)
-        rows = await fetch(conn, f"preference/{subject.noun}_addresses", **subject.key)
-        if subject.number is None or not rows:
-            message = f"There is no such {subject.noun}. Use an id that this API gave."
-            errors.append(UserError("NOT_FOUND", message, (f"{subject.noun}Id",)))
-            raise Rejected(errors)
-        if errors:
-            raise Rejected(errors)
-        return subject.number, {row["contact_point"]: row["address"] for row in rows}
+        masks: Mapping[Channel, ChannelMasks],
+        if_revision: int | None,
+    ) -> WriteResult:
+        """Write, and return what was written. Raises Rejected with NOT_FOUND and STALE_REVISION."""
+        target = statement("preference/cells").fill(**table_slots(subject.household))
+        target = target.having(subject_id=subject.number, **_columns(masks.items()))
+        if if_revision is None:
+            # The locks are held for this one statement, not for the round trips of a longer transaction.
+            async with self._db.autocommit(subject.district_id) as conn:
+                return _existing(
+                    subject, await write_preferences(conn, change_set, target, household=subject.household)
+                )
+        async with self._db.transaction(subject.district_id) as conn:
+            written = _existing(
+                subject, await write_preferences(conn, change_set, target, household=subject.household)
+            )
+            await _require_revision(conn, subject, if_revision, written)
+        return written
+
+
+def _not_found(subject: _Subject) -> UserError:
+    message = f"There is no such {subject.noun}. Use an id that this API gave."
+    return UserError("NOT_FOUND", message, (f"{subject.noun}Id",))
+
+
+def _existing(subject: _Subject, written: WriteResult) -> WriteResult:
+    """Return what was written. Raises Rejected with NOT_FOUND if there was nobody to write to."""
+    if not written.counts:
+        raise Rejected([_not_found(subject)])
+    return written
 
 
 def _page(
-    subject: _Subject, addresses: Mapping[str, str | None], masks: Mapping[Channel, ChannelMasks]
+    subject: _Subject, masks: Mapping[Channel, ChannelMasks], addresses: Mapping[str, str | None]
 ) -> list[PageCandidate]:
     """Return the channels that a write names, as candidates."""
     person_id, household_id = (None, subject.number) if subject.household else (subject.number, None)
@@ -179,6 +223,30 @@ def _page(
         )
         for channel, each in masks.items()
     ]
+
+
+def _select_page(subject: _Subject, page: Sequence[PageCandidate]) -> Sql:
+    """Return a SELECT of a page's candidates with the addresses on record."""
+    addresses = statement(f"preference/{subject.noun}_addresses").having(subject_id=subject.number)
+    channels = ((asked.candidate, asked) for asked in page)
+    return (
+        statement("preference/page")
+        .fill(addresses=addresses)
+        .having(household=subject.household, subject_id=subject.number, **_columns(channels))
+    )
+
+
+def _columns(
+    channels: Iterable[tuple[Channel | Candidate, ChannelMasks | PageCandidate]],
+) -> dict[str, list[object]]:
+    """Return the arrays that preference/cells and preference/page take."""
+    named = list(channels)
+    return {
+        "contact_points": [channel.contact_point for channel, _ in named],
+        "methods": [channel.method for channel, _ in named],
+        "on_masks": [masks.on_mask for _, masks in named],
+        "off_masks": [masks.off_mask for _, masks in named],
+    }
 
 
 def _rule_request(viewer: Viewer, cells: Sequence[PreferenceCell]) -> RuleRequest:
@@ -196,33 +264,13 @@ def _rule_request(viewer: Viewer, cells: Sequence[PreferenceCell]) -> RuleReques
     )
 
 
-async def _write(
-    conn: Connection,
-    change_set: ChangeSet,
-    subject: _Subject,
-    cells: Sequence[PreferenceCell],
-    bits: ReasonBits,
-) -> WriteResult:
-    masks = cell_masks(cells, bits)
-    target = statement("preference/cells").having(
-        subject_id=subject.number,
-        contact_points=[channel.contact_point for channel in masks],
-        methods=[channel.method for channel in masks],
-        on_masks=[m.on_mask for m in masks.values()],
-        off_masks=[m.off_mask for m in masks.values()],
-    )
-    return await write_preferences(conn, change_set, target, household=subject.household)
-
-
 async def _require_revision(
-    conn: Connection, subject: _Subject, if_revision: int | None, written: WriteResult
+    conn: Connection, subject: _Subject, if_revision: int, written: WriteResult
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 
     Call this after the write, under the district's row lock: every earlier revision is committed and visible.
     """
-    if if_revision is None:
-        return
     query = statement("preference/changed_since").fill(kind=table_slots(subject.household)["kind"])
     if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
         message = f"The {subject.noun} was changed after revision {if_revision}. Read it again, then decide."

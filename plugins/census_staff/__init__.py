@@ -37,4 +37,4 @@ def select_population(mode: str, scope: BatchScope) -> Population | None:
         f" where a.district_id = :district_id and {active('a')}{narrowed})",
         args,
     )
-    return Population(people.fill(filter=scope.filter))
+    return Population(people.fill(filter=scope.filter), of_district=True)

@@ -27,4 +27,5 @@ def select_population(mode: str, scope: BatchScope) -> Population | None:
         f" where r.district_id = :district_id and r.messenger and {active('r')}"
         " and r.student_id in ({students})"
     )
-    return Population(people.fill(students=enrolled_students(scope)), through_students=True)
+    contacts = people.fill(students=enrolled_students(scope))
+    return Population(contacts, through_students=True, of_district=True)

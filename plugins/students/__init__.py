@@ -22,4 +22,4 @@ def batch_modes() -> list[BatchMode]:
 def select_population(mode: str, scope: BatchScope) -> Population | None:
     if mode != CODE:
         return None
-    return Population(enrolled_students(scope))
+    return Population(enrolled_students(scope), of_district=True)

@@ -39,15 +39,17 @@ where revert.district_id = :district_id and revert.batch_run_id = :batch_run_id
 returning original.batch_run_id, original.mode, original.status, original.population, before.finished_at is null as ended
 
 -- name: reverted_run
--- Returns the population of the run that a revert reverts.
+-- Returns the population of the run that a revert reverts, and whether the log no longer holds what the run did.
 -- Parameters: district_id, batch_run_id
--- Columns: population
-select population
+-- Columns: population, folded
+select population, folded
 from batch_run where district_id = :district_id and batch_run_id = :batch_run_id
 
 -- name: create_undone
 -- Creates the table `undone` for the transaction that plans a revert: a row for each channel that the reverted run
--- changed. `touched` are the bits that somebody has changed since.
+-- changed. `flipped` are the bits that the run changed, `touched` those of them that somebody else has changed since.
+-- The other columns are about the rest, `flipped & ~touched`: what was on, off and chosen before the run and before
+-- all runs that are reverted by now, and which bits are not now what they were then.
 -- Parameters: none
 -- Columns: none
 create temp table undone (
@@ -55,58 +57,138 @@ create temp table undone (
   subject_id bigint not null,
   contact_point contact_point_kind not null,
   method method not null,
-  turned_on bigint not null,
-  turned_off bigint not null,
-  unchosen bigint not null,
-  touched bigint not null
+  flipped bigint not null,
+  touched bigint not null,
+  on_before bigint not null,
+  off_before bigint not null,
+  chosen_before bigint not null,
+  differs bigint not null, -- on now and off before, or the other way around
+  choice_differs bigint not null -- chosen now and not before, or the other way around
 ) on commit drop
 
 -- name: fill_undone
--- Fills `undone` from the log: what the run changed, and which of these bits anybody else changed later (D29). A
--- run changes a channel once at most.
+-- Fills `undone` from the log (D29). Undone runs are the run itself and whichever run is reverted by now; their
+-- changes are those that they made, and those that their reverts made. Going back from the newest change of a bit, the
+-- undone changes up to the first that somebody else made are its stretch. If the run's own change is in the stretch,
+-- the bit is to be what it was before the oldest change of the stretch; else somebody else has changed it since.
+--
+-- The run's own rows say which buckets and channels are concerned. Of these alone the log is read, from the oldest
+-- undone change that overlaps with the run's. Only rows with a bit that the run changed are unpacked. Of what others did
+-- after the run it only matters which bits they changed, so that is not put in order.
+-- A run whose changes were folded into the baseline counts as somebody else: what was before it is not known.
 -- Parameters: district_id, reverts_run_id
 -- Columns: none
-with own as materialized (
-  select s.revision from change_set s
-  where s.district_id = :district_id and s.batch_run_id = :reverts_run_id
+with undone_run as materialized (
+  select batch_run_id
+  from batch_run
+  where district_id = :district_id and not folded and (status = 'REVERTED' or batch_run_id = :reverts_run_id)
 ),
-done as (
-  select c.revision, c.subject = 'HOUSEHOLD' as household, c.subject_id,
-    c.contact_point, c.method, c.turned_on, c.turned_off, c.unchosen
-  from subject_change c
+undone_set as materialized (
+  select s.revision, s.batch_run_id = :reverts_run_id as own
+  from batch_run r
+  join change_set s on s.district_id = :district_id and s.batch_run_id = r.batch_run_id
+  where r.district_id = :district_id
+    and coalesce(r.reverts_run_id, r.batch_run_id) = any (array(select batch_run_id from undone_run))
+),
+undone_row as materialized ( -- still packed
+  select c.revision, c.subject, c.bucket, c.contact_point, c.method, c.reasons, s.own
+  from change c
+  join undone_set s using (revision)
   where c.district_id = :district_id and c.kind = 'PREFERENCES'
-    and c.revision = any (array(select revision from own))
+    and c.revision = any (array(select revision from undone_set))
 ),
-later as materialized (
-  select c.revision, c.subject = 'HOUSEHOLD' as household, c.subject_id,
-    c.contact_point, c.method, c.turned_on | c.turned_off | c.chosen | c.unchosen as touched
-  from subject_change c
-  where c.district_id = :district_id and c.kind = 'PREFERENCES'
-    and c.revision = any (array(
-      select s.revision from change_set s
-      where s.district_id = :district_id and s.revision > (select min(revision) from own)
-        and s.batch_run_id is distinct from :reverts_run_id))
+concerned as (
+  select subject, bucket, contact_point, method, bit_or(reasons) as reasons, max(revision) as last
+  from undone_row where own
+  group by subject, bucket, contact_point, method
 ),
-touched as (
-  select done.household, done.subject_id, done.contact_point, done.method, bit_or(later.touched) as touched
-  from done
-  join later using (household, subject_id, contact_point, method)
-  where later.revision > done.revision
-  group by done.household, done.subject_id, done.contact_point, done.method
+channel as materialized (
+  select c.subject, c.bucket, c.contact_point, c.method, c.reasons, c.last, min(u.revision) as since
+  from concerned c
+  join undone_row u using (subject, bucket, contact_point, method)
+  where u.reasons & c.reasons <> 0
+  group by c.subject, c.bucket, c.contact_point, c.method, c.reasons, c.last
+),
+read_back as materialized ( -- still packed
+  select c.*, s.revision is not null as undone, coalesce(s.own, false) as own,
+    s.revision is null and c.revision > channel.last as overwrote
+  from channel
+  cross join lateral (
+    select c.revision, c.subject, c.contact_point, c.method, c.subject_ids, c.turned_on, c.turned_off, c.chosen, c.unchosen
+    from change c
+    where c.district_id = :district_id and c.subject = channel.subject and c.bucket = channel.bucket
+      and c.revision >= channel.since and c.kind = 'PREFERENCES' and c.contact_point = channel.contact_point
+      and c.method = channel.method and c.reasons & channel.reasons <> 0
+    offset 0
+  ) c
+  left join undone_set s on s.revision = c.revision
+),
+happened as not materialized (
+  select r.revision, r.undone, r.own, r.overwrote, r.subject, r.contact_point, r.method, one.subject_id,
+    coalesce(one.turned_on, r.turned_on[1], 0) as turned_on, coalesce(one.turned_off, r.turned_off[1], 0) as turned_off,
+    coalesce(one.chosen, r.chosen[1], 0) as chosen, coalesce(one.unchosen, r.unchosen[1], 0) as unchosen
+  from read_back r
+  cross join lateral unnest(r.subject_ids, r.turned_on, r.turned_off, r.chosen, r.unchosen)
+    as one (subject_id, turned_on, turned_off, chosen, unchosen)
+),
+later as (
+  select *, coalesce(bit_or(case when not undone then turned_on | turned_off | chosen | unchosen end) over newer, 0) as touched
+  from happened where not overwrote
+  window newer as (
+    partition by subject, contact_point, method, subject_id
+    order by revision desc rows between unbounded preceding and 1 preceding
+  )
+),
+stretch as (
+  select subject, contact_point, method, subject_id, revision,
+    case when own then turned_on | turned_off else 0 end as flipped,
+    case when own then touched else 0 end as touched,
+    turned_on & ~touched as turned_on, turned_off & ~touched as turned_off,
+    chosen & ~touched as chosen, unchosen & ~touched as unchosen
+  from later where undone
+),
+first_of_bit as (
+  select *,
+    ~coalesce(bit_or(turned_on | turned_off) over older, 0) as first_flip,
+    ~coalesce(bit_or(chosen | unchosen) over older, 0) as first_choice
+  from stretch
+  window older as (
+    partition by subject, contact_point, method, subject_id
+    order by revision rows between unbounded preceding and 1 preceding
+  )
+),
+summed as (
+  select subject, contact_point, method, subject_id,
+    bit_or(flipped) as flipped, bit_or(touched) & bit_or(flipped) as touched,
+    bit_or(turned_off & first_flip) as on_before, bit_or(turned_on & first_flip) as off_before,
+    bit_or(unchosen & first_choice) as chosen_before,
+    bit_xor(turned_on | turned_off) as differs, bit_xor(chosen | unchosen) as choice_differs
+  from (
+    select subject, contact_point, method, subject_id, flipped, touched, turned_on, turned_off, chosen, unchosen,
+      first_flip, first_choice
+    from first_of_bit
+    union all
+    select subject, contact_point, method, subject_id, 0, bit_or(turned_on | turned_off | chosen | unchosen), 0, 0, 0, 0, 0, 0
+    from happened where overwrote
+    group by subject, contact_point, method, subject_id
+  ) s
+  group by subject, contact_point, method, subject_id
 )
-insert into undone (household, subject_id, contact_point, method, turned_on, turned_off, unchosen, touched)
-select household, subject_id, contact_point, method, done.turned_on, done.turned_off, done.unchosen,
-  coalesce(touched.touched, 0)
-from done
-left join touched using (household, subject_id, contact_point, method)
+insert into undone (household, subject_id, contact_point, method, flipped, touched, on_before, off_before,
+  chosen_before, differs, choice_differs)
+select subject = 'HOUSEHOLD', subject_id, contact_point, method, flipped, touched,
+  on_before & flipped & ~touched, off_before & flipped & ~touched, chosen_before & flipped & ~touched,
+  differs & flipped & ~touched, choice_differs & flipped & ~touched
+from summed
+where flipped <> 0
 
 -- name: count_touched
 -- Counts the cells that a revert leaves as they are because somebody changed them since.
 -- Parameters: district_id, batch_run_id
 -- Columns: none
 with counted as (
-  select contact_point, (turned_on | turned_off) & touched as reasons, count(*) as rows
-  from undone where (turned_on | turned_off) & touched <> 0
+  select contact_point, touched as reasons, count(*) as rows
+  from undone where touched <> 0
   group by 1, 2
 ),
 by_cell as (
@@ -121,11 +203,29 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason
 
 -- name: target
--- Returns what a revert is to write: every bit that the run changed gets its old value, unless it was changed
--- since, and what was a person's choice becomes one again. The run took every choice away from the bits that it
--- changed. A bit that is chosen when its chunk is written was therefore chosen in between, and is skipped.
--- Parameters: none
+-- Returns what a revert is to write: a bit that is not what it was is turned on or off again, and a bit that was
+-- chosen is marked as chosen again, also one that is not turned on or off. A bit that is chosen now and was not, by
+-- the log, when the revert was planned, is skipped.
+--
+-- A bit that is only to be marked is compared with the preference of now: somebody may have turned it on or off after
+-- `undone` was filled, and then it is left alone. Such bits are few.
+-- Parameters: district_id
 -- Columns: household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
-select household, subject_id, contact_point, method, turned_off & ~touched as on_mask, turned_on & ~touched as off_mask,
-  (turned_on | turned_off) & ~touched as skip_if_chosen, unchosen & ~touched as mark_as_chosen
-from undone
+select u.household, u.subject_id, u.contact_point, u.method,
+  u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
+  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
+from undone u
+left join lateral (
+  select p.reasons_on
+  from preference p
+  where not u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.person_id = u.subject_id
+    and p.contact_point = u.contact_point and p.method = u.method
+  union all
+  select h.reasons_on
+  from household_preference h
+  where u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and h.district_id = :district_id and h.household_id = u.subject_id
+    and h.contact_point = u.contact_point and h.method = u.method
+) now on true

@@ -122,8 +122,8 @@ select ended.population, (select batch_run_id from reverted) as reverted, ended.
 -- Locks a run before its state is changed. Inserts of rows that refer to the run do not have to wait for this
 -- lock.
 -- Parameters: district_id, batch_run_id
--- Columns: status, reverts_run_id, chunks_done
-select status, reverts_run_id, chunks_done
+-- Columns: status, reverts_run_id, chunks_done, folded
+select status, reverts_run_id, chunks_done, folded
 from batch_run
 where district_id = :district_id and batch_run_id = :batch_run_id
 for no key update

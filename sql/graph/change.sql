@@ -1,20 +1,36 @@
--- Change: a row of the log (D28). A portal user sees what happened to themselves, and only the role of who did it.
--- They see no change of a relationship: a row does not say whether they may know of that relationship (D27).
--- Parameters: district_id, viewer_sees_all, viewer_person_id
--- Columns: revision_number, place, revision, contact_point, method, subject, bucket, subject_id, lowest_id, highest_id, person_id, household_id, batch_run_id, at, kind, source, actor, turned_on_mask, turned_off_mask
-select c.revision as revision_number,
-  -- Tells the rows of one revision and one person apart.
-  100 * array_position(enum_range(null::change_kind), c.kind)::bigint
-    + 10 * coalesce(array_position(enum_range(null::contact_point_kind), c.contact_point), 0)
-    + coalesce(array_position(enum_range(null::method), c.method), 0) as place,
-  c.revision::text as revision, c.contact_point, c.method, c.subject, c.bucket, c.subject_id, c.lowest_id, c.highest_id,
-  case when c.subject = 'PERSON' then c.subject_id end as person_id,
-  case when c.subject = 'HOUSEHOLD' then c.subject_id end as household_id, s.batch_run_id,
-  s.at, c.kind, s.source,
-  case when :viewer_sees_all then s.actor else split_part(s.actor, ':', 1) end as actor,
-  c.turned_on as turned_on_mask, c.turned_off as turned_off_mask
-from subject_change c
-join change_set s on s.district_id = c.district_id and s.revision = c.revision
-where c.district_id = :district_id
-  and (:viewer_sees_all
-    or c.subject = 'PERSON' and c.subject_id = :viewer_person_id and c.kind <> 'RELATIONSHIP')
+-- Change: what one change set did to one person or household (D28), newest first. {subjects} says whose changes: it is
+-- history_of_person or history_of_household. Where it names a member, only those change sets count on whose day, in
+-- the district's time zone, the member was an active member of the household (D6).
+-- A portal user does not see changes of relationships, nor of a household's members, and of who made a change only the
+-- role (D27).
+-- Each person and household gives their newest :nodes changes up to the revision :up_to (null: all), which is enough
+-- for a page. So a page takes as long as what is on it, however long the histories are.
+-- Parameters: district_id, viewer_sees_all, time_zone, nodes, up_to
+-- Columns: revision_number, household, subject_id, revision, person_id, household_id, batch_run_id, at, kinds, source, actor
+select n.revision as revision_number, h.subject = 'HOUSEHOLD' as household, h.subject_id, n.revision::text as revision,
+  case h.subject when 'PERSON' then h.subject_id end as person_id,
+  case h.subject when 'HOUSEHOLD' then h.subject_id end as household_id,
+  s.batch_run_id, s.at, n.kinds, s.source,
+  case when :viewer_sees_all then s.actor else split_part(s.actor, ':', 1) end as actor
+from (
+  {subjects}
+) h
+cross join lateral (
+  select c.revision, array_agg(distinct c.kind order by c.kind) as kinds
+  from change c
+  where c.district_id = :district_id and c.subject = h.subject and c.bucket = bucket_of(h.subject_id)
+    and c.lowest_id <= h.subject_id and c.highest_id >= h.subject_id
+    and c.subject_ids[width_bucket(h.subject_id, c.subject_ids)] = h.subject_id
+    and c.revision <= coalesce(:up_to::bigint, 9223372036854775807)
+    and (:viewer_sees_all or c.kind <> 'RELATIONSHIP' and (c.kind <> 'MEMBERSHIP' or c.subject <> 'HOUSEHOLD'))
+    and (h.member_id is null or exists (
+      select from change_set s
+      join household_member m on m.district_id = s.district_id
+        and active_on(m.start_date, m.end_date, (s.at at time zone :time_zone)::date)
+      where s.district_id = :district_id and s.revision = c.revision
+        and m.household_id = h.subject_id and m.person_id = h.member_id))
+  group by c.revision
+  order by c.revision desc
+  limit :nodes::bigint
+) n
+join change_set s on s.district_id = :district_id and s.revision = n.revision

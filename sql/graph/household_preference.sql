@@ -3,10 +3,12 @@
 -- Parameters: district_id, viewer_sees_all
 -- Columns: household_id, contact_point, method, value, on, chosen
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+  case when s.reasons_on <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
+  else '[]' end as "on",
+  case when s.reasons_chosen <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_chosen & r.mask <> 0)
+  else '[]' end as chosen
 from household h
 cross join (values ('VOICE'::method), ('TEXT')) as channel (method)
 left join household_preference s

@@ -4,8 +4,7 @@
 -- Columns: opt_out_id, id, address, method, reasons, source, evidence, recorded_at, lifted_at
 select o.opt_out_id, 'optout_' || o.opt_out_id as id, o.address, o.method,
   case when o.reasons is not null then
-    (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-     where r.district_id = :district_id and o.reasons & (1::bigint << r.bit) <> 0) end as reasons,
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where o.reasons & r.mask <> 0) end as reasons,
   o.source, o.evidence, o.recorded_at, o.lifted_at
 from opt_out o
 where o.district_id = :district_id

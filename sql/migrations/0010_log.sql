@@ -18,6 +18,19 @@ create function packed_masks(masks bigint[], lowest bigint, highest bigint) retu
   language sql immutable parallel safe
   return case when lowest < highest then masks when lowest <> 0 then array[lowest] end;
 
+-- One of packed masks: that of the subject at a place, from 1, of the ids.
+create function mask_at(masks bigint[], place bigint) returns bigint
+  language sql immutable parallel safe
+  return coalesce(masks[place], masks[1], 0);
+
+-- The place of a channel, from 1, in an array that holds a mask for each channel.
+create function channel_no(contact_point contact_point_kind, method method) returns integer
+  language sql immutable parallel safe
+  return 3 * case contact_point
+      when 'HOUSEHOLD_PHONE' then 0 when 'HOME_PHONE' then 1 when 'WORK_PHONE' then 2 when 'CELL_PHONE' then 3
+      when 'EMAIL' then 4 when 'SECONDARY_EMAIL' then 5 end
+    + case method when 'VOICE' then 1 when 'TEXT' then 2 when 'EMAIL' then 3 end;
+
 alter table change rename to change_of_one;
 drop index change_revision, change_person, change_household;
 
@@ -72,15 +85,20 @@ create index change_revision on change (district_id, revision, subject, bucket);
 create index change_bucket on change (district_id, subject, bucket, revision, lowest_id, highest_id);
 
 -- The log, a row for each person, household, school or reason. Who looks for one of them also names its bucket, and
--- that lowest_id <= id <= highest_id: then the index finds the rows, and only these are unpacked.
+-- that lowest_id <= id <= highest_id: then the index finds the rows, and only these are unpacked. `|| '{}'` decompresses
+-- an array once for its row, not once for each id.
 create view subject_change as
 select c.district_id, c.revision, c.subject, c.bucket, c.kind, s.subject_id, c.contact_point, c.method,
-  coalesce(s.turned_on, c.turned_on[1], 0) as turned_on, coalesce(s.turned_off, c.turned_off[1], 0) as turned_off,
-  coalesce(s.chosen, c.chosen[1], 0) as chosen, coalesce(s.unchosen, c.unchosen[1], 0) as unchosen,
+  mask_at(masks.turned_on, s.place) as turned_on, mask_at(masks.turned_off, s.place) as turned_off,
+  mask_at(masks.chosen, s.place) as chosen, mask_at(masks.unchosen, s.place) as unchosen,
   c.lowest_id, c.highest_id
 from change c
-cross join lateral unnest(c.subject_ids, c.turned_on, c.turned_off, c.chosen, c.unchosen)
-  as s (subject_id, turned_on, turned_off, chosen, unchosen);
+cross join lateral unnest(c.subject_ids) with ordinality as s (subject_id, place)
+cross join lateral (
+  select c.turned_on || '{}'::bigint[] as turned_on, c.turned_off || '{}'::bigint[] as turned_off,
+    c.chosen || '{}'::bigint[] as chosen, c.unchosen || '{}'::bigint[] as unchosen
+  offset 0
+) masks;
 
 -- The log is whole from this revision on. What happened before it is folded into the baseline.
 alter table district add column log_begins bigint not null default 1;

@@ -1,8 +1,9 @@
--- Turns preferences on and off, and logs what really changed (D28). All preferences are written by this statement.
+-- Turns preferences on and off, and logs what really changed (D28). All writes but the chunks of a run (batch/write_chunk)
+-- use this statement.
 --
 -- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
 -- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits
--- that become chosen if they change. {table} is `preference` and {subject} its column `person_id`, or
+-- that become chosen, unless they are asked for and do not change. {table} is `preference` and {subject} its column `person_id`, or
 -- `household_preference` and `household_id`. {log} is log/append.
 --
 -- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is. With mark_chosen
@@ -10,10 +11,10 @@
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: lock the rows in key order,
 -- decide, update, insert the missing rows, take the district's revision, log. The district's row is locked last. If
--- another transaction inserts a missing row at the same time, `raced` is true: the transaction must be rolled back and
--- repeated.
+-- another transaction inserts a missing row at the same time, the statement fails with unique_violation (23505): the
+-- transaction must be repeated.
 -- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, raced
+-- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision
 with target as materialized (
   {target}
 ),
@@ -46,7 +47,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
@@ -65,7 +66,6 @@ added as (
   from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
-  on conflict do nothing
   returning {subject} as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 changed as (
@@ -87,7 +87,6 @@ logged as (
   {log}
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision,
-  (select count(*) from added) < (select count(*) from decision where not found) as raced
+  (select revision from next_revision) as revision
 from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen

@@ -1,8 +1,10 @@
--- The beginning of every compiled read: who the viewer is, and whom a portal user may see besides themselves
--- (D27). A relationship marked no-contact hides two people from each other, whatever other relationship they have.
+-- The beginning of every compiled read: who the viewer is, whom a portal user may see besides themselves (D27), and
+-- the reasons of the district, by which every mask is decoded (D3). A relationship marked no-contact hides two people
+-- from each other, whatever other relationship they have.
 -- The CTEs are materialized, so that they are computed once for all types that use them.
 -- Parameters: district_id, today, viewer_role, viewer_source_id
--- Columns: viewer (person_id), viewer_student (person_id), viewer_household (household_id, own)
+-- Columns: viewer (person_id), viewer_student (person_id), viewer_household (household_id, own),
+-- reason (code, bit, mask)
 with viewer as materialized (
   select person_id from person where district_id = :district_id and source_id = :viewer_source_id
 ),
@@ -24,4 +26,7 @@ viewer_household as materialized (
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
+),
+reason as materialized (
+  select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )

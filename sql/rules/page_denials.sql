@@ -1,13 +1,13 @@
--- Asks rules in SQL about a page of channels, given as arrays. {denied_by} is, for a channel `c`, the number of the first
--- rule whose condition denies it whole, or null. The channels without one are the relation `candidate`, over which
+-- Asks rules in SQL about a page of channels. {page} is a SELECT of them, such as page.sql. {denied_by} is, for a channel
+-- `c`, the number of the first rule whose condition denies it whole, or null. The channels without one are the relation `candidate`, over which
 -- {denials} asks the other rules, with the rows of denials.sql for each. `selected` is empty: nobody was selected.
--- Parameters: district_id, today, households, subject_ids, contact_points, methods, addresses, on_masks, off_masks (arrays of one length)
+-- Parameters: district_id, today
 -- Columns: rule_no, whole (by a condition), household, subject_id, contact_point, method, reasons (null: this is no candidate)
 with all_channels as materialized (
   select c.*, {denied_by} as denied_by
-  from unnest(:households::boolean[], :subject_ids::bigint[], :contact_points::contact_point_kind[],
-    :methods::method[], :addresses::text[], :on_masks::bigint[], :off_masks::bigint[])
-    as c (household, subject_id, contact_point, method, address, on_mask, off_mask)
+  from (
+    {page}
+  ) c
 ),
 candidate as (
   select household, subject_id, contact_point, method, address, on_mask, off_mask

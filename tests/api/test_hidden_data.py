@@ -25,7 +25,7 @@ VIEWER = f"""{{ viewer {{ role canChangeOwnPreferences whyNot person {{ {WHO}
   households(activeOnly: false) {{ active household {{ id name phone preferences {{ value on chosen }} }} }}
   students {{ kind guardian messenger noContact student {{ {WHO} contacts {{ kind contact {{ id }} }} }} }}
   reached: students(messengerOnly: true) {{ student {{ id }} }}
-  history(first: 20) {{ edges {{ cursor node {{ revision kind actor turnedOn {{ reason }} household {{ id }} }} }} }}
+  history(first: 20) {{ edges {{ cursor node {{ revision kinds actor turnedOn {{ reason }} household {{ id }} }} }} }}
 }} }} }}"""
 HOUSEHOLDS = """query ($first: Int!, $after: String) { households(first: $first, after: $after) {
   edges { cursor node { id name phone preferences { value on chosen } members(activeOnly: false) { person { id } } } }
@@ -37,7 +37,9 @@ PEOPLE = f"""query ($filter: PersonFilter, $first: Int!, $after: String) {{
     pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"""
 NODE = f"""query ($id: ID!) {{ node(id: $id) {{ id
   ... on Person {{ {WHO} contactPoints {{ value }} preferences {{ value on }} optOuts {{ id }} contacts {{ kind }} }}
-  ... on Household {{ name phone preferences {{ value on }} members {{ person {{ id }} }} }}
+  ... on Household {{ name phone preferences {{ value on }} members {{ person {{ id }} }}
+    history(first: 3) {{ edges {{ cursor node {{ kinds actor turnedOn {{ reason }} }} }}
+      pageInfo {{ hasNextPage }} }} }}
   ... on OptOut {{ address evidence }} }} }}"""
 
 FILTERS: Sequence[dict[str, Any]] = [
@@ -196,17 +198,28 @@ async def change_all_that_is_hidden(db: Pool, district: District, eyes: Eyes) ->
         ("update relationship set no_contact = not no_contact, start_date = null, end_date = null"
          " where district_id = $1 and contact_id <> $2", me),
         ("delete from household_member where district_id = $1 and person_id <> all($2)", seen),
-        ("delete from household_member where district_id = $1 and end_date < $2", today),
+        # Of the viewer's own memberships the ended ones tell which changes of a household they see.
+        ("delete from household_member where district_id = $1 and end_date < $2 and person_id <> $3", today, me),
         ("delete from enrollment where district_id = $1 and person_id <> all($2)", seen),
         ("delete from district_assignment where district_id = $1 and person_id <> $2", me),
         ("update person set first_name = 'A', last_name = 'A', source_id = 'x' || person_id"
          " where district_id = $1 and person_id <> all($2)", seen),
         ("update opt_out set evidence = 'Else', lifted_at = null, reasons = 1"
          " where district_id = $1 and address <> all($2)", addresses),
-        ("update change set kind = 'PERSON', turned_on = null"
-         " where district_id = $1 and subject_ids <> array[$2::bigint]", me),
-        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP' and subject = 'PERSON'"
-         " and subject_ids = array[$2::bigint]", me),
+        ("update change set kind = 'PERSON', turned_on = null where district_id = $1"
+         " and not case subject when 'PERSON' then subject_ids @> array[$2::bigint]"
+         " else subject_ids && $3::bigint[] end",
+         me, homes),
+        ("update change set turned_on = array("
+         " select case id when $2 then coalesce(turned_on[n], turned_on[1]) else 0 end"
+         " from unnest(subject_ids) with ordinality as s (id, n) order by n)"
+         " where district_id = $1 and subject = 'PERSON' and turned_on is not null and cardinality(subject_ids) > 1",
+         me),
+        ("delete from change where district_id = $1 and kind = 'RELATIONSHIP'"
+         " and subject_ids @> array[$2::bigint]", me),
+        ("delete from change where district_id = $1 and kind = 'MEMBERSHIP' and subject = 'HOUSEHOLD'"
+         " and subject_ids && $2::bigint[]", homes),
+        ("update change_set set actor = split_part(actor, ':', 1) || ':x' || $2 where district_id = $1", "y"),
         ("delete from disabled_cell where district_id = $1 or $2 = 0", 1),
     ):  # fmt: skip
         async with db.transaction() as conn:

@@ -67,3 +67,33 @@ async def test_all_else_goes_on(server: TestServer, district: DistrictBuilder) -
     run = (await server.run(BATCH, {"cell": cell}))["batchSetPreferences"]["run"]
     assert (run["status"], run["errors"]) == ("DONE", [])
     assert {"reason": "GENERAL", "updated": 1} in run["results"]
+
+
+async def test_a_reason_that_comes_while_the_server_runs_is_read_at_once(
+    server: TestServer, district: DistrictBuilder
+) -> None:
+    """A read that has run before names a reason of the highest bit as soon as the district has it, and a bit that no
+    reason has is none (D3)."""
+    person = await district.person()
+    both = (1 << 61) | 1 | 1 << 60
+    await district.insert(
+        "preference",
+        person_id=person,
+        contact_point="EMAIL",
+        method="EMAIL",
+        reasons_on=both,
+        reasons_chosen=1 << 60,
+    )
+    asked = f'{{ person(id: "person_{person}") {{ preferences {{ contactPoint on chosen }} }} }}'
+
+    async def email() -> tuple[list[str], list[str]]:
+        preferences = (await server.run(asked))["person"]["preferences"]
+        [found] = [each for each in preferences if each["contactPoint"] == "EMAIL"]
+        return found["on"], found["chosen"]
+
+    for _ in range(7):
+        assert await email() == (["EMERGENCY"], [])
+    await district.insert(
+        "contact_reason", code="SNOW_DAY", bit=61, label="S", description="S", plugin="snow"
+    )
+    assert await email() == (["EMERGENCY", "SNOW_DAY"], [])

@@ -13,6 +13,7 @@ from gql_server.reads.links import ReadLimits
 from tests.support.builder import DistrictBuilder
 from tests.support.counting import CountingDatabase
 from tests.support.graph import GraphClient
+from tests.support.server import serving
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 DEEP = """
@@ -71,3 +72,36 @@ async def test_matches_need_the_criteria_first(db: Pool, host: PluginHost, distr
     data = await client.query(client.context(district.district), "{ savedFilters { name matches } }")
     assert [row["matches"] for row in data["savedFilters"]] == [0] * 5
     assert len(counting.statements) == 2
+
+
+@pytest.mark.parametrize("if_revision", [None, "1000"])
+async def test_a_single_write_is_few_statements(
+    db: Pool, host: PluginHost, district: DistrictBuilder, if_revision: str | None
+) -> None:
+    """The rules are asked, the preferences are written and the answer is read, each in one statement; `ifRevision` is
+    compared in one more (D10, D22, D28)."""
+    person = await district.person(cell_phone="1")
+    home = await district.household(person, phone="2")
+    counting = CountingDatabase(db)
+    async with serving(counting, host, "maple") as server:
+        for name, key, number, point in (
+            ("setPreferences", "personId", f"person_{person}", "CELL_PHONE"),
+            ("setHouseholdPreferences", "householdId", f"household_{home}", "HOUSEHOLD_PHONE"),
+        ):
+            write = f"""mutation write($input: {name[0].upper()}{name[1:]}Input!) {{
+              {name}(input: $input) {{ {key[:-2]} {{ preferences {{ method on }} }} userErrors {{ code }} }} }}"""
+            for on in (True, False, True):
+                cell = {"contactPoint": point, "method": "VOICE", "reason": "GENERAL", "on": on}
+                given = {key: number, "cells": [cell], "ifRevision": if_revision}
+                counting.statements.clear()
+                written = (await server.run(write, {"input": given}))[name]
+                assert written["userErrors"] == []
+                assert any(each["on"] for each in written[key[:-2]]["preferences"]) == on
+            assert len(_of_requests(counting)) == (3 if if_revision is None else 4)
+
+
+def _of_requests(counting: CountingDatabase) -> list[str]:
+    """Return the statements that were sent for requests: not the batch worker's, nor the driver's about types, which it
+    sends once on each connection."""
+    own = [text for text in counting.statements if "'jit'" not in text and "typeinfo" not in text]
+    return [text for text in own if "batch_run" not in text or "batch_run_id" in text]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gql_server.db.pool import Pool
+from gql_server.db.pool import Pool, open_pool
 from gql_server.domain.channels import Method
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
@@ -212,6 +212,56 @@ async def test_a_stale_revision_is_refused(service: PreferenceService, district:
         assert [error.code for error in caught.value.errors] == ["STALE_REVISION"]
     assert await district.on(ada, CELL) == []
     assert await district.conn.fetchval("select revision from district") == 3
+
+
+async def test_first_writes_at_the_same_time_all_count(
+    db: Pool, dsn: str, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """Two servers that both find no row for a channel insert one: whoever comes second repeats the write, and both
+    have a revision of their own (D28)."""
+    other = await open_pool(dsn)
+    services = [PreferenceService(pool, host) for pool in (db, other)]
+    people = [await district.person(cell_phone="1") for _ in range(6)]
+    reasons = ("EMERGENCY", "GENERAL", "ATTENDANCE", "PRIORITY")
+    await asyncio.gather(
+        *(
+            services[number % 2].set_person(
+                admin(district), person(ada), [PreferenceCell(CELL, VOICE, reason, True)]
+            )
+            for ada in people
+            for number, reason in enumerate(reasons)
+        )
+    )
+    await other.close()
+    for ada in people:
+        assert set(await district.on(ada, CELL)) == set(reasons)
+    revisions = await district.conn.fetch("select revision from change_set order by revision")
+    assert [row["revision"] for row in revisions] == list(range(1, len(people) * len(reasons) + 1))
+
+
+async def test_a_row_that_another_inserts_is_found_by_the_next_try(
+    db: Pool, service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """A write that finds no row, waits for another transaction to insert it, and then changes that row (D28)."""
+    ada = await district.person(cell_phone="1")
+    async with db.acquire() as conn:
+        async with conn.transaction():
+            await conn.execute(
+                "insert into preference values ($1, $2, 'CELL_PHONE', 'VOICE', $3)",
+                district.id, ada, district.bits.mask(["GENERAL"]),
+            )  # fmt: skip
+            writing = asyncio.create_task(service.set_person(admin(district), person(ada), [CALL]))
+            await until_blocked(district)
+        await writing
+    assert set(await district.on(ada, CELL)) == {"EMERGENCY", "GENERAL"}
+    assert await district.conn.fetchval("select revision from district") == 1
+
+
+async def until_blocked(district: DistrictBuilder) -> None:
+    """Wait until a transaction waits for another one."""
+    async with asyncio.timeout(20):
+        while not await district.conn.fetchval("select exists (select from pg_locks where not granted)"):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_changes_nothing_takes_no_revision(

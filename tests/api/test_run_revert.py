@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow, resource_folder
+from gql_server.db.statements import resource_folder
 from gql_server.domain.changes import Source
 from gql_server.errors import Rejected
 from gql_server.hooks import RunSummary, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk
 from gql_server.services.batch.plan import plan_run
-from gql_server.services.batch.run import LeaseLost, Run
+from gql_server.services.batch.run import LeaseLost
 from gql_server.services.batch.worker import BatchWorker
+from gql_server.services.log import fold
 from tests.support.batch import (
     CELL,
     EMAIL,
@@ -33,6 +33,7 @@ from tests.support.batch import (
 )
 from tests.support.builder import DistrictBuilder
 from tests.support.graph import GraphClient
+from tests.support.stepping import claim
 
 pytestmark = pytest.mark.slow
 
@@ -62,14 +63,6 @@ async def people(db: Pool, host: PluginHost, district: DistrictBuilder) -> list[
     await batches.choose(people[2], CELL, on=("ATTENDANCE",), source=Source.ADMIN)
     await batches.choose(people[3], EMAIL, on=("GENERAL",), source=Source.ADMIN)
     return people
-
-
-async def claim(db: Pool, owner: str = "test") -> Run:
-    async with db.transaction() as conn:
-        known = [migration.name for migration in migrations()]
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
-    assert row is not None
-    return Run.from_row(row, owner)
 
 
 async def told(batches: Batches, run: int, fields: str) -> Any:
@@ -143,6 +136,41 @@ async def test_a_later_run_is_a_change_since(
     assert await district.on(people[4], CELL) == []
     assert await batches.meanwhile(revert, CELL, "GENERAL") == (9, 0)
     assert (await batches.counts(revert, CELL, "EMERGENCY"))["updated"] == 8
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("first", [0, 1])
+async def test_reverts_commute(batches: Batches, district: DistrictBuilder, first: int) -> None:
+    """When two runs over the same cells are reverted, in either order, nothing of them is left: not what the first
+    turned on and the second off, and no choice is lost, also where nothing is turned on or off for it (D29)."""
+    before = await actual(district)
+    runs = [
+        await batches.run(*cells(CELL, "GENERAL", "EMERGENCY", to=OFF), *cells(EMAIL, "GENERAL")),
+        await batches.run(*cells(CELL, "GENERAL", "EMERGENCY"), *cells(EMAIL, "GENERAL", to=OFF)),
+    ]
+    for run in (runs[first], runs[1 - first]):
+        await batches.revert(run)
+    assert await actual(district) == before
+    assert await replayed(district) == before
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_run_whose_log_was_folded_cannot_be_reverted(
+    batches: Batches, district: DistrictBuilder
+) -> None:
+    """What the log no longer holds in full is not undone in part: the request is refused with a code.
+    To later runs a folded one is somebody else (D28, D29)."""
+    run = await batches.run(*cells(CELL, "GENERAL"))
+    late = await batches.run(*cells(CELL, "GENERAL", to=OFF))
+    await batches.revert(late)
+    left = await actual(district)
+    await fold(batches.db, district.id, await district.conn.fetchval("select revision from district"))
+    with pytest.raises(Rejected) as refused:
+        await batches.revert(run)
+    assert [(error.code, error.path) for error in refused.value.errors] == [("TOO_OLD_TO_REVERT", ("id",))]
+    again = await batches.run(*cells(CELL, "GENERAL", to=OFF))
+    await batches.revert(again)
+    assert await actual(district) == left
 
 
 async def test_a_change_between_plan_and_chunk_stays(
@@ -292,6 +320,24 @@ async def test_a_cancelled_revert_lets_the_run_stand(
     async with working(batches.worker):
         await batches.revert(run)
     assert await actual(district) == before
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_revert_whose_log_is_folded_meanwhile_fails(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """A revert that was asked for before the log was folded fails, says why, and lets the run stand (D28, D29)."""
+    batches = Batches(db, host, district, BatchWorker(db, host, poll_seconds=0.05))
+    async with working(batches.worker):
+        run = await batches.run(*NAMED)
+    left = await actual(district)
+    revert = await batches.revert(run, wait=0)
+    await district.conn.execute("update batch_run set folded = true where batch_run_id = $1", run)
+    async with working(batches.worker):
+        row = await batches.ended(revert)
+    assert (row["status"], (await batches.row(run))["status"]) == ("FAILED", "DONE")
+    assert "too old" in row["errors"][0]
+    assert await actual(district) == left
 
 
 @pytest.mark.usefixtures("people")

@@ -35,10 +35,13 @@ PAIRS = (
 
 
 class Through:
-    """A plug-in with a mode that selects contacts, and rules; `through`: whether the mode says through whom."""
+    """A plug-in with a mode that selects contacts, and rules.
 
-    def __init__(self, *rules: Rule, through: bool = True) -> None:
-        self.rules, self.through = rules, through
+    `through`: whether the mode says through whom. `of_district`: whether it vouches for the people's district.
+    """
+
+    def __init__(self, *rules: Rule, through: bool = True, of_district: bool = False) -> None:
+        self.rules, self.through, self.of_district = rules, through, of_district
 
     @hookimpl
     def batch_modes(self) -> list[BatchMode]:
@@ -46,7 +49,9 @@ class Through:
 
     @hookimpl
     def select_population(self, mode: str, scope: object) -> Population | None:
-        return Population(Sql(PAIRS), through_students=self.through) if mode == "CONTACTS" else None
+        if mode != "CONTACTS":
+            return None
+        return Population(Sql(PAIRS), through_students=self.through, of_district=self.of_district)
 
     @hookimpl
     def eligibility_rules(self, request: RuleRequest) -> list[Rule]:
@@ -74,8 +79,9 @@ OF_CANDIDATE = "from selected s where s.person_id = c.subject_id"
 
 
 @pytest.mark.parametrize("through", [True, False])
+@pytest.mark.parametrize("of_district", [True, False])
 async def test_a_person_selected_through_two_students_counts_once(
-    db: Pool, district: DistrictBuilder, family: list[int], through: bool
+    db: Pool, district: DistrictBuilder, family: list[int], through: bool, of_district: bool
 ) -> None:
     """A rule finds in `selected` each student through whom a person was selected, or rows without a student; a row may
     be there twice. Population, counts and candidates have the person once (D11, D16, D17, D31)."""
@@ -83,7 +89,7 @@ async def test_a_person_selected_through_two_students_counts_once(
     alone = Rule.where(
         "alone", "Alone.", Sql(f"(select count(*) > 0 and count(s.student_id) = 0 {OF_CANDIDATE})")
     )
-    host = host_with(Through(twice, alone, through=through))
+    host = host_with(Through(twice, alone, through=through, of_district=of_district))
     async with working(BatchWorker(db, host, poll_seconds=0.05)) as worker:
         batches = Batches(db, host, district, worker)
         run = await batches.run(

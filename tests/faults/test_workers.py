@@ -172,6 +172,7 @@ def test_shares_do_not_exceed_the_whole(workers: int) -> None:
     assert all(share.pool_min_size <= share.pool_max_size for share in shares)
     assert sum(share.batch_workers for share in shares) <= max(5, workers)
     assert all(share.batch_workers >= 1 for share in shares)
+    assert sum(share.max_read_memory for share in shares) <= given.max_read_memory
     connections = sum(share.max_connections for share in shares)
     assert given.max_connections <= connections < given.max_connections + workers
 

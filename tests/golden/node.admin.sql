@@ -19,9 +19,12 @@ viewer_household as materialized (
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
+),
+reason as materialized (
+  select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:28920d5c4eb18e0d:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'ADMIN:d721fa01957b3b2c:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('node', coalesce((select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
@@ -93,8 +96,7 @@ where f.district_id = :district_id and 'ADMIN' = 'ADMIN'
 ) as t5 where t5.saved_filter_id = :f5__filter_id::bigint), (select json_build_object('__typename', 'OptOut'::text, 'id', t6."id") from (
 select o.opt_out_id, 'optout_' || o.opt_out_id as id, o.address, o.method,
   case when o.reasons is not null then
-    (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-     where r.district_id = :district_id and o.reasons & (1::bigint << r.bit) <> 0) end as reasons,
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where o.reasons & r.mask <> 0) end as reasons,
   o.source, o.evidence, o.recorded_at, o.lifted_at
 from opt_out o
 where o.district_id = :district_id

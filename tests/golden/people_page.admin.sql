@@ -19,10 +19,14 @@ viewer_household as materialized (
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
+),
+reason as materialized (
+  select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:3f54335d3cbff193:' || :district_id::bigint || ':' || :request::bigint as request_tag
-from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', (array_agg(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '') order by t2.page_position desc) filter (where t2.page_position <= :f1__first::bigint))[1])) from (select t1.*, row_number() over (order by t1."last_name", t1."first_name", t1."person_id") as page_position from (
+  'ADMIN:93a675c46548107a:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', max(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '')) filter (where t2.page_position = :f1__first::bigint or t2.page_position < :f1__first::bigint and t2.page_last))) from (select t1.*, row_number() over place as page_position, lead(false, 1, true) over place as page_last from (select t1.* from (
+select t1.* from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
@@ -241,4 +245,5 @@ select a.district_assignment_id, a.person_id, a.school_id, a.title, a.start_date
 from district_assignment a
 where a.district_id = :district_id
   and (true or a.person_id = (select person_id from viewer))
-) as r where r.person_id = who.person_id and r.active offset 0) end order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) who where first.name is not null) who order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) end)::bigint[])) and (t1."last_name", t1."first_name", t1."person_id") > (:f1__after_0::text, :f1__after_1::text, :f1__after_2::bigint) order by t1."last_name", t1."first_name", t1."person_id" limit :f1__first::bigint + 1) as t2 having true))) as answer offset 0) as result
+) as r where r.person_id = who.person_id and r.active offset 0) end order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) who where first.name is not null) who order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) end)::bigint[])) and (t1."last_name", t1."first_name", t1."person_id") > (:f1__after_0::text, :f1__after_1::text, :f1__after_2::bigint) order by t1."last_name", t1."first_name", t1."person_id" limit 101
+) as t1 limit :f1__first::bigint + 1) as t1 window place as (order by t1."last_name", t1."first_name", t1."person_id")) as t2 having true))) as answer offset 0) as result

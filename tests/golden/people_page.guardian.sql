@@ -19,6 +19,9 @@ viewer_household as materialized (
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
+),
+reason as materialized (
+  select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
   'GUARDIAN:047cc00e7eb2999d:' || :district_id::bigint || ':' || :request::bigint as request_tag

@@ -19,15 +19,20 @@ viewer_household as materialized (
     and m.person_id = any (array(select person_id from viewer union all select person_id from viewer_student))
     and active_on(m.start_date, m.end_date, :today)
   group by m.household_id
+),
+reason as materialized (
+  select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:b339124f7cd620fd:' || :district_id::bigint || ':' || :request::bigint as request_tag
-from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point", 'method', t2."method", 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
+  'ADMIN:8b59f91a822836c5:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point"::text, 'method', t2."method"::text, 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+  case when s.reasons_on <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
+  else '[]' end as "on",
+  case when s.reasons_chosen <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_chosen & r.mask <> 0)
+  else '[]' end as chosen
 from person p
 cross join (values
   ('HOME_PHONE'::contact_point_kind, 'VOICE'::method), ('HOME_PHONE', 'TEXT'),
@@ -41,12 +46,14 @@ left join preference s
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
   and (true or p.person_id = (select person_id from viewer))
-) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*) || ' ' || t1."id")::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method", 'on', t5."on") order by t5.method), '[]') from (
+) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*) || ' ' || t1."id")::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method"::text, 'on', t5."on") order by t5.method), '[]') from (
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+  case when s.reasons_on <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
+  else '[]' end as "on",
+  case when s.reasons_chosen <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_chosen & r.mask <> 0)
+  else '[]' end as chosen
 from household h
 cross join (values ('VOICE'::method), ('TEXT')) as channel (method)
 left join household_preference s
@@ -55,12 +62,14 @@ left join household_preference s
 where h.district_id = :district_id
   and (true
     or h.household_id in (select household_id from viewer_household where own))
-) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*) || ' ' || t4."id")::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point", 'method', t8."method", 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
+) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*) || ' ' || t4."id")::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point"::text, 'method', t8."method"::text, 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_on & (1::bigint << r.bit) <> 0) as "on",
-  (select coalesce(json_agg(r.code order by r.bit), '[]') from contact_reason r
-   where r.district_id = :district_id and s.reasons_chosen & (1::bigint << r.bit) <> 0) as chosen
+  case when s.reasons_on <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
+  else '[]' end as "on",
+  case when s.reasons_chosen <> 0 then
+    (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_chosen & r.mask <> 0)
+  else '[]' end as chosen
 from person p
 cross join (values
   ('HOME_PHONE'::contact_point_kind, 'VOICE'::method), ('HOME_PHONE', 'TEXT'),

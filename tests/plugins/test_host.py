@@ -337,6 +337,8 @@ def test_a_mode_is_selected_by_the_plugin_that_lists_it(tmp_path: Path) -> None:
         ("'select 1'", "gives no `Population`"),
         ("Population('select 1')", "not an `Sql`"),
         ("Population(Sql('select :who'))", "without a value for :who"),
+        ("Population(Sql('select 1'), through_students=1)", "`through_students` is neither true nor false"),
+        ("Population(Sql('select 1'), of_district=None)", "`of_district` is neither true nor false"),
         ("1 / 0", "select_population failed: ZeroDivisionError"),
     ],
 )

@@ -8,8 +8,9 @@ import pytest
 
 from gql_server.db.pool import Pool
 from gql_server.db.protocols import Connection
-from gql_server.db.statements import bind, fetch, statement
+from gql_server.db.statements import bind, fetchrow, statement
 from gql_server.domain.sql import Sql
+from gql_server.services.changes import log_slots, table_slots
 from tests.support.builder import DistrictBuilder
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,20 @@ async def homes(db: Pool, district: DistrictBuilder) -> AsyncIterator[Connection
     ):
         await district.conn.execute(text, district.id, HOMES)
     async with db.acquire() as conn, conn.transaction():
-        await fetch(conn, "batch/chunk/settings", lease_seconds=30.0)
+        await open_chunk(conn)
         yield conn
+
+
+async def open_chunk(conn: Connection) -> None:
+    """Set a transaction up as that of a chunk, of a run of its own."""
+    await conn.execute(
+        "insert into batch_run (district_id, batch_run_id, mode, scope, status, requested_by, lease_owner)"
+        " overriding system value values (1, 1, 'STUDENTS', '{}', 'APPLYING', 'ada', 'me')"
+        " on conflict do nothing"
+    )
+    key = {"district_id": 1, "batch_run_id": 1, "lease_owner": "me"}
+    row = await fetchrow(conn, "batch/chunk/open", **key, lease_seconds=30.0, channel="test")
+    assert row is not None
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -66,3 +79,93 @@ async def test_people_are_counted_by_look_ups_alone(homes: Connection, analyzed:
     assert not scanned & {"household_member", "change", "change_set"}
     inner = [node for node in found if node.get("Parent Relationship") == "Inner"]
     assert not [node for node in inner if node.get("CTE Name") == "member"]
+
+
+async def plan_of(conn: Connection, sql: Sql, mode: str, **args: object) -> list[dict[str, Any]]:
+    """Return the nodes of a statement's plan, made for any values (a generic plan) or for these."""
+    text, values = bind(sql, **args)
+    await conn.execute(f"set local plan_cache_mode = {mode}")
+    await conn.execute(f"prepare planned as {text}")
+    given = ", ".join("null" if value is None else f"'{value}'" for value in values)
+    explained = await conn.fetchval(f"explain (format json) execute planned ({given})")
+    await conn.execute("deallocate planned")
+    return list(nodes(json.loads(explained)[0]["Plan"]))
+
+
+@pytest.fixture
+async def preferences(db: Pool, district: DistrictBuilder, request: Any) -> AsyncIterator[Connection]:
+    """A connection to a district of as many people with preferences as asked, and a target of them all."""
+    people = request.param
+    for text in (
+        "insert into person (district_id, first_name, last_name) select $1, 'P', n::text from generate_series(1, $2) n",
+        "insert into preference (district_id, person_id, contact_point, method)"
+        " select $1, p.person_id, c::contact_point_kind, 'VOICE' from (select * from person limit $2) p"
+        " cross join unnest(array['CELL_PHONE', 'WORK_PHONE']) c",
+        "insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,"
+        " under_locks, subjects, subject_ids, places, on_masks, was_on, was_chosen)"
+        " select $1, 1, 1, false, contact_point, method, false, locked, $2, array_agg(person_id order by person_id),"
+        " array_agg(p.ctid order by person_id), '{1}', '{0}', '{0}' from preference p,"
+        " unnest('{f,t}'::boolean[]) locked"
+        " group by contact_point, method, locked",
+    ):
+        await district.conn.execute(text, district.id, people)
+    async with db.acquire() as conn:
+        yield conn
+
+
+@pytest.mark.parametrize("preferences", [1, 10, 10_000], indirect=True)
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_a_chunk_locks_its_rows_in_key_order(
+    preferences: Connection, analyzed: bool, mode: str
+) -> None:
+    """Whatever the size of a chunk and the statistics, its rows are found one by one in the order of `decision`, by
+    their place; those that are decided under locks are locked in the order of their keys, by their key."""
+    conn = preferences
+    if analyzed:
+        await conn.execute("vacuum analyze preference, batch_target")
+    key = {"district_id": 1, "batch_run_id": 1, "chunk": 1}
+    async with conn.transaction():
+        await open_chunk(conn)
+        target = statement("batch/chunk/target").having(**key)
+        write = statement("batch/write_chunk").fill(**{**log_slots(False), "target": target})
+        rest = {
+            "household": False,
+            "subjects": 1,
+            "under_locks": False,
+            "keep_chosen": False,
+            "source": "BATCH",
+        }
+        found = await plan_of(conn, write, mode, **key, **rest, actor="ada")
+        update = next(
+            node
+            for node in found
+            if node.get("Operation") == "Update" and node["Relation Name"] == "preference"
+        )
+        (join,) = update["Plans"]
+        outer, inner = join["Plans"]
+        assert (join["Node Type"], inner["Node Type"], inner["Relation Name"]) == (
+            "Nested Loop",
+            "Tid Scan",
+            "preference",
+        )
+        assert {node["Node Type"] for node in nodes(outer)} <= {"Subquery Scan", "CTE Scan"}
+        decision = next(node for node in found if node.get("Subplan Name") == "CTE decision")
+        assert "Sort" in {node["Node Type"] for node in nodes(decision)}
+
+        lock = statement("batch/chunk/lock").fill(**table_slots(False))
+        found = await plan_of(conn, lock, mode, **key)
+        assert [node["Node Type"] for node in found if "Join" in node["Node Type"]] == []
+        reads = [node for node in found if node.get("Relation Name") == "preference"]
+        assert [(node["Node Type"], node["Index Name"]) for node in reads] == [
+            ("Index Scan", "preference_pkey")
+        ]
+        for used in ("Sort", "LockRows"):
+            assert [node["Node Type"] for node in found].count(used) == 1
+        (loop,) = (
+            node
+            for node in found
+            if node["Node Type"] == "Nested Loop"
+            and any(each["Node Type"] == "LockRows" for each in nodes(node["Plans"][1]))
+        )
+        assert "Sort" in {node["Node Type"] for node in nodes(loop["Plans"][0])}

@@ -15,12 +15,14 @@ class CountingDatabase:
         self.statements: list[str] = []
 
     def _log(self, record: Any) -> None:
-        if not record.query.startswith(("BEGIN", "ROLLBACK")):
+        if not record.query.startswith(("BEGIN", "COMMIT", "ROLLBACK")):
             self.statements.append(record.query)
 
     @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
-        async with self._inner.acquire(district_id) as conn:
+    async def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AsyncIterator[Connection]:
+        async with self._inner.acquire(district_id, read=read) as conn:
             conn.add_query_logger(self._log)  # type: ignore[attr-defined]
             try:
                 yield conn
@@ -37,6 +39,9 @@ class CountingDatabase:
     ) -> AsyncIterator[Connection]:
         async with self.acquire() as conn, conn.transaction():
             yield conn
+
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
+        return self.acquire()
 
     def listen(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         return self._inner.listen(channel)

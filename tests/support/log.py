@@ -1,5 +1,6 @@
 """Rows of the log for tests."""
 
+from collections.abc import Mapping
 from typing import Any
 
 BUCKET = 1024
@@ -15,4 +16,23 @@ def one_change(revision: int, subject: str, subject_id: int, kind: str, **masks:
     return {
         "revision": revision, "subject": subject, "bucket": subject_id // BUCKET, "kind": kind,
         "subject_ids": [subject_id], **packed, "reasons": reasons, "lowest_id": subject_id, "highest_id": subject_id,
+    }  # fmt: skip
+
+
+def packed_change(
+    revision: int, subject: str, kind: str, masks: Mapping[int, Mapping[str, int]]
+) -> dict[str, Any]:
+    """Return the columns of a row that tells of several subjects of one bucket: the masks of each, by its id."""
+    ids = sorted(masks)
+    packed: dict[str, list[int] | None] = {}
+    for name in MASKS:
+        of_all = [masks[number].get(name, 0) for number in ids]
+        same = len({*of_all}) == 1
+        packed[name] = of_all if not same else of_all[:1] if of_all[0] else None
+    reasons = 0
+    for mask in (mask for own in masks.values() for mask in own.values()):
+        reasons |= mask
+    return {
+        "revision": revision, "subject": subject, "bucket": ids[0] // BUCKET, "kind": kind, "subject_ids": ids,
+        **packed, "reasons": reasons, "lowest_id": ids[0], "highest_id": ids[-1],
     }  # fmt: skip

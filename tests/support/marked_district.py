@@ -216,6 +216,17 @@ async def _history(marked: Marked) -> None:
                 turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
             ),
         )  # fmt: skip
+    for revision, number in enumerate(marked.ids["household"].values(), start=revision + 1):  # noqa: B020
+        await builder.insert(
+            "change_set", revision=revision, source="ADMIN", actor=f"ADMIN:{marked.mark('boss', 'source_id')}",
+        )  # fmt: skip
+        await builder.insert(
+            "change", contact_point="HOUSEHOLD_PHONE", method="VOICE",
+            **one_change(
+                revision, "HOUSEHOLD", number, "PREFERENCES",
+                turned_on=builder.bits.mask(["GENERAL"]), turned_off=builder.bits.mask(["STAFF"]),
+            ),
+        )  # fmt: skip
     await builder.conn.execute(
         "update district set revision = $2 where district_id = $1", builder.id, revision
     )

@@ -1,8 +1,9 @@
 """What each field of the graph answers, over lists of rows. A field without one here is the column of its name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gql_server.domain.changes import ChangeKind
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS, ContactPointKind, Method
@@ -339,22 +340,55 @@ answers("Relationship.contact")(_one("Person", "contact_id"))
 # ── history and runs ────────────────────────────────────────────────────────────────────────────
 
 
+def _changes(eyes: Eyes, subject: str, number: int, member: int | None) -> Iterator[Row]:
+    """Yield what each change set did to a person or household: of a household, where there is a member who counts, on
+    those days alone on which they were an active member (D6)."""
+    found: dict[int, list[Row]] = {}
+    for row in eyes.rows("subject_change", subject=subject, subject_id=number):
+        others = subject == "HOUSEHOLD" and row["kind"] == "MEMBERSHIP"
+        if eyes.everything or (row["kind"] != "RELATIONSHIP" and not others):
+            found.setdefault(row["revision"], []).append(row)
+    for change_set in eyes.tables["change_set"]:
+        rows = found.get(change_set["revision"])
+        day = change_set["at"].astimezone(ZoneInfo(eyes.viewer.district.time_zone)).date()
+        if rows and (member is None or number in eyes.households_of(member, day)):
+            kinds = {row["kind"] for row in rows}
+            yield {
+                **change_set,
+                "household": subject == "HOUSEHOLD",
+                "subject_id": number,
+                "person_id": number if subject == "PERSON" else None,
+                "household_id": number if subject == "HOUSEHOLD" else None,
+                "kinds": [kind for kind in ChangeKind if kind in kinds],
+                "rows": [row for row in rows if row["kind"] == "PREFERENCES"],
+            }
+
+
+def _history_page(eyes: Eyes, rows: Iterable[Row], first: int | None, after: str | None) -> Row:
+    return page(eyes, rows, "revision household subject_id", first, after, descending=True)
+
+
 @answers("Person.history")
-def _history(eyes: Eyes, person: Row, first: int | None = None, after: str | None = None) -> Row:
+def _history_of_person(eyes: Eyes, person: Row, first: int | None = None, after: str | None = None) -> Row:
+    """Their own, and that of the households of which they were a member; see D27 for the portal."""
     number = person["person_id"]
-    sets = {row["revision"]: row for row in eyes.tables["change_set"]}
-    rows = [
-        {**sets[row["revision"]], **row, "person_id": number, "household_id": None, "place": _place(row)}
-        for row in eyes.rows("subject_change", subject="PERSON", subject_id=number)
-        if eyes.own(number) and (eyes.everything or row["kind"] != "RELATIONSHIP")
-    ]
-    return page(eyes, rows, "revision place", first, after, descending=True)
+    rows: list[Row] = []
+    if eyes.own(number):
+        rows += _changes(eyes, "PERSON", number, None)
+        for household in {m["household_id"] for m in eyes.rows("household_member", person_id=number)}:
+            if eyes.everything or household in eyes.own_households():
+                rows += _changes(eyes, "HOUSEHOLD", household, number)
+    return _history_page(eyes, rows, first, after)
 
 
-def _place(row: Row) -> int:
-    """The order within a revision: by kind and channel, in the order of their declaration."""
-    orders = ((100, "kind", ChangeKind), (10, "contact_point", ContactPointKind), (1, "method", Method))
-    return sum(unit * (list(kinds).index(row[name]) + 1) for unit, name, kinds in orders if row[name])
+@answers("Household.history")
+def _history_of_household(
+    eyes: Eyes, household: Row, first: int | None = None, after: str | None = None
+) -> Row:
+    number = household["household_id"]
+    seen = eyes.everything or number in eyes.own_households()
+    rows = list(_changes(eyes, "HOUSEHOLD", number, None if eyes.everything else eyes.me)) if seen else []
+    return _history_page(eyes, rows, first, after)
 
 
 @answers("Change.revision")
@@ -368,10 +402,17 @@ def _actor(eyes: Eyes, change: Row) -> str:
     return str(change["actor"]) if eyes.everything else str(change["actor"]).split(":")[0]
 
 
+def _channel_place(row: Row) -> tuple[int, int]:
+    return KINDS.index(row["contact_point"]), list(Method).index(row["method"])
+
+
 def _turned(column: str, on: bool) -> Resolver:
     def turned(eyes: Eyes, change: Row) -> list[Row]:
-        channel = {"contact_point": change["contact_point"], "method": change["method"], "on": on}
-        return [{**channel, "reason": code} for code in _codes(eyes, change[column])]
+        return [
+            {"contact_point": row["contact_point"], "method": row["method"], "on": on, "reason": code}
+            for row in sorted(change["rows"], key=_channel_place)
+            for code in _codes(eyes, row[column])
+        ]
 
     return turned
 

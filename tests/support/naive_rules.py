@@ -6,6 +6,7 @@ product's SQL, so that each can be held against the other.
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from gql_server.db.protocols import Connection
@@ -48,10 +49,10 @@ class Eyes:
     def rows(self, table: str, **key: object) -> list[Row]:
         return [row for row in self.tables[table] if all(row[name] == value for name, value in key.items())]
 
-    def active(self, row: Row) -> bool:
-        """Start ≤ today ≤ end, a missing one being open (D6)."""
-        start, end = row["start_date"], row["end_date"]
-        return (start is None or start <= self.today) and (end is None or self.today <= end)
+    def active(self, row: Row, day: date | None = None) -> bool:
+        """Start ≤ today, or another day, ≤ end, a missing one being open (D6)."""
+        start, end, day = row["start_date"], row["end_date"], day or self.today
+        return (start is None or start <= day) and (end is None or day <= end)
 
     def active_rows(self, table: str, **key: object) -> list[Row]:
         return [row for row in self.rows(table, **key) if self.active(row)]
@@ -76,8 +77,9 @@ class Eyes:
     def own_or_student(self, person_id: int | None) -> bool:
         return self.own(person_id) or person_id in self.students
 
-    def households_of(self, person_id: int) -> set[int]:
-        return {m["household_id"] for m in self.active_rows("household_member", person_id=person_id)}
+    def households_of(self, person_id: int | None, day: date | None = None) -> set[int]:
+        members = self.rows("household_member", person_id=person_id)
+        return {m["household_id"] for m in members if self.active(m, day)}
 
     def own_households(self) -> set[int]:
         return set() if self.me is None else self.households_of(self.me)

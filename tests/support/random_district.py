@@ -8,7 +8,7 @@ district shows.
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any
 
@@ -20,7 +20,7 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.viewer import District
 from gql_server.hooks.host import PluginHost
 from gql_server.services.districts import create_district, reason_bits
-from tests.support.log import one_change
+from tests.support.log import packed_change
 
 PEOPLE, HOUSEHOLDS, SCHOOLS, RUNS, FILTERS, OPT_OUTS = 12, 5, 3, 3, 5, 8
 """How many of each there are: their ids are 1 to that number."""
@@ -34,6 +34,7 @@ EMAILS = ("ada@example.org", "sam@example.org")
 _PERSON_KINDS = tuple(kind for kind in ContactPointKind if kind is not ContactPointKind.HOUSEHOLD_PHONE)
 _SPANS = ((None, None), (None, None), (-9, 9), (0, None), (None, 0), (0, 0), (-9, -1), (1, None))
 _NOON = datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC)
+_TIME_ZONES = ("UTC", "America/Chicago", "Pacific/Auckland")
 _FILTERS = (
     ("STUDENT", {"any": [{"field": "grade", "in": ["09"]}, {"field": "school", "is": "school_2"}]}),
     ("STUDENT", {"all": [{"not": {"field": "hasMessengerContact", "is": True}}]}),
@@ -47,7 +48,7 @@ Tables = dict[str, list[dict[str, Any]]]
 
 async def load_random_district(conn: Connection, host: PluginHost, code: str, seed: int) -> District:
     """Insert the district of a seed. Call it in a transaction."""
-    district = await create_district(conn, code, code.title(), "UTC", host.reasons)
+    district = await create_district(conn, code, code.title(), _TIME_ZONES[seed % 3], host.reasons)
     key = district.district_id
     bits = await reason_bits(conn, key)
     tables = _Maker(Random(seed), district.today(), bits).tables()
@@ -95,6 +96,10 @@ class _Maker:
 
     def _moment(self) -> datetime:
         return _NOON + timedelta(hours=self.random.randint(-999, 999), milliseconds=self._id(3) * 250)
+
+    def _lately(self) -> datetime:
+        """A moment of the days around which people become members of households, and cease to be (D6)."""
+        return datetime.combine(self.today, time(12), UTC) + timedelta(hours=self.random.randint(-260, 36))
 
     def _some(self, pairs: Iterable[Any], share: float) -> list[Any]:
         return [pair for pair in pairs if self.random.random() < share]
@@ -258,34 +263,38 @@ class _Maker:
         sets = range(1, 13)
         return {
             "change_set": [
-                {"revision": n, "at": self._moment(), "source": self._one(Source), "actor": self._one(actors),
+                {"revision": n, "at": self._lately(), "source": self._one(Source), "actor": self._one(actors),
                  "batch_run_id": self._one([None, *range(1, RUNS + 1)])}
                 for n in sets
             ],
             "change": list({
-                (revision, row["subject"], row["lowest_id"], row["kind"], row["contact_point"], row["method"]): row
+                (revision, row["subject"], row["kind"], row["contact_point"], row["method"]): row
                 for revision in sets for row in (self._change(revision) for _ in range(5))
             }.values()),
         }  # fmt: skip
 
     def _change(self, revision: int) -> dict[str, Any]:
-        household = self.random.random() < 0.2
+        """A row of the log about a few people or households, with the same masks for all of them or not."""
+        household = self.random.random() < 0.4
         channel = self._one(HOUSEHOLD_CHANNELS if household else PERSON_CHANNELS)
-        kind = self._one(ChangeKind)
-        on = self._mask()
-        masks = {"turned_on": on, "turned_off": self._mask() & ~on}
+        kind = self._one([*ChangeKind, *[ChangeKind.PREFERENCES] * 5])
         preferences = kind is ChangeKind.PREFERENCES
+        ids, same = self._ids(HOUSEHOLDS if household else PEOPLE), self._masks()
+        each = self._one([True, False])
         return {
-            **one_change(
+            **packed_change(
                 revision,
                 "HOUSEHOLD" if household else "PERSON",
-                self._id(HOUSEHOLDS if household else PEOPLE),
                 kind,
-                **(masks if preferences else {}),
+                {n: {} if not preferences else self._masks() if each else same for n in ids},
             ),
             "contact_point": channel.contact_point if preferences else None,
             "method": channel.method if preferences else None,
         }
+
+    def _masks(self) -> dict[str, int]:
+        on = self._mask()
+        return {"turned_on": on, "turned_off": self._mask() & ~on}
 
 
 def _pairs(left: Iterable[Any], right: Iterable[Any]) -> Sequence[tuple[Any, Any]]:

@@ -29,9 +29,15 @@ TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
+CHUNK = (
+    f"select t.*, false as missing, '(0,1)'::tid as place, 0::bigint as was_on, 0::bigint as was_chosen,"
+    f" 0::bigint as changed from ({TARGET}) t"
+)
 ALLOWED = f"select false as household, t.* from ({TARGET}) t"
 PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
-CURRENT = f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen from ({TARGET}) t"
+CURRENT = (
+    f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen, null::tid as place from ({TARGET}) t"
+)
 POPULATION = "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id"
 FRAGMENTS = {
     "allowed": ALLOWED,
@@ -45,19 +51,27 @@ FRAGMENTS = {
     "key": "g.grade",
     "kind": "'PERSON'",
     "log": TEXTS["log/append"].replace("{kind}", "'PERSON'"),
+    "page_size": "100",
+    "people": "select person_id from selected",
     "population": POPULATION,
     "predicted": PREDICTED,
     "subject": "person_id",
+    "subjects": "select 'PERSON'::subject_kind as subject, 1::bigint as subject_id, null::bigint as member_id",
     "table": "preference",
-    "target": TARGET,
+    "target": CHUNK,
+    "owner": "person",
+    "addresses": "select c.kind as contact_point, c.value as address from contact_point c",
+    "page": TEXTS["rules/page"],
     "parent": "parent",
 }
 """What stands in for each slot; a new slot needs a line here."""
 
 PARENTS = {
     "graph/batch_cell_option": "select null::bigint[] as reachable, 0::bigint as population",
-    "graph/turned_on_cell": "select c.*, c.turned_on as turned_on_mask from subject_change c",
-    "graph/turned_off_cell": "select c.*, c.turned_off as turned_off_mask from subject_change c",
+    "graph/history_of_household": "select 1::bigint as household_id",
+    "graph/history_of_person": "select 1::bigint as person_id",
+    "graph/turned_off_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
+    "graph/turned_on_cell": "select 1::bigint as revision_number, false as household, 1::bigint as subject_id",
 }
 """The rows that correlated statements are correlated to."""
 

@@ -53,7 +53,7 @@ GUARDIAN: Mapping[str, str] = {
     "everything in every home": "{ viewer { person { ...F0 } } } "
     + doubled(1, f"{ALL} {HOMES} {LINKS}", ALL),
     "histories": "{ viewer { person { "
-    + many(15, lambda n: page("history", "first: 100", "at kind actor turnedOn { reason } turnedOff { reason }"))
+    + many(15, lambda n: page("history", "first: 100", "at kinds actor turnedOn { reason } turnedOff { reason }"))
     + " } } }",
     "preferences again and again": "{ viewer { person { " + many(15, lambda n: f"preferences {{ {'on chosen value'} }}")
     + " students { student { " + ALL + " } } } } }",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gql_server.domain.bounded_cache import ByteBoundedCache
-from gql_server.domain.sql import numbered, numbered_texts
+from gql_server.domain.sql import Sql, filled_texts, numbered, numbered_texts
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["get", "put", "discard"]), st.integers(0, 5), st.integers(0, 12)), max_size=60
@@ -52,3 +52,13 @@ def test_numbered_texts_are_kept_within_bytes() -> None:
         numbered(f"select :a /* {n} {'x' * 500_000} */")
         assert numbered_texts.bytes <= numbered_texts.max_bytes
     assert 0 < len(numbered_texts) < 12
+
+
+def test_filled_texts_are_kept_within_bytes() -> None:
+    """A statement is composed once, and the statements composed last fill the cache up to its bound."""
+    for n in range(12):
+        filled = Sql("select {part}").fill(part=Sql(f":a /* {n} {'x' * 500_000} */", {"a": n}))
+        assert filled.args == {"part__a": n}
+        assert Sql("select {part}").fill(part=Sql(f":a /* {n} {'x' * 500_000} */")).text is filled.text
+        assert filled_texts.bytes <= filled_texts.max_bytes
+    assert 0 < len(filled_texts) < 12

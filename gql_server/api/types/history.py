@@ -8,23 +8,65 @@ import strawberry
 from gql_server.api.enums import ChangeKind, ContactPointKind, Method, Source
 from gql_server.api.fields import column, linked
 from gql_server.api.scalars import ReasonCode, Revision
+from gql_server.db.statements import body
+from gql_server.domain.channels import PERSON_CHANNELS
 from gql_server.domain.reasons import MAX_REASONS
-from gql_server.reads.links import ConnectionLink, RowsLink, SortKey
+from gql_server.reads.cursors import page_size, parse_cursor
+from gql_server.reads.links import Args, ConnectionLink, ReadContext, RowsLink, SortKey
 
 if TYPE_CHECKING:
     from gql_server.api.types.batch import BatchRun
     from gql_server.api.types.people import Household, Person
 
-CHANGES_OF_PERSON = ConnectionLink(
-    "change",
-    (SortKey("revision_number", "bigint"), SortKey("place", "bigint")),
-    "{child}.subject = 'PERSON' and {child}.bucket = bucket_of({parent}.person_id)"
-    " and {child}.subject_id = {parent}.person_id"
-    " and {child}.lowest_id <= {parent}.person_id and {child}.highest_id >= {parent}.person_id",
-    descending=True,
-    row_cost=2,
-    scan_cost=10,
+_KEYS = (
+    SortKey("revision_number", "bigint"),
+    SortKey("household", "boolean"),
+    SortKey("subject_id", "bigint"),
 )
+_DEFAULT_FIRST = 50
+
+
+def _newest(args: Args, context: ReadContext) -> dict[str, object]:
+    """Return how many changes of each person and household can be on the page, and up to which revision.
+
+    There are two more than the page has rows: one that tells whether there is a next page, and one of the revision of
+    `after`, which may be on the page before.
+    """
+    after = args.get("after")
+    return {
+        "time_zone": context.viewer.district.time_zone,
+        "nodes": page_size(args.get("first"), _DEFAULT_FIRST, context.max_first) + 2,
+        "up_to": None if after is None else parse_cursor(str(after), _KEYS)[0],
+    }
+
+
+def _history(subjects: str, scan_cost: int, scan_cost_portal: int) -> ConnectionLink:
+    """Return the link to the changes of whomever a file of sql/graph names."""
+    return ConnectionLink(
+        "change",
+        _KEYS,
+        descending=True,
+        params=_newest,
+        tables={"subjects": body(f"graph/{subjects}")},
+        default_first=_DEFAULT_FIRST,
+        row_cost=2,
+        scan_cost=scan_cost,
+        scan_cost_portal=scan_cost_portal,
+    )
+
+
+HISTORY_OF_PERSON = _history("history_of_person", 20, 20)
+HISTORY_OF_HOUSEHOLD = _history("history_of_household", 10, 10)
+
+
+def _cells(table: str) -> RowsLink:
+    """Return the link to the cells that a change turned on, or off."""
+    return RowsLink(
+        table,
+        order="{child}.contact_point, {child}.method, {child}.bit",
+        max_rows=MAX_REASONS * len(PERSON_CHANNELS),
+        naturally_bounded=True,
+    )
 
 
 @strawberry.type(
@@ -37,11 +79,14 @@ class PreferenceCell:
     on: bool = column("Whether the preference was turned on (true) or off (false).")
 
 
-@strawberry.type(description="The changes of one kind that one change set made to one person or household.")
+@strawberry.type(description="What one change set did to one person or household.")
 class Change:
     revision: Revision = column("The district's revision that the change set created.")
     at: datetime.datetime = column("When the change was committed.")
-    kind: ChangeKind = column("The kind of data that was changed.")
+    kinds: list[ChangeKind] = column(
+        "The kinds of data that were changed, each once. Portal users do not see changes of relationships, nor of the "
+        "members of their household."
+    )
     source: Source = column("The way by which the change was made.")
     actor: str = column(
         "Who made the change: the role of the token, and the person's id in the district's own system if the token "
@@ -60,10 +105,10 @@ class Change:
         "The household that was changed; null for a person.",
     )
     turned_on: list[PreferenceCell] = linked(
-        RowsLink("turned_on_cell", order="{child}.bit", max_rows=MAX_REASONS, naturally_bounded=True),
-        "The preferences that were turned on. Empty unless `kind` is PREFERENCES.",
+        _cells("turned_on_cell"),
+        "The preferences that were turned on, on all channels. Empty unless PREFERENCES is one of `kinds`.",
     )
     turned_off: list[PreferenceCell] = linked(
-        RowsLink("turned_off_cell", order="{child}.bit", max_rows=MAX_REASONS, naturally_bounded=True),
-        "The preferences that were turned off. Empty unless `kind` is PREFERENCES.",
+        _cells("turned_off_cell"),
+        "The preferences that were turned off, on all channels. Empty unless PREFERENCES is one of `kinds`.",
     )

@@ -9,7 +9,7 @@ from gql_server.api.enums import ContactPointKind, Method, Role, Source
 from gql_server.api.fields import After, OptionalFirst, column, linked, linked_with_arguments
 from gql_server.api.scalars import ReasonCode
 from gql_server.api.types.common import Node, RelayConnection
-from gql_server.api.types.history import CHANGES_OF_PERSON, Change
+from gql_server.api.types.history import HISTORY_OF_HOUSEHOLD, HISTORY_OF_PERSON, Change
 from gql_server.domain.channels import HOUSEHOLD_CHANNELS, PERSON_CHANNELS
 from gql_server.hooks.people import reaches
 from gql_server.reads.links import Args, ReadContext, RowsLink
@@ -186,6 +186,16 @@ class Household(Node):
     def members(self, active_only: ActiveOnly = True) -> list[HouseholdMembership]:
         """The members of the household."""
 
+    @linked_with_arguments(HISTORY_OF_HOUSEHOLD)
+    def history(
+        self,
+        first: OptionalFirst = None,
+        after: After = None,
+    ) -> RelayConnection[Change]:
+        """The changes to the household's data, newest first. Portal users see those of a household of which they are a
+        member today, from the days on which they were a member.
+        """
+
 
 # D27: a portal user must not learn which addresses of other people are opted out.
 _BY_ADDRESS = """(:viewer_sees_all or {parent}.person_id = :viewer_person_id)
@@ -256,13 +266,16 @@ class Person(Node):
     def district_assignments(self, active_only: ActiveOnly = True) -> list[DistrictAssignment]:
         """The person's assignments as a staff member."""
 
-    @linked_with_arguments(CHANGES_OF_PERSON)
+    @linked_with_arguments(HISTORY_OF_PERSON)
     def history(
         self,
         first: OptionalFirst = None,
         after: After = None,
     ) -> RelayConnection[Change]:
-        """The changes to the person's data, newest first. Portal users do not see changes of relationships."""
+        """The changes to the person's data, and to each household of which the person was a member on the day of the
+        change, newest first. Portal users see their own, and of households only of those of which they are a member
+        today.
+        """
 
 
 @strawberry.type(description="The viewer: the role and person of the token, and what they may do.")

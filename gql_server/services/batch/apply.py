@@ -1,16 +1,19 @@
-"""Applies a planned run chunk by chunk, each in one transaction, and finishes it (D20)."""
+"""Applies a planned run chunk by chunk, and finishes it (D20).
+
+A chunk is one transaction. A second one follows where somebody else changed the same preferences after the plan.
+"""
 
 from dataclasses import dataclass
 
-from gql_server.db.protocols import Database
-from gql_server.db.statements import execute, fetch, fetchrow, statement
+from gql_server.db.protocols import Connection, Database, Row
+from gql_server.db.statements import fetch, fetchrow, statement
 from gql_server.domain.changes import Source
 from gql_server.domain.ids import IdKind, encode_id
+from gql_server.domain.reasons import ReasonBits
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.run import LeaseLost, Run
-from gql_server.services.batch.signals import notify_run_changed
-from gql_server.services.changes import ChangeSet, WriteResult, write_preferences
-from gql_server.services.districts import reason_bits
+from gql_server.services.batch.signals import CHANNEL, notify_run_changed
+from gql_server.services.changes import ConcurrentInsert, MaskCount, WriteResult, log_slots, table_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +30,61 @@ def change_source(run: Run) -> Source:
 
 
 async def apply_chunk(db: Database, run: Run, *, lease_seconds: float) -> WriteResult | None:
-    """Apply the next chunk and commit. Return None if no chunk is left.
+    """Write the next chunk, or what is left of it to be written under locks, and commit. Return None if all are done.
 
     Raises LeaseLost if the run was cancelled or another worker has claimed it; then nothing is written.
     """
-    async with db.transaction(run.district.district_id) as conn:
-        await fetch(conn, "batch/chunk/settings", lease_seconds=lease_seconds)
-        chunk = await fetchrow(conn, "batch/chunk/open", **run.lease_key, lease_seconds=lease_seconds)
-        if chunk is None:
-            raise LeaseLost
-        if chunk["chunk"] is None:
-            return None
-        bits = await reason_bits(conn, run.district.district_id)
-        await execute(conn, "batch/chunk/close", **run.key, chunk=chunk["chunk"], subjects=chunk["subjects"])
-        # Notify before the write: the write locks the district's row, which should be held as briefly as possible.
-        await notify_run_changed(conn, **run.key)
-        written = await write_preferences(
-            conn,
-            ChangeSet(run.district.district_id, change_source(run), run.requested_by, run.batch_run_id),
-            statement("batch/chunk/target").having(**run.key, chunk=chunk["chunk"]),
-            household=chunk["household"],
-            keep_chosen=run.keep_chosen,
-        )
-        await count_cells(conn, run, bits, written.counts)
-        if chunk["household"] and written.revision is not None:
-            changed = statement("batch/chunk/changed_households").having(revision=written.revision)
-            await count_people(conn, run, chunk["today"], changed, revision=written.revision)
+    while True:
+        try:
+            async with db.transaction(run.district.district_id) as conn:
+                return await _apply_chunk(conn, run, lease_seconds)
+        except ConcurrentInsert:
+            # The row is there now, and no row is ever deleted: this happens once at most for each missing row.
+            continue
+
+
+async def _apply_chunk(conn: Connection, run: Run, lease_seconds: float) -> WriteResult | None:
+    chunk = await fetchrow(
+        conn, "batch/chunk/open", **run.lease_key, lease_seconds=lease_seconds, channel=CHANNEL
+    )
+    if chunk is None:
+        raise LeaseLost
+    if chunk["chunk"] is None:
+        return None
+    written = await _write_chunk(conn, run, chunk)
+    bits = ReasonBits(dict(zip(chunk["reasons"], chunk["bits"], strict=True)))
+    await count_cells(conn, run, bits, written.counts)
+    if chunk["household"] and written.revision is not None:
+        changed = statement("batch/chunk/changed_households").having(revision=written.revision)
+        await count_people(conn, run, chunk["today"], changed, revision=written.revision)
     return written
+
+
+async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
+    """Write what is still as the plan read it, or, under locks, what was not. Raises ConcurrentInsert."""
+    key = {**run.key, "chunk": chunk["chunk"]}
+    slots, under_locks = log_slots(chunk["household"]), chunk["under_locks"]
+    if under_locks:
+        await fetch(conn, statement("batch/chunk/lock").fill(**table_slots(chunk["household"])), **key)
+        target = statement("batch/chunk/target_now").fill(**table_slots(chunk["household"]))
+        slots["target"] = target.having(**key, reverts=run.reverts is not None)
+    else:
+        slots["target"] = statement("batch/chunk/target").having(**key)
+    rows = await fetch(
+        conn,
+        statement("batch/write_chunk").fill(**slots),
+        **key,
+        household=chunk["household"],
+        subjects=chunk["subjects"],
+        under_locks=under_locks,
+        keep_chosen=run.keep_chosen,
+        source=change_source(run),
+        actor=run.requested_by,
+    )
+    if under_locks and rows[0]["kept_back"]:
+        raise ConcurrentInsert
+    counts = tuple(MaskCount.from_row(row) for row in rows if row["contact_point"] is not None)
+    return WriteResult(rows[0]["revision"], counts)
 
 
 async def finish_run(db: Database, run: Run) -> FinishedRun:

@@ -21,14 +21,16 @@ def counts_slot(run: Run) -> dict[str, Sql]:
 
 async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts: Sequence[MaskCount]) -> None:
     """Add the counts of a write to the cells of the run."""
-    cells: dict[tuple[ContactPointKind, str], list[int]] = {}
-    for mask_count in mask_counts:
-        masks = _masks_to_count(mask_count, reverts=run.reverts is not None)
-        for reason in bits.codes(mask_count.asked):
+    sums: dict[tuple[ContactPointKind, str], list[int]] = {}
+    for count in mask_counts:
+        masks = (count.asked, count.flipped, count.overwrote, count.kept, count.skipped_as_chosen)
+        for reason in bits.codes(masks[0] | masks[1] | masks[2] | masks[3] | masks[4]):
             bit = 1 << bits[reason]
-            counts = cells.setdefault((mask_count.contact_point, reason), [0] * len(_COUNTS))
+            cell = sums.setdefault((count.contact_point, reason), [0] * len(masks))
             for index, mask in enumerate(masks):
-                counts[index] += mask_count.rows if mask & bit else 0
+                cell[index] += count.rows if mask & bit else 0
+    reverts = run.reverts is not None
+    cells = {cell: _cell_counts(*asked_first, reverts=reverts) for cell, asked_first in sums.items()}
     await execute(
         conn,
         statement("batch/count/cells").fill(**counts_slot(run)),
@@ -39,15 +41,17 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts:
     )
 
 
-def _masks_to_count(count: MaskCount, *, reverts: bool) -> tuple[int, ...]:
-    """Return the bits of each entry of `_COUNTS`.
+def _cell_counts(
+    asked: int, updated: int, overwrote: int, kept: int, skipped: int, *, reverts: bool
+) -> tuple[int, ...]:
+    """Return the entries of `_COUNTS` for one cell.
 
     A revert that finds a bit already as it would set it counts the bit as left alone: somebody else changed it.
     """
-    unchanged = count.asked & ~(count.flipped | count.kept | count.skipped_as_chosen)
+    unchanged = asked - updated - kept - skipped
     if reverts:
-        return count.flipped, 0, count.overwrote, count.kept, count.skipped_as_chosen | unchanged
-    return count.flipped, unchanged, count.overwrote, count.kept, count.skipped_as_chosen
+        return updated, 0, overwrote, kept, skipped + unchanged
+    return updated, unchanged, overwrote, kept, skipped
 
 
 async def count_people(

@@ -1,8 +1,12 @@
 """The plan of a run: who is selected, who is excluded from which cells, what is to be done. One transaction."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
 import structlog
 
-from gql_server.db.protocols import Connection, Database
+from gql_server.db.protocols import Connection, Database, Row
 from gql_server.db.statements import execute, fetch, fetchrow, fetchval, statement
 from gql_server.domain import defaults
 from gql_server.domain.batch import Cell, PlanningStep, Setting, channel_masks
@@ -25,14 +29,23 @@ from gql_server.services.batch.progress import PlanProgress
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_run_changed
+from gql_server.services.batch.states import too_old_to_revert
 from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
+HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
+RANGE = 75_000
+"""How many candidates one statement makes targets of, about: what it does in less than a second."""
+_SAMPLED = 5_000
+"""How many candidates are looked at to divide them into ranges, about."""
+Subjects: TypeAlias = dict[str, int]
+"""Subjects by their ids, those of households and of people alike: after one and up to another."""
+EVERYBODY: Subjects = {"after": -(2**63), "upto": 2**63 - 1}
 _log = structlog.get_logger(__name__)
 
 
@@ -93,38 +106,43 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     conn, run = plan.conn, plan.run
     await execute(conn, "batch/plan/relations")
     rules = await _number_rules(plan)
-    population = await select_people(plan)
+    await select_people(plan)
+    population = await find_channels(plan, rules.conditions)
     if population == 0 and run.planned_at is None:
         raise nobody_selected()
-    await find_channels(plan, rules.conditions)
     if run.planned_at is None:
         left_population = None
         await require_enabled(plan)
     else:
         left_population = await intersect(plan)
     await _ask_rules(plan, rules)
-    plan.progress.begin(PlanningStep.WRITING_PLAN, 2)
+    ranges = [EVERYBODY] if run.plan_only else await _ranges(plan)
+    plan.progress.begin(PlanningStep.WRITING_PLAN, 1 + len(ranges))
     await _exclude(plan)
     plan.progress.advance()
-    total = await (
-        _preview(plan) if run.plan_only else _write_targets(plan, statement("batch/plan/allowed"), chunk_size)
-    )
+    total = await (_preview(plan) if run.plan_only else _write_targets(plan, ranges, chunk_size))
     return population, left_population, total
 
 
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
-    """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`."""
+    """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`.
+
+    Raises Rejected: TOO_OLD_TO_REVERT.
+    """
     conn, run = plan.conn, plan.run
-    original = await fetchrow(conn, "batch/revert/reverted_run", **run.reverted_key)
-    assert original is not None
     await execute(conn, "batch/revert/create_undone")
     await execute(
         conn, "batch/revert/fill_undone", district_id=run.district.district_id, reverts_run_id=run.reverts
     )
+    # Asked afterwards, so that a log that was pruned in the meantime is noticed.
+    original = await fetchrow(conn, "batch/revert/reverted_run", **run.reverted_key)
+    assert original is not None
+    if original["folded"]:
+        raise too_old_to_revert()
     await execute(conn, "batch/revert/count_touched", **run.key)
     plan.progress.begin(PlanningStep.WRITING_PLAN)
-    total = await _write_targets(plan, statement("batch/revert/target"), chunk_size)
-    return int(original["population"]), None, total
+    written = await _write_range(plan, statement("batch/revert/target"), EVERYBODY, chunk_size)
+    return int(original["population"]), None, written["total"]
 
 
 async def _end(plan: Plan, **planned: float | None) -> None:
@@ -186,16 +204,41 @@ async def _exclude(plan: Plan) -> None:
     await execute(conn, exclude, **run.key, since=run.planned_at is not None)
 
 
-async def _write_targets(plan: Plan, allowed: Sql, chunk_size: int) -> int:
-    """Write the targets; return the number of people and households to do. Raises PluginError."""
-    own = sum(masks.contact_point is not ContactPointKind.HOUSEHOLD_PHONE for masks in plan.masks)
+async def _write_targets(plan: Plan, ranges: Sequence[Subjects], chunk_size: int) -> int:
+    """Write the targets, range by range: so memory is bounded, and progress moves.
+
+    Return the number of people and households to do. Raises PluginError.
+    """
+    chunks = total = 0
+    for subjects in ranges:
+        allowed = statement("batch/plan/allowed").having(**subjects)
+        row = await _write_range(plan, allowed, subjects, chunk_size, chunks)
+        chunks, total = row["chunks"], total + row["total"]
+        if row["unknown"]:
+            raise await _unknown_denial(plan)
+        plan.progress.advance()
+    return total
+
+
+async def _write_range(plan: Plan, allowed: Sql, subjects: Subjects, chunk_size: int, chunks: int = 0) -> Row:
+    """Write the targets of some of the subjects, in chunks that follow those that there are."""
+    own = sum(masks.contact_point is not HOUSEHOLD_PHONE for masks in plan.masks)
     size = max(1, chunk_size // max(1, own))
-    write = statement("batch/plan/write_targets").fill(allowed=allowed)
-    row = await fetchrow(plan.conn, write, **plan.run.key, size=size)
+    write = statement("batch/plan/write_targets").fill(allowed=allowed, current=_current(plan, subjects))
+    row = await fetchrow(plan.conn, write, **plan.run.key, size=size, chunks=chunks)
     assert row is not None
-    if row["unknown"]:
-        raise await _unknown_denial(plan)
-    return int(row["total"])
+    return row
+
+
+async def _ranges(plan: Plan) -> list[Subjects]:
+    """Return ranges of about RANGE candidates or fewer each, which are all subjects together."""
+    candidates = plan.progress.candidates
+    ranges, ends = -(-candidates // RANGE), None
+    if ranges > 1:
+        percent = min(100.0, 100.0 * _SAMPLED / candidates)
+        ends = await fetchval(plan.conn, "batch/plan/range_ends", ranges=ranges, percent=percent)
+    bounds = [EVERYBODY["after"], *(ends or ()), EVERYBODY["upto"]]
+    return [{"after": after, "upto": upto} for after, upto in pairwise(bounds)]
 
 
 async def _preview(plan: Plan) -> int:
@@ -215,18 +258,28 @@ async def _preview(plan: Plan) -> int:
 
 def _predicted(plan: Plan) -> Sql:
     """Return a SELECT of what the run would do with each channel."""
-    named = [masks.contact_point for masks in plan.masks]
-    people, households = (
-        statement("batch/plan/current").fill(**table_slots(household)).having(contact_points=named)
-        for household in (False, True)
-    )
-    current = Sql("{people} union all {households}").fill(people=people, households=households)
-    if ContactPointKind.HOUSEHOLD_PHONE not in named:  # reading all of them would be for nothing
-        current = people
     predicted = statement("batch/plan/predicted").fill(
-        allowed=statement("batch/plan/allowed"), current=current
+        allowed=statement("batch/plan/allowed").having(**EVERYBODY), current=_current(plan, EVERYBODY)
     )
     return predicted.having(keep_chosen=plan.run.keep_chosen)
+
+
+def _current(plan: Plan, subjects: Subjects) -> Sql:
+    """Return a SELECT of some subjects' preferences as they are now, for the contact points that the run names."""
+    own = [masks.contact_point for masks in plan.masks if masks.contact_point is not HOUSEHOLD_PHONE]
+    people, households = (
+        statement("batch/plan/current")
+        .fill(**table_slots(household))
+        .having(contact_points=named, **subjects)
+        for household, named in ((False, own), (True, [HOUSEHOLD_PHONE]))
+    )
+    if len(own) == len(plan.masks):  # reading the households would be for nothing
+        return people
+    return (
+        Sql("{people} union all {households}").fill(people=people, households=households)
+        if own
+        else households
+    )
 
 
 async def _unknown_denial(plan: Plan) -> PluginError:

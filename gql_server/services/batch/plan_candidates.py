@@ -12,44 +12,62 @@ from gql_server.services.batch.scope import plugin_scope
 from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
 from gql_server.services.rules.rule_set import NumberedRules
 
+HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 
-async def select_people(plan: Plan) -> int:
-    """Select the people by the mode's plug-in and return their number."""
+
+async def select_people(plan: Plan) -> None:
+    """Select the people by the mode's plug-in."""
     run, conn = plan.run, plan.conn
     population = await plan.host.calls.population(
         run.mode, plugin_scope(run.district, run.scope, run.mode, plan.host)
     )
     selection = selection_of(plan.host, run.mode, population)
-    select = statement("batch/plan/select_people").fill(population=_with_students(population))
+    select = statement("batch/plan/select_people").fill(population=_selected(population))
     async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
         await execute(conn, select, **plan.fragment_args)
-    people = await execute(conn, "batch/plan/fill_population")
-    await execute(conn, Sql("analyze selected, population"))
-    return people
+    # Without statistics the planner takes the people for a few hundred, and looks up the channel of each by itself.
+    await execute(conn, Sql("analyze selected"))
 
 
-def _with_students(population: Population) -> Sql:
+def _selected(population: Population) -> Sql:
     """Return a SELECT of person_id and student_id, which is null where the mode does not say through whom."""
-    if population.through_students:
-        return population.sql
-    return Sql("select p.person_id, null::bigint as student_id from ({people}) p").fill(people=population.sql)
+    people = population.sql
+    if not population.through_students:
+        people = Sql("select p.person_id, null::bigint as student_id from ({people}) p").fill(people=people)
+    if population.of_district:
+        return people
+    return statement("batch/plan/of_district").fill(population=people)
 
 
-async def find_channels(plan: Plan, conditions: NumberedRules) -> None:
-    """Find the people's own channels and their households' phones, and ask the conditions about them (D14, D17)."""
+async def find_channels(plan: Plan, conditions: NumberedRules) -> int:
+    """Find the people's own channels and their households' phones, and ask the conditions about them (D14, D17).
+
+    Return the number of people selected. Each has one channel of each of their own contact points, whatever is on
+    record: where a run names one alone, that is the list of people, and else they are listed before.
+    """
     plan.progress.begin(PlanningStep.FINDING_CHANNELS, len(plan.masks))
+    distinct = statement("batch/plan/distinct_people")
+    listed = len(plan.masks) > 1 or plan.masks[0].contact_point is HOUSEHOLD_PHONE
+    people = 0
+    if listed:
+        people = await execute(plan.conn, statement("batch/plan/fill_population").fill(people=distinct))
     for masks in plan.masks:
-        await _find_channel(plan, masks, conditions)
+        found = await _find_channel(plan, masks, conditions, Sql("table population") if listed else distinct)
         plan.progress.advance()
     await execute(plan.conn, Sql("analyze all_channels"))
+    return people if listed else found
 
 
-async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRules) -> None:
-    household = masks.contact_point is ContactPointKind.HOUSEHOLD_PHONE
-    find = statement(f"batch/plan/find_{'household' if household else 'people'}_channels")
-    await plan.relation_rules.ask_conditions(
+async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRules, people: Sql) -> int:
+    """Find one channel of `people`, or of their households, and return how many there are."""
+    if masks.contact_point is HOUSEHOLD_PHONE:
+        find, slots = statement("batch/plan/find_household_channels"), {}
+    else:
+        find, slots = statement("batch/plan/find_people_channels"), {"people": people}
+    return await plan.relation_rules.ask_conditions(
         conditions,
         find,
+        slots,
         contact_point=masks.contact_point,
         method=batch_method(masks.contact_point),
         on_mask=masks.on_mask,

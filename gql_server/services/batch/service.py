@@ -103,7 +103,7 @@ class BatchService:
     async def revert(self, viewer: Viewer, run_id: str, wait_seconds: int = WAIT_SECONDS) -> int:
         """Revert a run by recording a new run (D29), wait for its end, and return the number of the new run.
 
-        Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, WAIT_SECONDS_OUT_OF_RANGE.
+        Raises Forbidden, and Rejected: UNKNOWN_RUN, WRONG_STATE, TOO_OLD_TO_REVERT, WAIT_SECONDS_OUT_OF_RANGE.
         """
         return await self._change_and_wait(begin_revert, viewer, run_id, wait_seconds)
 

@@ -51,7 +51,7 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     """Record a run that reverts a run, and return the number of the new run.
 
     A run that failed or was cancelled after it had applied chunks can be reverted like one that is DONE. A revert
-    cannot be reverted; the batch can be submitted again. Raises Rejected: UNKNOWN_RUN, WRONG_STATE.
+    cannot be reverted; the batch can be submitted again. Raises Rejected: UNKNOWN_RUN, WRONG_STATE, TOO_OLD_TO_REVERT.
     """
     key, run = await _lock_run(conn, viewer, run_id)
     if run["reverts_run_id"] is not None:
@@ -59,6 +59,8 @@ async def begin_revert(conn: Connection, viewer: Viewer, run_id: str) -> int:
     stopped = run["status"] in ("FAILED", "CANCELLED") and run["chunks_done"] > 0
     if run["status"] != "DONE" and not stopped:
         raise _wrong_state(run, _REVERTIBLE)
+    if run["folded"]:
+        raise too_old_to_revert()
     return await _begin_revert(conn, viewer, key, status_before=run["status"], at_once=False)
 
 
@@ -123,6 +125,15 @@ async def _begin_revert(
 def unknown_run() -> Rejected:
     """Return the error for an id that no run of the viewer's district has."""
     return rejected("UNKNOWN_RUN", "There is no such run. `batchRuns` lists the runs of the district.", "id")
+
+
+def too_old_to_revert() -> Rejected:
+    """Return the error for a run of which the log no longer holds all that it did (D28, D29)."""
+    message = (
+        "The run is too old to be reverted: the district's log no longer holds all that it did. Submit a batch that"
+        " sets the preferences as they should be."
+    )
+    return rejected("TOO_OLD_TO_REVERT", message, "id")
 
 
 def _wrong_state(run: Row, allowed: str) -> Rejected:

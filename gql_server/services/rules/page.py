@@ -1,6 +1,7 @@
 """Asks rules about a page of candidates that stands in memory: one request's cells, or the recipients of a message."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -9,6 +10,7 @@ from gql_server.db.protocols import Database, Row
 from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import fetch, statement
 from gql_server.domain.reasons import ReasonBits
+from gql_server.domain.sql import Sql
 from gql_server.hooks import Candidate, Defer, Deny, RuleRequest, Verdict
 from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
@@ -84,6 +86,31 @@ class Answer:
         return next((denial for denial in self.denials if denial.reasons >> bit & 1), None)
 
 
+def given_page(page: Sequence[PageCandidate]) -> Sql:
+    """Return a SELECT of a page as it is, with the addresses of its candidates: the {page} of rules/page_denials."""
+    households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
+    return statement("rules/page").having(
+        households=households,
+        subject_ids=subject_ids,
+        contact_points=contact_points,
+        methods=methods,
+        addresses=[asked.candidate.address for asked in page],
+        on_masks=[asked.on_mask for asked in page],
+        off_masks=[asked.off_mask for asked in page],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """Where the addresses of a page are that its candidates lack: rules in SQL are asked without reading them first.
+
+    select: returns a SELECT of some of the page, with its addresses. read: returns the page with its addresses.
+    """
+
+    select: Callable[[Sequence[PageCandidate]], Sql]
+    read: Callable[[], Awaitable[Sequence[PageCandidate]]]
+
+
 @dataclass(frozen=True, slots=True)
 class PageRules:
     """Asks the rules of a host about pages of candidates in one district, on one day.
@@ -98,11 +125,14 @@ class PageRules:
     bits: ReasonBits
     limits: RuleLimits
 
-    async def ask(self, request: RuleRequest, page: Sequence[PageCandidate]) -> list[Answer]:
+    async def ask(
+        self, request: RuleRequest, page: Sequence[PageCandidate], on_record: OnRecord | None = None
+    ) -> list[Answer]:
         """Return what the rules say, an answer for each candidate, in the page's order.
 
         All rules in SQL are asked in one statement if possible, and last: checks may take long, and what was recorded
-        meanwhile counts (D19). Checks are not asked about what a condition denies. No connection is held while hooks
+        meanwhile counts (D19). on_record: where the addresses are if the page is without; they are read before a check
+        is asked. Checks are not asked about what a condition denies. No connection is held while hooks
         are called or checks run. Raises PluginError, also where a rule denies what is no candidate, and Busy.
         """
         if not page:
@@ -110,7 +140,10 @@ class PageRules:
         given = await self.host.calls.rules(request)
         numbered = dict(enumerate(applicable_rules(given, request), start=1))
         rules = RuleSet.of(numbered)
-        collected = _Collected(page, numbered)
+        select = given_page if on_record is None else on_record.select
+        if rules.checks and on_record is not None:
+            page, select = await on_record.read(), given_page
+        collected = _Collected(page, numbered, select)
         if rules.checks:
             await self._ask_sql(rules.conditions, collected)
         left = collected.left()
@@ -126,34 +159,26 @@ class PageRules:
 
         async def ask(some: NumberedRules) -> None:
             if left := collected.left():
-                collected.add_rows(await self._select(left, some))
+                collected.add_rows(await self._select(collected.select(left), some))
 
         if rules:
             await ask_together(rules, ask)
 
-    async def _select(self, page: Sequence[PageCandidate], numbered: NumberedRules) -> Sequence[Row]:
-        """Ask rules in one statement; its transaction is rolled back, with whatever their SQL did to its session."""
+    async def _select(self, page: Sql, numbered: NumberedRules) -> Sequence[Row]:
+        """Ask rules in one statement.
+
+        If one of them is not the product's own, its transaction can only read, and is rolled back with whatever their
+        SQL did to its session.
+        """
         rules = RuleSet.of(numbered)
         query = statement("rules/page_denials").fill(
-            denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
+            page=page, denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
         )
-        households, subject_ids, contact_points, methods = zip(*(asked.key for asked in page), strict=True)
+        trusted = all(owned.built_in for owned in numbered.values())
         async with self.db.acquire(self.district_id) as conn:
             with attribute_errors(*fragments_of(numbered), seconds=self.limits.statement_seconds):
-                async with restored_session(conn):
-                    return await fetch(
-                        conn,
-                        query,
-                        district_id=self.district_id,
-                        today=self.today,
-                        households=households,
-                        subject_ids=subject_ids,
-                        contact_points=contact_points,
-                        methods=methods,
-                        addresses=[asked.candidate.address for asked in page],
-                        on_masks=[asked.on_mask for asked in page],
-                        off_masks=[asked.off_mask for asked in page],
-                    )
+                async with nullcontext() if trusted else restored_session(conn):
+                    return await fetch(conn, query, district_id=self.district_id, today=self.today)
 
     async def _check(
         self, request: RuleRequest, owned: OwnedRule, chunk: Sequence[PageCandidate]
@@ -169,9 +194,15 @@ class PageRules:
 
 
 class _Collected:
-    """What rules have said of a page so far."""
+    """What rules have said of a page so far. select: returns the SELECT of some of it, for rules in SQL."""
 
-    def __init__(self, page: Sequence[PageCandidate], rules: NumberedRules) -> None:
+    def __init__(
+        self,
+        page: Sequence[PageCandidate],
+        rules: NumberedRules,
+        select: Callable[[Sequence[PageCandidate]], Sql],
+    ) -> None:
+        self.select = select
         self._whole: set[_Key] = set()
         """The channels that a condition denies."""
         self._rules = rules

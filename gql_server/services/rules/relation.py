@@ -1,8 +1,9 @@
 """Asks rules about the relation `candidate` of an open transaction, such as a plan's: there may be millions of rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 from gql_server.db.plugin_errors import SeveralSuspects
 from gql_server.db.protocols import Connection, Database, Row
@@ -44,23 +45,29 @@ class RelationRules:
     limits: RuleLimits
     advance: Callable[[int], None]
 
-    async def ask_conditions(self, rules: NumberedRules, find: Sql, **args: object) -> None:
-        """Ask conditions in the statement that finds the channels they are about. Raises PluginError.
+    async def ask_conditions(
+        self, rules: NumberedRules, find: Sql, slots: Mapping[str, Sql] = MappingProxyType({}), **args: object
+    ) -> int:
+        """Ask conditions in the statement that finds the channels they are about. Return how many it finds.
 
-        find: its slot `denied_by` takes the conditions. args: its parameters, other than district_id and today.
+        find: its slot `denied_by` takes the conditions; `slots` has the others. args: its parameters, other than
+        district_id and today. Raises PluginError.
         """
 
-        async def ask(asked: NumberedRules, query: Sql) -> None:
+        async def ask(asked: NumberedRules, query: Sql, **others: Sql) -> int:
             async with plugin_sql(self.conn, *fragments_of(asked), seconds=self.limits.statement_seconds):
-                filled = query.fill(denied_by=denied_by(asked))
-                await execute(self.conn, filled, district_id=self.district_id, today=self.today, **args)
+                filled = query.fill(denied_by=denied_by(asked), **others)
+                return await execute(
+                    self.conn, filled, district_id=self.district_id, today=self.today, **args
+                )
 
         try:
-            await ask(rules, find)
+            return await ask(rules, find, **slots)
         except SeveralSuspects:  # as in `ask_together`, but the channels are found once
-            await ask({}, find)
+            found = await ask({}, find, **slots)
             for number, owned in rules.items():
                 await ask({number: owned}, statement("rules/deny_channels"))
+            return found
 
     async def ask_selects(self, rules: NumberedRules) -> None:
         """Ask all rules in SQL, in one statement if possible. Raises PluginError."""

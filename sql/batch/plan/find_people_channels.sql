@@ -1,5 +1,6 @@
--- Finds one channel that a run names, of the selected people, with the value on record (D14, D16). {denied_by} is, for
--- such a channel `c`, the number of the first rule whose condition denies it whole, or null.
+-- Finds one channel that a run names, of the selected people, with the value on record (D14, D16). {people} has them each
+-- once: `population`, or what fills it. {denied_by} is, for such a channel `c`, the number of the first rule whose condition
+-- denies it whole, or null.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
 -- Columns: none
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
@@ -7,7 +8,7 @@ select c.*, {denied_by}
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from population s
+  from ({people}) s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c

@@ -6,20 +6,25 @@
 with planned as materialized (
   delete from batch_target t
   where t.district_id = :district_id and t.batch_run_id = :batch_run_id
-  returning t.household, t.contact_point, t.on_mask | t.off_mask as reasons, t.skip_if_chosen, t.subject_ids
+  returning t.household, t.contact_point, t.subject_ids, t.on_masks, t.off_masks, t.skip_if_chosen
 ),
 planned_channel as materialized (
-  select known.household, s.subject_id, known.contact_point, max(known.reasons) as reasons, -- others of a channel are 0
+  select known.household, known.subject_id, known.contact_point, max(known.reasons) as reasons, -- others of a channel are 0
     max(known.skip_if_chosen) as skip_if_chosen
   from (
-    select household, contact_point, reasons, skip_if_chosen, subject_ids from planned
+    select p.household, p.contact_point, s.subject_id,
+      coalesce(s.on_mask, p.on_masks[1], 0) | coalesce(s.off_mask, p.off_masks[1], 0) as reasons,
+      coalesce(s.skip_if_chosen, p.skip_if_chosen[1], 0) as skip_if_chosen
+    from planned p
+    cross join lateral unnest(p.subject_ids, p.on_masks, p.off_masks, p.skip_if_chosen)
+      as s (subject_id, on_mask, off_mask, skip_if_chosen)
     union all
-    select b.household, b.contact_point, 0, null, b.subject_ids
+    select b.household, b.contact_point, s.subject_id, 0, null
     from batch_exclusion_block b
+    cross join lateral unnest(b.subject_ids) as s (subject_id)
     where b.district_id = :district_id and b.batch_run_id = :batch_run_id
   ) known
-  cross join lateral unnest(known.subject_ids) as s (subject_id)
-  group by known.household, s.subject_id, known.contact_point
+  group by known.household, known.subject_id, known.contact_point
 ),
 found as (
   delete from all_channels returning *

@@ -1,4 +1,4 @@
--- Predicts what a run would do with each channel of {allowed}, by the decision of preference/write.sql, where {current}
+-- Predicts what a run would do with each channel of {allowed}, by the decision of batch/write_chunk.sql, where {current}
 -- gives the preferences as they are: `flipped` reasons change, `skip_if_chosen` are those that are not chosen now. Null
 -- masks: as in {allowed}.
 -- Parameters: keep_chosen

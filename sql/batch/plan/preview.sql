@@ -5,15 +5,15 @@
 -- Columns: contact_point, asked (null: denials of what is no candidate), flipped, overwrote, kept, skipped_as_chosen, rows, total (people and households in all)
 with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
-    flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
+    flipped, kept, array_agg(subject_id order by subject_id) as subject_ids, count(*) as rows
   from ({predicted}) predicted
   group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, skip_if_chosen, subjects, subject_ids)
-  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, skip_if_chosen, rows,
-    subject_ids
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
+    on_masks, off_masks, skip_if_chosen, subjects, subject_ids)
+  select :district_id, :batch_run_id, -block, household, contact_point, method, false,
+    array[on_mask], array[off_mask], array[skip_if_chosen], rows, subject_ids
   from block where on_mask is not null
 ),
 home as (

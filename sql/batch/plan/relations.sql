@@ -6,7 +6,7 @@
 -- through one student.
 create temp table selected (person_id bigint not null, student_id bigint) on commit drop;
 
--- The people selected, each once.
+-- The people selected, each once. Left empty where a run names one contact point alone: then they are listed only once.
 create temp table population (person_id bigint not null) on commit drop;
 
 -- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17).

@@ -18,8 +18,10 @@ where not exists (
 
 insert into selected (person_id, student_id)
 select people.person_id, people.student_id
-from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people
-join person p on p.district_id = :district_id and p.person_id = people.person_id;
+from (select p.person_id, null::bigint as student_id from (select e.person_id from enrollment e where e.district_id = :district_id and active_on(e.start_date, e.end_date, :today) and e.school_year = (select max(any_school.school_year) from enrollment any_school where any_school.district_id = :district_id and active_on(any_school.start_date, any_school.end_date, :today))) p) people;
+
+insert into population (person_id)
+select distinct person_id from selected;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
 select c.*, (case when (c.address is null) then 1 end)::smallint
@@ -41,7 +43,7 @@ select c.*, (case when (c.address is null) then 1 end)::smallint
 from (
   select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
     :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from population s
+  from (table population) s
   left join contact_point p
     on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
 ) c;
@@ -144,8 +146,8 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
 
 with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
-    flipped, kept, array_agg(subject_id) as subject_ids, count(*) as rows
-  from (-- Predicts what a run would do with each channel of {allowed}, by the decision of preference/write.sql, where {current}
+    flipped, kept, array_agg(subject_id order by subject_id) as subject_ids, count(*) as rows
+  from (-- Predicts what a run would do with each channel of {allowed}, by the decision of batch/write_chunk.sql, where {current}
 with differing as (
   select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask,
     coalesce(p.reasons_chosen, 0) as reasons_chosen,
@@ -157,20 +159,25 @@ from (
   select household, subject_id, contact_point, method, c.skip_if_chosen,
     c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
     c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
-  from (select * from all_channels where denied_by is null) c
+  from (
+    select * from all_channels where denied_by is null and subject_id > :predicted__allowed__after::bigint and subject_id <= :predicted__allowed__upto::bigint
+  ) c
   full join (
     select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
       bit_or(off_reasons) as off_reasons
-    from denial group by household, subject_id, contact_point, method
+    from denial where subject_id > :predicted__allowed__after and subject_id <= :predicted__allowed__upto
+    group by household, subject_id, contact_point, method
   ) d using (household, subject_id, contact_point, method)
 ) left_over) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
-select person_id as subject_id, contact_point, reasons_on, reasons_chosen
+select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from preference
-where district_id = :district_id and contact_point = any (:predicted__current__people__contact_points::contact_point_kind[]) and method <> 'TEXT' union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
-select household_id as subject_id, contact_point, reasons_on, reasons_chosen
+where district_id = :district_id and contact_point = any (:predicted__current__people__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and person_id > :predicted__current__people__after::bigint and person_id <= :predicted__current__people__upto::bigint union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from household_preference
-where district_id = :district_id and contact_point = any (:predicted__current__households__contact_points::contact_point_kind[]) and method <> 'TEXT') p using (subject_id, contact_point) -- the contact point tells people from households
+where district_id = :district_id and contact_point = any (:predicted__current__households__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and household_id > :predicted__current__households__after::bigint and household_id <= :predicted__current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
   where a.on_mask | a.off_mask <> 0 or a.on_mask is null
 )
 select household, subject_id, contact_point, method, on_mask, off_mask,
@@ -181,10 +188,10 @@ from differing) predicted
   group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, skip_if_chosen, subjects, subject_ids)
-  select :district_id, :batch_run_id, -block, household, contact_point, method, on_mask, off_mask, skip_if_chosen, rows,
-    subject_ids
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
+    on_masks, off_masks, skip_if_chosen, subjects, subject_ids)
+  select :district_id, :batch_run_id, -block, household, contact_point, method, false,
+    array[on_mask], array[off_mask], array[skip_if_chosen], rows, subject_ids
   from block where on_mask is not null
 ),
 home as (

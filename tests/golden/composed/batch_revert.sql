@@ -1,96 +1,150 @@
 with numbered as (
-  select a.*, dense_rank() over (partition by household order by subject_id) - 1 as position
-  from (-- Returns what a revert is to write: every bit that the run changed gets its old value, unless it was changed
-select household, subject_id, contact_point, method, turned_off & ~touched as on_mask, turned_on & ~touched as off_mask,
-  (turned_on | turned_off) & ~touched as skip_if_chosen, unchosen & ~touched as mark_as_chosen
-from undone) a
-  where on_mask | off_mask <> 0 or on_mask is null -- null: no candidate
+  select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+    p.reasons_on as was_on, p.reasons_chosen as was_chosen, p.place,
+    dense_rank() over (partition by a.household order by subject_id) - 1 as position
+  from (-- Returns what a revert is to write: a bit that is not what it was is turned on or off again, and a bit that was
+select u.household, u.subject_id, u.contact_point, u.method,
+  u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
+  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
+from undone u
+left join lateral (
+  select p.reasons_on
+  from preference p
+  where not u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.person_id = u.subject_id
+    and p.contact_point = u.contact_point and p.method = u.method
+  union all
+  select h.reasons_on
+  from household_preference h
+  where u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and h.district_id = :district_id and h.household_id = u.subject_id
+    and h.contact_point = u.contact_point and h.method = u.method
+) now on true) a
+  left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
+from preference
+where district_id = :district_id and contact_point = any (:current__people__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and person_id > :current__people__after::bigint and person_id <= :current__people__upto::bigint union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
+from household_preference
+where district_id = :district_id and contact_point = any (:current__households__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and household_id > :current__households__after::bigint and household_id <= :current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
+  where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
+),
+sorted as (
+  select *, position / :size::integer as part, was_on is null as missing
+  from numbered
+  order by household, part, contact_point, method, missing, subject_id
 ),
 grouped as materialized (
-  select household, position / :size::integer as part, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(position) % :size::integer + 1 as last_position, array_agg(subject_id) as subject_ids, count(*) as rows
-  from numbered
-  group by household, position / :size::integer, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+  select household, part, contact_point, method, missing, max(position) % :size::integer + 1 as last_position,
+    array_agg(subject_id) as subject_ids, array_agg(place) as places,
+    packed_masks(array_agg(on_mask), min(on_mask), max(on_mask)) as on_masks,
+    packed_masks(array_agg(off_mask), min(off_mask), max(off_mask)) as off_masks,
+    packed_masks(array_agg(skip_if_chosen), min(skip_if_chosen), max(skip_if_chosen)) as skip_if_chosen,
+    packed_masks(array_agg(mark_as_chosen), min(mark_as_chosen), max(mark_as_chosen)) as mark_as_chosen,
+    coalesce(packed_masks(array_agg(was_on), min(was_on), max(was_on)), '{0}') as was_on,
+    coalesce(packed_masks(array_agg(was_chosen), min(was_chosen), max(was_chosen)), '{0}') as was_chosen,
+    count(*) filter (where on_mask is null) as unknown
+  from sorted
+  group by household, part, contact_point, method, missing
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method,
-    on_mask, off_mask, skip_if_chosen, mark_as_chosen, subjects, subject_ids)
-  select :district_id, :batch_run_id, dense_rank() over (order by household, part),
-    household, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
-    max(last_position) over (partition by household, part), subject_ids
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
+    subjects, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+  select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
+    household, contact_point, method, missing, max(last_position) over (partition by household, part),
+    subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
   from grouped
-  where on_mask is not null
   returning chunk, subjects
 )
-select (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
-  (select coalesce(sum(rows), 0) from grouped where on_mask is null)::bigint as unknown;
+select (select coalesce(max(chunk), :chunks::integer) from target) as chunks,
+  (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+  (select coalesce(sum(unknown), 0) from grouped)::bigint as unknown;
 
-with target as materialized (
-select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
-from batch_target t
-cross join lateral unnest(t.subject_ids) as s (subject_id)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
-),
-locked as materialized (
-  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
-    coalesce(existing.reasons_chosen, 0) as reasons_chosen
-  from (select * from target order by subject_id, contact_point, method) t
-  left join lateral (
-    select p.reasons_on, p.reasons_chosen
-    from preference p
-    where p.district_id = :district_id and p.person_id = t.subject_id
-      and p.contact_point = t.contact_point and p.method = t.method
-    for update
-  ) existing on true
-),
-differing as (
-  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
-  from locked l
-),
-kept as (
-  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
-    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
-  from differing d
-),
-flipping as (
-  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
-),
-decision as materialized (
-  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
-    f.flipped & f.reasons_chosen as overwrote,
-    f.flipped & f.on_mask as turned_on,
-    f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
-    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
-  from flipping f
+with decision as materialized (
+  select subject_id, contact_point, method, missing, place, was_on, was_chosen, flipped,
+    on_mask | off_mask | (mark_as_chosen & leave) as asked, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
+    case when mark_as_chosen = 0 then 0
+      else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
+    flipped & was_chosen & ~mark_as_chosen as unchosen,
+    case when :keep_chosen then differs & ~flipped & ~leave else 0 end as kept,
+    case when leave = 0 then 0 else (differs | mark_as_chosen) & leave end as skipped_as_chosen
+  from (
+    select t.*, differs & ~(leave | case when :keep_chosen then was_chosen else 0 end) as flipped
+    from (
+      select t.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
+      from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
+select s.subject_id, t.contact_point, t.method, t.missing, s.place,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+  0::bigint as changed
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
+cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
+    t.was_on, t.was_chosen)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+    ) t
+    order by subject_id, contact_point, method
+  ) t
 ),
 written as (
   update preference p
-  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decision d
-  where p.district_id = :district_id and p.person_id = d.subject_id
-    and p.contact_point = d.contact_point and p.method = d.method
-    and d.found and d.flipped | d.chosen <> 0
+  set reasons_on = d.was_on # (d.turned_on | d.turned_off), reasons_chosen = (d.was_chosen | d.chosen) & ~d.unchosen
+  from (
+    select subject_id, contact_point, method, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen
+    from decision
+    where not missing and flipped | chosen <> 0
+    offset 0
+  ) d
+  where p.ctid = d.place
+    and (p.district_id, p.person_id, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
+      is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+others as materialized (
+  select * from decision where missing or flipped | chosen = 0
 ),
 added as (
   insert into preference (district_id, person_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decision d
-  where not d.found and (select count(*) from written) >= 0
-  order by d.subject_id, d.contact_point, d.method
+  from others d
+  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   on conflict do nothing
   returning person_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
-changed as (
+as_asked as (
+  select d.subject_id, d.contact_point, d.method
+  from others d
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from preference p
+    where p.district_id = :district_id and p.person_id = d.subject_id
+      and p.contact_point = d.contact_point and p.method = d.method
+    offset 0
+  ) now on true
+  where d.flipped | d.chosen = 0
+    and coalesce(now.reasons_on, 0) = d.was_on and coalesce(now.reasons_chosen, 0) = d.was_chosen
+),
+changed as not materialized (
   select * from written
   union all
-  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
-  from added where reasons_on | reasons_chosen <> 0
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
+),
+done as materialized (
+  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
 ),
 next_revision as (
   update district set revision = revision + 1
-  where district_id = :district_id and (select count(*) from changed) > 0
+  where district_id = :district_id and (select changed from done) > 0
   returning district_id, revision
 ),
 change_set_row as (
@@ -114,12 +168,68 @@ from (
   group by bucket_of(subject_id), contact_point, method
 ) c
 cross join next_revision
+),
+kept_back as materialized (
+  select t.*
+  from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
+select s.subject_id, t.contact_point, t.method, t.missing, s.place,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+  0::bigint as changed
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
+cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
+    t.was_on, t.was_chosen)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+  where (select count(*) from decision) > (select changed + as_asked from done)
+    and (t.subject_id, t.contact_point, t.method) not in (
+      select subject_id, contact_point, method from changed
+      union all
+      select subject_id, contact_point, method from as_asked)
+),
+under_locks as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
+    subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+  select :district_id, :batch_run_id, :chunk, :household, contact_point, method, missing, true, :subjects,
+    array_agg(subject_id order by subject_id), array_agg(on_mask order by subject_id),
+    array_agg(off_mask order by subject_id), array_agg(skip_if_chosen order by subject_id),
+    array_agg(mark_as_chosen order by subject_id), array_agg(was_on order by subject_id),
+    array_agg(was_chosen order by subject_id)
+  from kept_back
+  where not :under_locks
+  group by contact_point, method, missing
+),
+closed as (
+  update batch_run r
+  set claims = 0, chunks_done = case when n.kept_back = 0 then :chunk else r.chunks_done end,
+    done = r.done + case when n.kept_back = 0 then :subjects else 0 end
+  from (select count(*) as kept_back from kept_back) n
+  where r.district_id = :district_id and r.batch_run_id = :batch_run_id
+),
+counted as (
+  select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
+  from decision
+  where (select count(*) from kept_back) = 0
+    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
+  group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
 )
-select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision,
-  (select count(*) from added) < (select count(*) from decision where not found) as raced
-from decision d
-group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,
+  coalesce(c.overwrote, 0) as overwrote, coalesce(c.kept, 0) as kept, coalesce(c.skipped_as_chosen, 0) as skipped_as_chosen,
+  c.rows, (select revision from next_revision) as revision, (select count(*) from kept_back) as kept_back
+from (select) one
+left join (
+  select contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, sum(rows)::bigint as rows
+  from counted
+  group by grouping sets ((contact_point, asked), (contact_point, flipped), (contact_point, overwrote),
+    (contact_point, kept), (contact_point, skipped_as_chosen))
+) c on true;
 
 update batch_cell cell
 set updated = cell.updated + n.updated, unchanged = cell.unchanged + n.unchanged,
@@ -132,72 +242,88 @@ from unnest(:contact_points::contact_point_kind[], :reasons::text[],
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = n.contact_point and cell.reason = n.reason;
 
-with target as materialized (
-select s.subject_id, t.contact_point, t.method, t.on_mask, t.off_mask, t.skip_if_chosen, t.mark_as_chosen
-from batch_target t
-cross join lateral unnest(t.subject_ids) as s (subject_id)
-where t.district_id = :district_id and t.batch_run_id = :target__batch_run_id and t.chunk = :target__chunk
-),
-locked as materialized (
-  select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
-    coalesce(existing.reasons_chosen, 0) as reasons_chosen
-  from (select * from target order by subject_id, contact_point, method) t
-  left join lateral (
-    select p.reasons_on, p.reasons_chosen
-    from household_preference p
-    where p.district_id = :district_id and p.household_id = t.subject_id
-      and p.contact_point = t.contact_point and p.method = t.method
-    for update
-  ) existing on true
-),
-differing as (
-  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
-  from locked l
-),
-kept as (
-  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
-    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
-  from differing d
-),
-flipping as (
-  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
-),
-decision as materialized (
-  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
-    f.flipped & f.reasons_chosen as overwrote,
-    f.flipped & f.on_mask as turned_on,
-    f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
-    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
-  from flipping f
+with decision as materialized (
+  select subject_id, contact_point, method, missing, place, was_on, was_chosen, flipped,
+    on_mask | off_mask | (mark_as_chosen & leave) as asked, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
+    case when mark_as_chosen = 0 then 0
+      else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
+    flipped & was_chosen & ~mark_as_chosen as unchosen,
+    case when :keep_chosen then differs & ~flipped & ~leave else 0 end as kept,
+    case when leave = 0 then 0 else (differs | mark_as_chosen) & leave end as skipped_as_chosen
+  from (
+    select t.*, differs & ~(leave | case when :keep_chosen then was_chosen else 0 end) as flipped
+    from (
+      select t.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
+      from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
+select s.subject_id, t.contact_point, t.method, t.missing, s.place,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+  0::bigint as changed
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
+cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
+    t.was_on, t.was_chosen)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+    ) t
+    order by subject_id, contact_point, method
+  ) t
 ),
 written as (
   update household_preference p
-  set reasons_on = p.reasons_on # d.flipped, reasons_chosen = (p.reasons_chosen | d.chosen) & ~d.unchosen
-  from decision d
-  where p.district_id = :district_id and p.household_id = d.subject_id
-    and p.contact_point = d.contact_point and p.method = d.method
-    and d.found and d.flipped | d.chosen <> 0
+  set reasons_on = d.was_on # (d.turned_on | d.turned_off), reasons_chosen = (d.was_chosen | d.chosen) & ~d.unchosen
+  from (
+    select subject_id, contact_point, method, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen
+    from decision
+    where not missing and flipped | chosen <> 0
+    offset 0
+  ) d
+  where p.ctid = d.place
+    and (p.district_id, p.household_id, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
+      is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
   returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
+),
+others as materialized (
+  select * from decision where missing or flipped | chosen = 0
 ),
 added as (
   insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from decision d
-  where not d.found and (select count(*) from written) >= 0
-  order by d.subject_id, d.contact_point, d.method
+  from others d
+  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   on conflict do nothing
   returning household_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
-changed as (
+as_asked as (
+  select d.subject_id, d.contact_point, d.method
+  from others d
+  left join lateral (
+    select p.reasons_on, p.reasons_chosen
+    from household_preference p
+    where p.district_id = :district_id and p.household_id = d.subject_id
+      and p.contact_point = d.contact_point and p.method = d.method
+    offset 0
+  ) now on true
+  where d.flipped | d.chosen = 0
+    and coalesce(now.reasons_on, 0) = d.was_on and coalesce(now.reasons_chosen, 0) = d.was_chosen
+),
+changed as not materialized (
   select * from written
   union all
-  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
-  from added where reasons_on | reasons_chosen <> 0
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
+),
+done as materialized (
+  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
 ),
 next_revision as (
   update district set revision = revision + 1
-  where district_id = :district_id and (select count(*) from changed) > 0
+  where district_id = :district_id and (select changed from done) > 0
   returning district_id, revision
 ),
 change_set_row as (
@@ -221,12 +347,68 @@ from (
   group by bucket_of(subject_id), contact_point, method
 ) c
 cross join next_revision
+),
+kept_back as materialized (
+  select t.*
+  from (-- Returns what a chunk is to write, and what the plan read: the {target} of batch/write_chunk.
+select s.subject_id, t.contact_point, t.method, t.missing, s.place,
+  coalesce(s.on_mask, t.on_mask) as on_mask, coalesce(s.off_mask, t.off_mask) as off_mask,
+  coalesce(s.skip_if_chosen, t.first_skip) as skip_if_chosen, coalesce(s.mark_as_chosen, t.first_mark) as mark_as_chosen,
+  coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+  0::bigint as changed
+from (
+  select *, coalesce(on_masks[1], 0) as on_mask, coalesce(off_masks[1], 0) as off_mask,
+    coalesce(skip_if_chosen[1], 0) as first_skip, coalesce(mark_as_chosen[1], 0) as first_mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen
+  from batch_target
+  where district_id = :district_id and batch_run_id = :target__batch_run_id and chunk = :target__chunk and not under_locks
+  offset 0
+) t
+cross join lateral unnest(t.subject_ids, t.places, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen,
+    t.was_on, t.was_chosen)
+  as s (subject_id, place, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen)) t
+  where (select count(*) from decision) > (select changed + as_asked from done)
+    and (t.subject_id, t.contact_point, t.method) not in (
+      select subject_id, contact_point, method from changed
+      union all
+      select subject_id, contact_point, method from as_asked)
+),
+under_locks as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
+    subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+  select :district_id, :batch_run_id, :chunk, :household, contact_point, method, missing, true, :subjects,
+    array_agg(subject_id order by subject_id), array_agg(on_mask order by subject_id),
+    array_agg(off_mask order by subject_id), array_agg(skip_if_chosen order by subject_id),
+    array_agg(mark_as_chosen order by subject_id), array_agg(was_on order by subject_id),
+    array_agg(was_chosen order by subject_id)
+  from kept_back
+  where not :under_locks
+  group by contact_point, method, missing
+),
+closed as (
+  update batch_run r
+  set claims = 0, chunks_done = case when n.kept_back = 0 then :chunk else r.chunks_done end,
+    done = r.done + case when n.kept_back = 0 then :subjects else 0 end
+  from (select count(*) as kept_back from kept_back) n
+  where r.district_id = :district_id and r.batch_run_id = :batch_run_id
+),
+counted as (
+  select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
+  from decision
+  where (select count(*) from kept_back) = 0
+    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
+  group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
 )
-select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision,
-  (select count(*) from added) < (select count(*) from decision where not found) as raced
-from decision d
-group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,
+  coalesce(c.overwrote, 0) as overwrote, coalesce(c.kept, 0) as kept, coalesce(c.skipped_as_chosen, 0) as skipped_as_chosen,
+  c.rows, (select revision from next_revision) as revision, (select count(*) from kept_back) as kept_back
+from (select) one
+left join (
+  select contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, sum(rows)::bigint as rows
+  from counted
+  group by grouping sets ((contact_point, asked), (contact_point, flipped), (contact_point, overwrote),
+    (contact_point, kept), (contact_point, skipped_as_chosen))
+) c on true;
 
 with member as materialized (
   select m.person_id, m.household_id, changed.reasons

@@ -1,8 +1,18 @@
 with all_channels as materialized (
   select c.*, null::smallint as denied_by
-  from unnest(:households::boolean[], :subject_ids::bigint[], :contact_points::contact_point_kind[],
-    :methods::method[], :addresses::text[], :on_masks::bigint[], :off_masks::bigint[])
-    as c (household, subject_id, contact_point, method, address, on_mask, off_mask)
+  from (
+select :page__household::boolean as household, :page__subject_id::bigint as subject_id, c.contact_point, c.method, a.address,
+  c.on_mask, c.off_mask
+from unnest(
+  (select :page__contact_points::contact_point_kind[]), (select :page__methods::method[]),
+  (select :page__on_masks::bigint[]), (select :page__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
+left join (
+select c.kind as contact_point, c.value as address
+from person p
+left join contact_point c on c.district_id = p.district_id and c.person_id = p.person_id
+where p.district_id = :district_id and p.person_id = :page__addresses__subject_id
+) a on a.contact_point = c.contact_point
+  ) c
 ),
 candidate as (
   select household, subject_id, contact_point, method, address, on_mask, off_mask
@@ -27,10 +37,13 @@ select denied_by, true, household, subject_id, contact_point, method, on_mask | 
 from all_channels where denied_by is not null;
 
 with target as materialized (
-select :target__subject_id::bigint as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
+select o.person_id as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
   0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen
-from unnest(:target__contact_points::contact_point_kind[], :target__methods::method[], :target__on_masks::bigint[], :target__off_masks::bigint[])
-  as c (contact_point, method, on_mask, off_mask)
+from person o
+cross join unnest(
+  (select :target__contact_points::contact_point_kind[]), (select :target__methods::method[]),
+  (select :target__on_masks::bigint[]), (select :target__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
+where o.district_id = :district_id and o.person_id = :target__subject_id
 ),
 locked as materialized (
   select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
@@ -61,7 +74,7 @@ decision as materialized (
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.flipped & f.mark_as_chosen end as chosen,
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
     case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
   from flipping f
 ),
@@ -80,7 +93,6 @@ added as (
   from decision d
   where not d.found and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
-  on conflict do nothing
   returning person_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 changed as (
@@ -117,8 +129,7 @@ from (
 cross join next_revision
 )
 select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision,
-  (select count(*) from added) < (select count(*) from decision where not found) as raced
+  (select revision from next_revision) as revision
 from decision d
 group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
 

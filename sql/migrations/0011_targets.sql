@@ -1,0 +1,60 @@
+-- A plan keeps what it read, so that a chunk can be written without locking its rows first: whatever is still as the
+-- plan read it is updated, and the rest is decided under locks. A target holds all people, or households, of a chunk
+-- with one contact point, each with masks of their own.
+
+alter table batch_target rename to former_target;
+alter table former_target drop constraint batch_target_pkey;
+
+create table batch_target (
+  district_id integer not null,
+  batch_run_id bigint not null,
+  -- From 1; the run has done all up to batch_run.chunks_done. Of a plan that is only looked at, a negative number.
+  chunk integer not null,
+  household boolean not null, -- whether subject_ids are households; else people. The same in all of a chunk
+  contact_point contact_point_kind not null,
+  method method not null,
+  missing boolean not null, -- whether the plan found no preference row of these subjects
+  -- These are decided under locks: they were changed after the plan, or it is not known what the plan read. Once a chunk
+  -- has such rows, they are all that is left of it to do.
+  under_locks boolean not null default false,
+  subjects integer not null, -- how many people or households all rows of the chunk name together
+  subject_ids bigint[] not null, -- ascending
+  -- Where in the table the plan found their preference rows. A row that is not there any more was changed, or moved by
+  -- maintenance. Null: there was none, or it is not known.
+  places tid[],
+  -- Packed masks, in the order of subject_ids: see packed_masks.
+  on_masks bigint[],
+  off_masks bigint[],
+  skip_if_chosen bigint[], -- bits that are skipped where they are chosen when the chunk is written
+  mark_as_chosen bigint[], -- bits that become a person's choice: a revert gives a choice back
+  -- The preferences as the plan read them, packed in the same way, but {0} where they are all 0. Null: not known.
+  was_on bigint[],
+  was_chosen bigint[],
+  primary key (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks)
+);
+alter table batch_target
+  -- Written once and read once: compressing them costs more than it saves.
+  alter column subject_ids set storage external,
+  alter column places set storage external,
+  alter column on_masks set storage external,
+  alter column off_masks set storage external,
+  alter column skip_if_chosen set storage external,
+  alter column mark_as_chosen set storage external,
+  alter column was_on set storage external,
+  alter column was_chosen set storage external;
+
+insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
+  subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen)
+select district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method, false, true, max(t.subjects),
+  array_agg(s.subject_id order by s.subject_id),
+  packed_masks(array_agg(t.on_mask order by s.subject_id), min(t.on_mask), max(t.on_mask)),
+  packed_masks(array_agg(t.off_mask order by s.subject_id), min(t.off_mask), max(t.off_mask)),
+  packed_masks(array_agg(t.skip_if_chosen order by s.subject_id), min(t.skip_if_chosen), max(t.skip_if_chosen)),
+  packed_masks(array_agg(t.mark_as_chosen order by s.subject_id), min(t.mark_as_chosen), max(t.mark_as_chosen))
+from former_target t
+join batch_run r using (district_id, batch_run_id)
+cross join lateral unnest(t.subject_ids) as s (subject_id)
+where needs_plan(r.status)
+group by district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method;
+
+drop table former_target;
