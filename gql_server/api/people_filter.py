@@ -37,8 +37,8 @@ from gql_server.reads.links import PORTAL_ROLES, Args, ReadContext
 
 _LONG_WALK, _WALK = 20_000, 4_000
 """How many people are tested at most by their names first, and how many if other rows are looked up for each."""
-_FEW_NAMES, _FEW_ENROLLED = 50, 500
-"""How many different names, or enrollments, are so few that people are not looked for by walking at all."""
+_FEW_NAMES, _FEW = 50, 500
+"""How many different names, or how many people, are so few that people are not looked for by walking at all."""
 _ORDER = "{row}.last_name, {row}.first_name, {row}.person_id"
 _LIMIT = f"order by {_ORDER} limit :first::bigint + 1"
 
@@ -92,6 +92,7 @@ class _Field:
     found: a SELECT of the people, named `who`, that match this field and all of `{others}`.
     few: a condition that few people match, however large the district is, so that they are found without walking.
     "true": they are always few; "false": that is not known before walking.
+    few_with_others: the same, where other fields are given, which may be met by none of the many who match this one.
     by_name: whether the condition is tested by names alone, so that the walk may be long.
     start: common table expressions that `found` and `few` use.
     """
@@ -99,6 +100,7 @@ class _Field:
     condition: str
     found: str
     few: str = "false"
+    few_with_others: str = ""
     by_name: bool = False
     start: str = ""
 
@@ -127,6 +129,12 @@ def _people_named(name: str, condition: str) -> str:
     of_name = f"select {columns} from {_EVERYBODY} as who where {condition}"
     each = f"select who.* from {name} cross join lateral ({of_name} and {{others}} {_LIMIT}) who"
     return f"{each} where {name}.name is not null"
+
+
+def _each_named(name: str) -> str:
+    """Return a SELECT of a row for each person with one of the names, for as many as are counted."""
+    of_name = f"select from {_EVERYBODY} as who where lower(who.{name}_name) = {name}.name limit {_FEW}"
+    return f"(select from {name} cross join lateral ({of_name}) who)"
 
 
 _STARTS = "(starts_with(lower({row}.last_name), {word}) or starts_with(lower({row}.first_name), {word}))"
@@ -180,6 +188,7 @@ _FIELDS: Mapping[str, _Field] = {
         ),
         "(select count(name) from ((select name from last limit {n}) union all (select name from first limit {n})) n)"
         " < {n}".replace("{n}", str(_FEW_NAMES)),
+        f"(select count(*) from ({_each_named('last')} union all {_each_named('first')} limit {_FEW}) n) < {_FEW}",
         True,
         f"{_names_begin('last', 'last_name')},\n{_names_begin('first', 'first_name')}",
     ),
@@ -187,7 +196,7 @@ _FIELDS: Mapping[str, _Field] = {
         _enrolled(f" and {in_grades('r', 'array[:grade::text]')}"),
         _people_of(f"who.person_id = any({_ids('enrollment', 'person_id', f'r.active and {_OF_GRADE}')})"),
         f"(select count(*) from (select from {_rows('enrollment')} as r where r.active and {_OF_GRADE}"
-        f" limit {_FEW_ENROLLED}) enrolled) < {_FEW_ENROLLED}",
+        f" limit {_FEW}) enrolled) < {_FEW}",
     ),
     "withoutMessengerContact": _Field(
         f"({_enrolled()} and :without_messenger_contact::boolean = not {_HAS_MESSENGER_CONTACT})",
@@ -230,6 +239,12 @@ def people_condition(args: Args) -> str:
     )
 
 
+def _few(name: str, fields: Sequence[str]) -> str:
+    """Return the condition that few people match a field, which is one of those given."""
+    field = _FIELDS[name]
+    return field.few_with_others if len(fields) > 1 and field.few_with_others else field.few
+
+
 def _page(given: Sequence[str], args: Args) -> str:
     """Return a SELECT of one array: the ids of the people of a page, and of one more if there is a next page."""
     after = "true"
@@ -248,7 +263,7 @@ def _page(given: Sequence[str], args: Args) -> str:
         f"walked as materialized (select who.person_id from ({in_order} limit {walk}) as who where {matches} {_LIMIT})"
     )
     few = [
-        f"when {_FIELDS[name].few} then {_found(name, fields, after)}"
+        f"when {_few(name, fields)} then {_found(name, fields, after)}"
         for name in fields
         if _FIELDS[name].few != "false"
     ]

@@ -24,7 +24,7 @@ reason as materialized (
   select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
 select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:31525a97dca19029:' || :district_id::bigint || ':' || :request::bigint as request_tag
+  'ADMIN:93a675c46548107a:' || :district_id::bigint || ':' || :request::bigint as request_tag
 from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', max(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '')) filter (where t2.page_position = :f1__first::bigint or t2.page_position < :f1__first::bigint and t2.page_last))) from (select t1.*, row_number() over place as page_position, lead(false, 1, true) over place as page_last from (select t1.* from (
 select t1.* from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
@@ -117,7 +117,7 @@ from district_assignment a
 where a.district_id = :district_id
   and (true or a.person_id = (select person_id from viewer))
 ) as r where r.person_id = who.person_id and r.active offset 0) end order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1)
-select case when (select count(name) from ((select name from last limit 50) union all (select name from first limit 50)) n) < 50 then array(select who.person_id from (
+select case when (select count(*) from ((select from last cross join lateral (select from (select person_id, source_id, last_name, first_name from person where district_id = :district_id and true) as who where lower(who.last_name) = last.name limit 500) who) union all (select from first cross join lateral (select from (select person_id, source_id, last_name, first_name from person where district_id = :district_id and true) as who where lower(who.first_name) = first.name limit 500) who) limit 500) n) < 500 then array(select who.person_id from (
 select who.* from last cross join lateral (select who.person_id, who.last_name, who.first_name from (select person_id, source_id, last_name, first_name from person where district_id = :district_id and true) as who where lower(who.last_name) = last.name and (cardinality(:f1__search::text[]) < 2 or not exists (select from unnest(:f1__search::text[]) as word where not (starts_with(lower(who.last_name), word) or starts_with(lower(who.first_name), word)))) and (who.last_name, who.first_name, who.person_id) > (:f1__after_0::text, :f1__after_1::text, :f1__after_2::bigint) and case :f1__audience when 'STUDENTS' then exists (select from (
 select e.enrollment_id, e.person_id, e.school_id, e.school_year, e.grade, e.start_date, e.end_date,
   active_on(e.start_date, e.end_date, :today) as active

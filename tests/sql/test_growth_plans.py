@@ -9,21 +9,19 @@ from typing import Any
 import pytest
 
 from gql_server.api import people_filter
-from gql_server.db import statements
 from gql_server.db.pool import Pool
 from gql_server.db.protocols import Connection
-from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import District, Role
 from gql_server.hooks.host import PluginHost
-from gql_server.reads import executor
 from gql_server.services.districts import create_district
+from tests.support.counting import CountingDatabase
 from tests.support.graph import GraphClient
 
 pytestmark = pytest.mark.slow
 
 PEOPLE, WALK, LONG_WALK = 9_000, 300, 600
-MOST_ROWS = 3_500
-"""How many rows a page may read: a walk through people, and what is looked up for some of them."""
+MOST_ROWS = 4_000
+"""How many rows a page may read: those counted to see whether they are few, a walk, and what is looked up for some."""
 
 FILL = (
     "insert into school (district_id, source_id, name) select $1, n::text, 'School' from generate_series(1, 20) n"
@@ -134,14 +132,23 @@ def page(given: str, first: int = 50, after: str | None = None) -> str:
     return f"{{ people(filter: {given}, first: {first}{place}) {{ {rows} }} }}"
 
 
+class Recording(CountingDatabase):
+    """Keeps the statement that was sent last, with its values."""
+
+    sent: tuple[str, Sequence[object]] = ("", ())
+
+    def _log(self, record: Any) -> None:
+        self.sent = record.query, record.args
+
+
 @dataclass
 class Large:
-    """A large district, and the statement that was sent last for it."""
+    """A large district, and what was sent for it."""
 
     client: GraphClient
     conn: Connection
     district: District
-    sent: tuple[str, Sequence[object]] = ("", ())
+    recording: Recording
 
     async def ask(self, document: str) -> Any:
         return await self.client.query(self.client.context(self.district), document)
@@ -149,7 +156,7 @@ class Large:
     async def plan(self, document: str, generic: bool) -> dict[str, Any]:
         """Return how the statement of a document is executed, made for its values or for any."""
         await self.ask(document)
-        text, values = self.sent
+        text, values = self.recording.sent
         given = ", ".join(map(literal, values))
         mode = "force_generic_plan" if generic else "force_custom_plan"
         async with self.conn.transaction():
@@ -182,13 +189,8 @@ async def large(
                 await conn.execute("analyze")
         monkeypatch.setattr(people_filter, "_WALK", WALK)
         monkeypatch.setattr(people_filter, "_LONG_WALK", LONG_WALK)
-        large = Large(GraphClient(db, host), conn, district)
-
-        def recording(sql: Sql, **args: object) -> tuple[str, list[object]]:
-            large.sent = statements.bind(sql, **args)
-            return large.sent[0], list(large.sent[1])
-
-        monkeypatch.setattr(executor, "bind", recording)
+        recording = Recording(db)
+        large = Large(GraphClient(recording, host), conn, district, recording)
         yield large
 
 
@@ -274,6 +276,6 @@ async def test_a_portal_user_is_looked_up(large: Large) -> None:
         f"{{ viewer {{ person {{ {WHOLE} }} }} }}",
     ):
         await large.client.query(context, document)
-        text, values = large.sent
+        text, values = large.recording.sent
         explained = await large.conn.fetchval(f"explain (analyze, format json) {text}", *values)
         assert sum(rows_read(json.loads(explained)[0]["Plan"]).values()) < 300, document
