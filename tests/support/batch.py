@@ -18,7 +18,7 @@ from gql_server.services.batch.request import BatchRequest, ScopeInput
 from gql_server.services.batch.service import BatchService
 from gql_server.services.batch.signals import RunSignals
 from gql_server.services.batch.worker import BatchWorker
-from gql_server.services.changes import ChangeSet, write_preferences
+from gql_server.services.changes import ChangeSet, table_slots, write_preferences
 from tests.support.builder import DistrictBuilder
 
 HOUSEHOLD, CELL, WORK, EMAIL = (
@@ -178,7 +178,7 @@ class Batches:
     ) -> None:  # fmt: skip
         """Write as a portal user does, whose settings are their own choice; another source chooses nothing."""
         bits = self.district.bits
-        target = statement("preference/cells").having(
+        target = statement("preference/cells").fill(**table_slots(kind is HOUSEHOLD)).having(
             subject_id=subject_id, contact_points=[kind], methods=[batch_method(kind)],
             on_masks=[bits.mask(on)], off_masks=[bits.mask(off)],
         )  # fmt: skip
