@@ -22,7 +22,7 @@ from gql_server.services.batch.apply import apply_chunk, finish_run
 from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.run import Run
 from gql_server.services.batch.worker import BatchWorker
-from gql_server.services.changes import ChangeSet, ConcurrentInsert, write_preferences
+from gql_server.services.changes import ChangeSet, ConcurrentInsert, table_slots, write_preferences
 from tests.support.batch import (
     CELL,
     EMAIL,
@@ -94,7 +94,7 @@ async def applied(batches: Batches, run: Run) -> list[int]:
 async def writing(batches: Batches, subject: int, kind: Any, **masks: tuple[str, ...]) -> AsyncIterator[None]:
     """Write as an administrator, and commit at the end of the block."""
     bits = batches.district.bits
-    target = statement("preference/cells").having(
+    target = statement("preference/cells").fill(**table_slots(kind is HOUSEHOLD)).having(
         subject_id=subject, contact_points=[kind], methods=[batch_method(kind)],
         on_masks=[bits.mask(masks.get("on", ()))], off_masks=[bits.mask(masks.get("off", ()))],
     )  # fmt: skip

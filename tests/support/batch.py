@@ -178,9 +178,7 @@ class Batches:
     ) -> None:  # fmt: skip
         """Write as a portal user does, whose settings are their own choice; another source chooses nothing."""
         bits = self.district.bits
-        slots = table_slots(kind is HOUSEHOLD)
-        named = statement("preference/cells").fill(subject=slots["subject"], owner=slots["owner"])
-        target = named.having(
+        target = statement("preference/cells").fill(**table_slots(kind is HOUSEHOLD)).having(
             subject_id=subject_id, contact_points=[kind], methods=[batch_method(kind)],
             on_masks=[bits.mask(on)], off_masks=[bits.mask(off)],
         )  # fmt: skip
