@@ -1,8 +1,8 @@
 """Serves with several worker processes: starts them, replaces those that end, and stops them together.
 
-Every worker is a whole server with its share of the connections. All of them listen
-on one port with SO_REUSEPORT, and the kernel gives each new connection to one of them. Nothing else is shared: runs
-are handed over by their leases, and their watchers are notified by PostgreSQL, as between servers on several machines.
+Every worker is a whole server with its share of the connections. All of them listen on one port with SO_REUSEPORT, and
+the kernel gives each new connection to one of them. Nothing else is shared: runs are handed over by their leases, and
+their watchers are notified by PostgreSQL, as between servers on several machines.
 """
 
 import asyncio
@@ -34,9 +34,8 @@ _STEADY_SECONDS = 60.0
 """A worker that has served so long is replaced after the first pause again."""
 _STOP_GRACE_SECONDS = 2.0
 """How much longer than `stop_timeout` a worker may take to stop, before it is killed."""
-_SPAWN = multiprocessing.get_context(
-    "spawn"
-)  # a forked process would share the parent's event loop and threads
+# A forked process would share the parent's event loop and threads.
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 async def serve(settings: Settings, dsn: str, *, ready: Callable[[str], None] | None = None) -> None:
@@ -90,12 +89,20 @@ class _Worker:
         self._started = 0.0
 
     def start(self) -> None:
-        self._told, tell = _SPAWN.Pipe(duplex=False)
-        self._process = _SPAWN.Process(
-            target=_run, args=(self._settings, self._dsn, self._number, tell), name=f"worker {self._number}"
-        )
-        self._process.start()
-        tell.close()  # so that the end of the worker ends the pipe
+        """Start a process. Raises ConfigurationError if the system refuses it; then nothing has changed."""
+        try:
+            told, tell = _SPAWN.Pipe(duplex=False)
+            with tell:  # closed here, so that the end of the worker ends the pipe
+                process = _SPAWN.Process(
+                    target=_run,
+                    args=(self._settings, self._dsn, self._number, tell),
+                    name=f"worker {self._number}",
+                )
+                process.start()
+        except OSError as error:
+            message = f"The system does not start worker {self._number}: {error}. Try fewer workers."
+            raise ConfigurationError(message) from error
+        self._process, self._told = process, told
         self._started = time.monotonic()
 
     async def wait_until_up(self) -> None:
@@ -120,15 +127,22 @@ class _Worker:
             if time.monotonic() - self._started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             log.error("worker_ended", worker=self._number, cause=self._end(), again_in=pause)
+            pause = await self._replace(pause)
+
+    async def _replace(self, pause: float) -> float:
+        """Pause, then start a process that serves; again until there is one. Return how long to pause the next time."""
+        while True:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
             try:
                 self.start()
                 await self.wait_until_up()
-            except (ConfigurationError, OSError) as error:
-                log.error("worker_not_started", worker=self._number, reason=str(error))
+            except ConfigurationError as error:
+                log.error("worker_not_started", worker=self._number, reason=str(error), again_in=pause)
+                await self.stop()
             else:
                 log.info("worker_replaced", worker=self._number)
+                return pause
 
     def request_stop(self) -> None:
         if self._process is not None and self._process.is_alive():
@@ -156,10 +170,8 @@ class _Worker:
 
 def _run(settings: Settings, dsn: str, number: int, tell: Connection) -> None:
     """Be a worker. Sends None when it serves, or else why it does not."""
-    for name in (
-        "SIGINT",
-        "SIGHUP",
-    ):  # a terminal sends these to all processes; the parent decides and sends SIGTERM
+    # A terminal sends these to all processes. The parent decides and sends SIGTERM.
+    for name in ("SIGINT", "SIGHUP"):
         if code := getattr(signal, name, None):
             signal.signal(code, signal.SIG_IGN)
     try:

@@ -1,10 +1,13 @@
 """`serve` with several worker processes: one port, one server to its users, whatever dies."""
 
 import asyncio
+import errno
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import aiohttp
 import psutil
 import pytest
 
+from gql_server.cli.workers import serve
 from gql_server.errors import ConfigurationError
 from gql_server.settings import load_settings, worker_settings
 from tests.support.batch import EMAIL
@@ -96,6 +100,45 @@ async def test_a_killed_worker_is_replaced_and_its_run_goes_on(
         await until(lambda: len(processes(server)) == 2 and "worker_replaced" in server.log)
         assert '"cause": "signal 9"' in server.log
     assert sum(cell["updated"] or 0 for cell in state["results"]) == len(people)
+
+
+async def test_a_worker_that_the_system_refuses_is_tried_again(
+    dsn: str, tmp_path: Path, district: DistrictBuilder
+) -> None:
+    """While the system gives no new files, a worker cannot be replaced. The others serve on, it is tried again until it
+    can, and its end is logged once."""
+    async with several(dsn, tmp_path) as server:
+        parent, before = psutil.Process(server.pid), resource.getrlimit(resource.RLIMIT_NOFILE)
+        parent.rlimit(psutil.RLIMIT_NOFILE, (1, before[1]))
+        killed, other = processes(server)
+        killed.kill()
+        await until(lambda: server.log.count("worker_not_started") == 2)
+        assert other.is_running()
+        parent.rlimit(psutil.RLIMIT_NOFILE, before)
+        await until(lambda: "worker_replaced" in server.log)
+        assert server.log.count("worker_ended") == 1
+        assert len(processes(server)) == 2
+
+
+async def test_a_first_start_that_the_system_refuses_stops_the_others(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the system refuses the second worker, the start ends with one error that says so, and the first is stopped."""
+    start, started = SpawnProcess.start, list[SpawnProcess]()
+
+    def refuse_second(process: SpawnProcess) -> None:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", refuse_second)
+    settings = load_settings(workers=2, signing_key=KEY, host="127.0.0.1", port=0)
+    with pytest.raises(
+        ConfigurationError, match="does not start worker 2: .*Resource temporarily unavailable"
+    ):
+        await serve(settings, dsn)
+    assert not started[0].is_alive()
 
 
 async def test_a_stop_waits_for_what_is_answered(dsn: str, tmp_path: Path, district: DistrictBuilder) -> None:
