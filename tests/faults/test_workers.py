@@ -135,7 +135,7 @@ async def test_a_first_start_that_the_system_refuses_stops_the_others(
     monkeypatch.setattr(SpawnProcess, "start", refuse_second)
     settings = load_settings(workers=2, signing_key=KEY, host="127.0.0.1", port=0)
     with pytest.raises(
-        ConfigurationError, match="does not start worker 2: .*Resource temporarily unavailable"
+        ConfigurationError, match=r"does not start worker 2: .*Resource temporarily unavailable"
     ):
         await serve(settings, dsn)
     assert not started[0].is_alive()
