@@ -42,9 +42,8 @@ cross join unnest(:codes::text[]) as wanted (code)
 where not exists (
   select from contact_reason r where r.district_id = d.district_id and r.code = wanted.code)
 
--- name: lock_differing
--- Locks the districts that lack at least one of the given reasons, or have it in other words. Writers of other
--- districts need not wait.
+-- name: differing
+-- Returns the districts that lack at least one of the given reasons, or have it in other words.
 -- Parameters: codes, labels, descriptions, plugins (arrays of one length)
 -- Columns: district_id
 select d.district_id
@@ -56,14 +55,18 @@ where exists (
     select from contact_reason r
     where r.district_id = d.district_id
       and (r.code, r.label, r.description, r.plugin) = (wanted.code, wanted.label, wanted.description, wanted.plugin)))
-order by d.district_id
-for update
+
+-- name: lock
+-- Locks districts, in the order of their ids.
+-- Parameters: districts
+-- Columns: none
+select from district where district_id = any (:districts::integer[]) order by district_id for update
 
 -- name: register_reasons
 -- Gives each of the districts its next free bit for each reason that it lacks, updates the labels and descriptions of
--- the others, and switches a new TEACHER off on every phone (D3, D15). `lock_differing` comes before it and gives the
--- districts, so that two servers that start at the same time wait for each other. What is added or worded differently
--- is one change set of the district (D28), except the reasons that a new district begins with.
+-- the others, and switches a new TEACHER off on every phone (D3, D15). The districts are locked before, so that two
+-- servers that start at the same time wait for each other; writers of other districts need not wait. What is added or
+-- worded differently is one change set of the district (D28), except the reasons that a new district begins with.
 -- Parameters: districts, codes, labels, descriptions, plugins (the last four: arrays of one length), source, actor
 -- Columns: count (of the reasons added)
 with wanted as (

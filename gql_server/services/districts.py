@@ -45,16 +45,16 @@ async def register_reasons(conn: Connection, reasons: Iterable[OwnedReason]) -> 
     this in a transaction and lock nothing after it.
     """
     owned = list(reasons)
-    if not (await missing_reasons(conn, owned)).districts:
-        return 0  # without a lock: it needs a right that a read-only user does not have
     wanted = {
         "codes": [reason.code for reason in owned],
         "labels": [reason.label for reason in owned],
         "descriptions": [reason.description for reason in owned],
         "plugins": [reason.plugin for reason in owned],
     }
-    locked = await fetch(conn, "district/lock_differing", **wanted)
-    districts = [row["district_id"] for row in locked]
+    districts = [row["district_id"] for row in await fetch(conn, "district/differing", **wanted)]
+    if not districts:
+        return 0  # without a lock: it needs a right that a read-only user does not have
+    await execute(conn, "district/lock", districts=districts)
     return int(
         await fetchval(
             conn,

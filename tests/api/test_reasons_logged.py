@@ -51,6 +51,18 @@ async def test_what_is_added_and_reworded_is_one_change_set(
         }
 
 
+async def test_new_words_alone_reach_every_district(
+    db: Pool, host: PluginHost, district: DistrictBuilder
+) -> None:
+    """New words for a reason are a change set of each district, where no reason is added too (D3, D28)."""
+    first, *others = host.reasons
+    assert await register(db, [replace(first, label="In other words"), *others]) == 0
+    label = "select label from contact_reason where district_id = $1 and code = $2"
+    assert await district.conn.fetchval(label, district.id, first.code) == "In other words"
+    feed = await read_page(district.conn, district.id, Place(), 10)
+    assert [(node.place, node.origin.actor) for node in feed] == [(Place(1, SubjectKind.REASON, 0), "SERVER")]
+
+
 async def test_nothing_is_logged_when_nothing_changed(
     db: Pool, district: DistrictBuilder, more: list[OwnedReason]
 ) -> None:

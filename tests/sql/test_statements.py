@@ -26,7 +26,8 @@ EVERY_DISTRICT = {
     "batch/housekeeping/cancel_old_plans": "a worker tidies up after plans of any district",
     "district/create": "there is no district yet",
     "district/find": "a token names the district by its code",
-    "district/lock_differing": "a server looks after all districts",
+    "district/differing": "a server looks after all districts",
+    "district/lock": "a server looks after all districts",
     "district/missing_reasons": "a server looks after all districts",
     "district/register_reasons": "a server looks after all districts",
 }
