@@ -274,6 +274,19 @@ async def test_what_changes_nothing_takes_no_revision(
     assert await district.conn.fetchval("select count(*) from change_set") == 1
 
 
+async def test_off_for_what_was_never_set_writes_no_row(
+    service: PreferenceService, district: DistrictBuilder
+) -> None:
+    """What has no row is off already: a write of OFF alone adds none, and is no change set (D28)."""
+    ada = await district.person(cell_phone="1")
+    home = await district.household(ada, phone="2")
+    await service.set_person(admin(district), person(ada), [PreferenceCell(CELL, VOICE, "GENERAL", False)])
+    ring = PreferenceCell(HOUSEHOLD, VOICE, "GENERAL", False)
+    await service.set_household(admin(district), household(home), [ring])
+    for table in ("preference", "household_preference", "change_set"):
+        assert await district.conn.fetchval(f"select count(*) from {table}") == 0
+
+
 async def test_a_rule_has_its_time_beside_one_write(db: Pool, district: DistrictBuilder) -> None:
     """A check that takes longer than the setting allows refuses the write and names its plug-in."""
     student = await district.student(await district.school(), cell_phone="1")

@@ -89,15 +89,14 @@ added as (
   insert into household_preference (district_id, household_id, contact_point, method, reasons_on, reasons_chosen)
   select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
   from decision d
-  where not d.found and (select count(*) from written) >= 0
+  where not d.found and d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
   order by d.subject_id, d.contact_point, d.method
   returning household_id as subject_id, contact_point, method, reasons_on, reasons_chosen
 ),
 changed as (
   select * from written
   union all
-  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0
-  from added where reasons_on | reasons_chosen <> 0
+  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
 ),
 next_revision as (
   update district set revision = revision + 1
