@@ -15,6 +15,7 @@ from gql_server.db.session_guard import restored_session
 from gql_server.db.statements import bind
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.sql import Sql
+from gql_server.domain.viewer import Role
 from gql_server.errors import AnswerMismatch, AnswerTooLarge, GqlServerError, TooExpensive
 from gql_server.reads.background import Background
 from gql_server.reads.compiler import TOO_LONG, CompiledStatement, Compiler
@@ -130,13 +131,13 @@ class ReadExecutor:
 
         Raises TooExpensive, Busy.
         """
-        key = _key(document, operation, variables, context)
+        key = _key(document, operation, variables, context.viewer.role)
 
         def find() -> CompiledOperation | None:
             return None if known_errors else self._find(key, variables, context)
 
         def make() -> CompiledOperation:
-            return self.compile(document, operation, variables, context, known_errors)
+            return self._make(key, document, operation, variables, context, known_errors)
 
         found = find()
         return found if found is not None else await self.background.once(context.viewer, key, find, make)
@@ -153,10 +154,20 @@ class ReadExecutor:
 
         Raises TooExpensive.
         """
-        key = _key(document, operation, variables, context)
-        compiled = None if known_errors else self._find(key, variables, context)
-        if compiled is not None:
-            return compiled
+        key = _key(document, operation, variables, context.viewer.role)
+        found = None if known_errors else self._find(key, variables, context)
+        return found or self._make(key, document, operation, variables, context, known_errors)
+
+    def _make(
+        self,
+        key: tuple[object, ...],
+        document: Document,
+        operation: Operation,
+        variables: VariableValues,
+        context: ReadContext,
+        known_errors: FieldErrors | None,
+    ) -> CompiledOperation:
+        """Return a newly compiled operation, and cache it if it can be reused. Raises TooExpensive."""
         compiled, reusable = self._compile(document, operation, variables, context, known_errors or {})
         if reusable:
             # A compiled operation refers to nodes of its document, and so keeps the document in memory.
@@ -267,10 +278,10 @@ class ReadExecutor:
 
 
 def _key(
-    document: Document, operation: Operation, variables: VariableValues, context: ReadContext
+    document: Document, operation: Operation, variables: VariableValues, role: Role
 ) -> tuple[object, ...]:
     """Return what a compiled operation depends on."""
-    return (document.key, operation.number, context.viewer.role, variable_shape(variables))
+    return (document.key, operation.number, role, variable_shape(variables))
 
 
 def _parameter_values(
