@@ -184,30 +184,20 @@ class PreferenceService:
         """Write, and return what was written. Raises Rejected with NOT_FOUND and STALE_REVISION."""
         target = statement("preference/cells").fill(**table_slots(subject.household))
         target = target.having(subject_id=subject.number, **_columns(masks.items()))
-        if if_revision is None:
-            # The locks are held for this one statement, not for the round trips of a longer transaction.
-            async with self._db.autocommit(subject.district_id) as conn:
-                return _existing(
-                    subject, await write_preferences(conn, change_set, target, household=subject.household)
-                )
-        async with self._db.transaction(subject.district_id) as conn:
-            written = _existing(
-                subject, await write_preferences(conn, change_set, target, household=subject.household)
-            )
-            await _require_revision(conn, subject, if_revision, written)
+        # Without ifRevision, the locks are held for one statement, not for the round trips of a longer transaction.
+        connection = self._db.autocommit if if_revision is None else self._db.transaction
+        async with connection(subject.district_id) as conn:
+            written = await write_preferences(conn, change_set, target, household=subject.household)
+            if not written.counts:
+                raise Rejected([_not_found(subject)])
+            if if_revision is not None:
+                await _require_revision(conn, subject, if_revision, written)
         return written
 
 
 def _not_found(subject: _Subject) -> UserError:
     message = f"There is no such {subject.noun}. Use an id that this API gave."
     return UserError("NOT_FOUND", message, (f"{subject.noun}Id",))
-
-
-def _existing(subject: _Subject, written: WriteResult) -> WriteResult:
-    """Return what was written. Raises Rejected with NOT_FOUND if there was nobody to write to."""
-    if not written.counts:
-        raise Rejected([_not_found(subject)])
-    return written
 
 
 def _page(
@@ -269,7 +259,8 @@ async def _require_revision(
 ) -> None:
     """Raise Rejected where the subject was changed after `if_revision`.
 
-    Call this after the write, under the district's row lock: every earlier revision is committed and visible.
+    Call this after the write. If that wrote anything, it holds the lock of the district's row, so that every earlier
+    revision is committed and visible.
     """
     query = statement("preference/changed_since").fill(kind=table_slots(subject.household)["kind"])
     if await fetchval(conn, query, **subject.key, since=if_revision, mine=written.revision):
