@@ -311,7 +311,7 @@ def worker_settings(settings: Settings, number: int, port: int) -> Settings:
             "pool_max_size": connections,
             "batch_workers": min(
                 _most_workers(connections),
-                settings.batch_workers // workers + (number <= settings.batch_workers % workers) or 1,
+                max(1, settings.batch_workers // workers + (number <= settings.batch_workers % workers)),
             ),
             "max_connections": -(-settings.max_connections // workers),
             "max_read_memory": settings.max_read_memory // workers,

@@ -21,11 +21,12 @@ def serve(settings: Settings) -> None:
     from gql_server.cli import workers
 
     Tokens.of(settings)  # fails early, before an embedded server is started
-    several = f" with {settings.workers} workers" if settings.workers > 1 else ""
+    several = settings.workers > 1
     serve_ = workers.serve if several else app.serve
+    with_workers = f" with {settings.workers} workers" if several else ""
     with common.database(settings) as dsn:
         common.run(
-            serve_(settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql{several}"))
+            serve_(settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql{with_workers}"))
         )
 
 
