@@ -16,13 +16,13 @@ select district_id, code, time_zone from district where code = :code
 -- name: take_revision
 -- Takes the district's next revision and inserts its change set (D28). This locks the district's row, which is the
 -- last lock of every transaction.
--- Parameters: district_id, source, actor, batch_run_id
+-- Parameters: district_id, source, actor
 -- Columns: revision
 with taken as (
   update district set revision = revision + 1 where district_id = :district_id returning district_id, revision
 )
-insert into change_set (district_id, revision, source, actor, batch_run_id)
-select district_id, revision, :source, :actor, :batch_run_id from taken
+insert into change_set (district_id, revision, source, actor)
+select district_id, revision, :source, :actor from taken
 returning revision
 
 -- name: reason_bits

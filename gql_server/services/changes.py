@@ -65,26 +65,16 @@ class ChangeSet:
     district_id: int
     source: Source
     actor: str
-    batch_run_id: int | None = None
 
 
-async def take_revision(
-    conn: Connection, district_id: int, source: Source, actor: str, batch_run_id: int | None = None
-) -> int:
+async def take_revision(conn: Connection, district_id: int, source: Source, actor: str) -> int:
     """Take the district's next revision, insert its change set, and return the revision.
 
     This locks the district's row, so call it after all other locks of the transaction. The rows of `change` may be
     written before or after.
     """
     return int(
-        await fetchval(
-            conn,
-            "district/take_revision",
-            district_id=district_id,
-            source=source,
-            actor=actor,
-            batch_run_id=batch_run_id,
-        )
+        await fetchval(conn, "district/take_revision", district_id=district_id, source=source, actor=actor)
     )
 
 
@@ -108,19 +98,15 @@ async def write_preferences(
     target: Sql,
     *,
     household: bool,
-    keep_chosen: bool = False,
     mark_chosen: bool = False,
 ) -> WriteResult:
     """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen,
-    with one row for each channel. Call this once in a transaction and lock nothing after it. It is one statement, so
-    the transaction may be that statement's own (`Database.autocommit`).
+    `target` is a SELECT of subject_id, contact_point, method, on_mask and off_mask, with one row for each channel. Call
+    this once in a transaction and lock nothing after it. It is one statement, so the transaction may be that
+    statement's own (`Database.autocommit`).
 
-    A changed bit is no longer marked as chosen (D18), except the bits of mark_as_chosen, which are marked (D29). They
-    are marked too if they are neither turned on nor off by the target, but not if they should change and do not.
-    Chosen bits of skip_if_chosen are not changed, and with `keep_chosen` no chosen bit is. With `mark_chosen` all bits
-    of the target are marked as chosen (D23).
+    A changed bit is no longer marked as chosen (D18). With `mark_chosen` all bits of the target are marked (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
     slots = {**log_slots(household), "target": target}
@@ -129,11 +115,9 @@ async def write_preferences(
             conn,
             statement("preference/write").fill(**slots),
             district_id=change_set.district_id,
-            keep_chosen=keep_chosen,
             mark_chosen=mark_chosen,
             source=change_set.source,
             actor=change_set.actor,
-            batch_run_id=change_set.batch_run_id,
         )
     counts = tuple(MaskCount.from_row(row) for row in rows)
     return WriteResult(rows[0]["revision"] if rows else None, counts)

@@ -6,7 +6,11 @@
 -- {target} is a SELECT of subject_id, contact_point, method, missing, place, on_mask, off_mask, skip_if_chosen,
 -- mark_as_chosen, was_on, was_chosen (all as in batch_target) and changed, each channel once. `changed` are bits that
 -- stay as they are because somebody changed them after the plan. {table} and {subject}: see preference/write. {log} is
--- log/append. What is decided about a bit is what preference/write decides.
+-- log/append.
+--
+-- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is; those of
+-- skip_if_chosen stay in any case if they are chosen. Those of mark_as_chosen become chosen, unless they are asked for
+-- and do not change (D29).
 --
 -- `place` only finds the row quickly. The key, district_id too, is compared in a form that no index fits: the planner is
 -- left with a look at the place for each row of `decision`, in whose order the rows are therefore locked. Else it would

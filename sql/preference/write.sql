@@ -1,20 +1,17 @@
--- Turns preferences on and off, and logs what really changed (D28). All writes but the chunks of a run (batch/write_chunk)
--- use this statement.
+-- Turns preferences on and off, and logs what really changed (D28). All writes use this statement, but the chunks of a
+-- run, which use batch/write_chunk.
 --
--- {target} is a SELECT of subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen and mark_as_chosen, each
--- channel once. skip_if_chosen are the bits that stay as they are if they are chosen now; mark_as_chosen are the bits
--- that become chosen, unless they are asked for and do not change. {table} is `preference` and {subject} its column `person_id`, or
--- `household_preference` and `household_id`. {log} is log/append.
+-- {target} is a SELECT of subject_id, contact_point, method, on_mask and off_mask, each channel once. {table} is
+-- `preference` and {subject} its column `person_id`, or `household_preference` and `household_id`. {log} is log/append.
 --
--- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is. With mark_chosen
--- every bit that is asked for becomes chosen (D23).
+-- A bit that changes is not chosen any more (D18). With mark_chosen every bit that is asked for becomes chosen (D23).
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: lock the rows in key order,
 -- decide, update, insert the missing rows, take the district's revision, log. The district's row is locked last. If
 -- another transaction inserts a missing row at the same time, the statement fails with unique_violation (23505): the
 -- transaction must be repeated.
--- Parameters: district_id, keep_chosen, mark_chosen, source, actor, batch_run_id
--- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision
+-- Parameters: district_id, mark_chosen, source, actor
+-- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen (both 0), rows, revision
 with target as materialized (
   {target}
 ),
@@ -30,25 +27,17 @@ locked as materialized (
     for update
   ) existing on true
 ),
-differing as (
-  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+flipping as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as flipped
   from locked l
 ),
-kept as (
-  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
-    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
-  from differing d
-),
-flipping as (
-  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
-),
 decision as materialized (
-  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
-    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else 0 end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen end as unchosen
   from flipping f
 ),
 written as (
@@ -79,13 +68,13 @@ next_revision as (
   returning district_id, revision
 ),
 change_set_row as (
-  insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from next_revision
+  insert into change_set (district_id, revision, source, actor)
+  select district_id, revision, :source, :actor from next_revision
 ),
 logged as (
   {log}
 )
-select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision
+select d.contact_point, d.asked, d.flipped, d.overwrote, 0::bigint as kept, 0::bigint as skipped_as_chosen,
+  count(*) as rows, (select revision from next_revision) as revision
 from decision d
-group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen
+group by d.contact_point, d.asked, d.flipped, d.overwrote

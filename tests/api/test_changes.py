@@ -62,8 +62,8 @@ async def test_the_log_alone_gives_the_preferences(batches: Batches, district: D
         *cells(CELL, "EMERGENCY", "GENERAL"), *cells(HOUSEHOLD, "GENERAL"), mode="STUDENT_CONTACTS"
     )
     chosen = Sql(
-        "select person_id as subject_id, contact_point, method, 0::bigint as on_mask, 5::bigint as off_mask,"
-        " 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen from preference where person_id = :person_id",
+        "select person_id as subject_id, contact_point, method, 0::bigint as on_mask, 5::bigint as off_mask"
+        " from preference where person_id = :person_id",
         {"person_id": parents[1]},
     )
     async with batches.db.transaction() as conn:
@@ -120,8 +120,7 @@ async def test_a_write_waits_and_then_sees(db: Pool, district: DistrictBuilder) 
     await district.prefer(ada, CELL)
     target = Sql(
         "select :id::bigint as subject_id, 'CELL_PHONE'::contact_point_kind as contact_point,"
-        " 'VOICE'::method as method, :on_mask::bigint as on_mask, 0::bigint as off_mask,"
-        " 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
+        " 'VOICE'::method as method, :on_mask::bigint as on_mask, 0::bigint as off_mask"
     )
     change_set = ChangeSet(district.id, Source.ADMIN, "ADMIN")
     async with db.acquire() as first, db.acquire() as second:

@@ -104,4 +104,4 @@ def _of_requests(counting: CountingDatabase) -> list[str]:
     """Return the statements that were sent for requests: not the batch worker's, nor the driver's about types, which it
     sends once on each connection."""
     own = [text for text in counting.statements if "'jit'" not in text and "typeinfo" not in text]
-    return [text for text in own if "batch_run" not in text or "batch_run_id" in text]
+    return [text for text in own if "batch_run" not in text]

@@ -52,8 +52,8 @@ def write(district_id: int, person: int) -> Prepared:
     slots = log_slots(household=False)
     target = statement("preference/cells").fill(**slots).having(subject_id=person, **CELLS)
     whole = statement("preference/write").fill(**slots, target=target)
-    who = {"source": "ADMIN", "actor": "ADMIN", "batch_run_id": None}
-    return Prepared(*bind(whole, district_id=district_id, keep_chosen=False, mark_chosen=False, **who))
+    who = {"source": "ADMIN", "actor": "ADMIN"}
+    return Prepared(*bind(whole, district_id=district_id, mark_chosen=False, **who))
 
 
 def ask(host: PluginHost, district: DistrictBuilder, person: int) -> Prepared:

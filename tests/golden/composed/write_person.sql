@@ -37,8 +37,7 @@ select denied_by, true, household, subject_id, contact_point, method, on_mask | 
 from all_channels where denied_by is not null;
 
 with target as materialized (
-select o.person_id as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask,
-  0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen
+select o.person_id as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask
 from person o
 cross join unnest(
   (select :target__contact_points::contact_point_kind[]), (select :target__methods::method[]),
@@ -57,25 +56,17 @@ locked as materialized (
     for update
   ) existing on true
 ),
-differing as (
-  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as differs
+flipping as (
+  select l.*, l.on_mask | l.off_mask as asked, (l.on_mask & ~l.reasons_on) | (l.off_mask & l.reasons_on) as flipped
   from locked l
 ),
-kept as (
-  select d.*, case when :keep_chosen then d.differs & d.reasons_chosen & ~d.skip_if_chosen else 0 end as kept,
-    d.differs & d.reasons_chosen & d.skip_if_chosen as skipped_as_chosen
-  from differing d
-),
-flipping as (
-  select k.*, k.differs & ~k.kept & ~k.skipped_as_chosen as flipped from kept k
-),
 decision as materialized (
-  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.kept, f.skipped_as_chosen, f.flipped,
+  select f.found, f.subject_id, f.contact_point, f.method, f.asked, f.flipped,
     f.flipped & f.reasons_chosen as overwrote,
     f.flipped & f.on_mask as turned_on,
     f.flipped & f.off_mask as turned_off,
-    case when :mark_chosen then f.asked & ~f.reasons_chosen else f.mark_as_chosen & (f.flipped | ~f.asked) & ~f.reasons_chosen end as chosen,
-    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen & ~f.mark_as_chosen end as unchosen
+    case when :mark_chosen then f.asked & ~f.reasons_chosen else 0 end as chosen,
+    case when :mark_chosen then 0 else f.flipped & f.reasons_chosen end as unchosen
   from flipping f
 ),
 written as (
@@ -106,8 +97,8 @@ next_revision as (
   returning district_id, revision
 ),
 change_set_row as (
-  insert into change_set (district_id, revision, source, actor, batch_run_id)
-  select district_id, revision, :source, :actor, :batch_run_id from next_revision
+  insert into change_set (district_id, revision, source, actor)
+  select district_id, revision, :source, :actor from next_revision
 ),
 logged as (
 insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
@@ -127,10 +118,10 @@ from (
 ) c
 cross join next_revision
 )
-select d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen, count(*) as rows,
-  (select revision from next_revision) as revision
+select d.contact_point, d.asked, d.flipped, d.overwrote, 0::bigint as kept, 0::bigint as skipped_as_chosen,
+  count(*) as rows, (select revision from next_revision) as revision
 from decision d
-group by d.contact_point, d.asked, d.flipped, d.overwrote, d.kept, d.skipped_as_chosen;
+group by d.contact_point, d.asked, d.flipped, d.overwrote;
 
 select exists (
   select from change
