@@ -32,7 +32,7 @@ with recursive walk as (
     where c.district_id = :district_id and c.subject = {kind} and c.bucket = bucket_of(:subject_id)
       and c.lowest_id <= :subject_id and c.highest_id >= :subject_id
       and (c.revision < walk.revision or c.revision = walk.revision and channel.no < walk.channel)
-      and c.revision <= walk.revision
+      and c.revision <= walk.revision -- for the index
       and c.kind = 'PREFERENCES' and c.reasons & walk.sought[channel.no] <> 0
       and one.set & walk.sought[channel.no] <> 0
     order by c.revision desc, channel.no desc
