@@ -26,7 +26,9 @@ def serve(settings: Settings) -> None:
     with_workers = f" with {settings.workers} workers" if several else ""
     with common.database(settings) as dsn:
         common.run(
-            serve_(settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql{with_workers}"))
+            serve_(
+                settings, dsn, ready=lambda url: common.print_line(f"Serving on {url}/graphql{with_workers}")
+            )
         )
 
 
