@@ -131,8 +131,8 @@ async def fold(db: Database, district_id: int, up_to: int) -> int:
 
     Replaying the log still gives today's preferences, and the last setter of each is still known. Runs that did
     something up to there cannot be reverted any more. What an unfinished run did, and what came after it, is not
-    folded. Each bucket is folded in short transactions, which no writer waits for. A fold that
-    was killed is finished by the next one. Raises Busy where a run is being reverted in the same moment.
+    folded. Each bucket is folded in short transactions, which no writer waits for. A fold that was killed is finished
+    by the next one. Raises Busy where a run is being reverted in the same moment.
     """
     async with db.transaction(district_id) as conn:
         await execute(conn, "log/fold/lock", district_id=district_id)

@@ -1,8 +1,10 @@
--- Asks rules in SQL about a page of channels. {page} is a SELECT of them, such as page.sql. {denied_by} is, for a channel
--- `c`, the number of the first rule whose condition denies it whole, or null. The channels without one are the relation `candidate`, over which
--- {denials} asks the other rules, with the rows of denials.sql for each. `selected` is empty: nobody was selected.
+-- Asks rules in SQL about a page of channels. {page} is a SELECT of them, such as page.sql. {denied_by} is, for a
+-- channel `c`, the number of the first rule whose condition denies it whole, or null. The channels without one are the
+-- relation `candidate`, over which {denials} asks the other rules, with the rows of denials.sql for each. `selected` is
+-- empty: nobody was selected.
 -- Parameters: district_id, today
--- Columns: rule_no, whole (by a condition), household, subject_id, contact_point, method, reasons (null: this is no candidate)
+-- Columns: rule_no, whole (by a condition), household, subject_id, contact_point, method, reasons (null: this is no
+-- candidate)
 with all_channels as materialized (
   select c.*, {denied_by} as denied_by
   from (
