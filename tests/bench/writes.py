@@ -1,11 +1,11 @@
 """`python -m tests.bench.writes`: single writes over HTTP against the bare transaction of the same rows.
 
 Administrators set three preferences of one person, two of the cell phone and one of the email, each of which really
-changes: 16 connections, first all in one district, then over ten. The bare transaction is what a careful hand would
-type for the same rows, on 16 connections of the same driver: begin; select for update; update; take the district's
-revision; insert the change set; insert the changes; commit. It asks no rules, reads no reasons and answers nothing.
-Beside the rates stand the milliseconds of processor time that one write takes of the server, of PostgreSQL, and of
-this process, which sends the requests and makes the bare transactions.
+changes: 16 connections, first all in one district, then over ten others. The bare transaction is what a careful hand
+would type for the same rows, on 16 connections of the same driver: begin; select for update; update; take the
+district's revision; insert the change set; insert the changes; commit. It asks no rules, reads no reasons and answers
+nothing. Beside the rates stand the milliseconds of processor time that one write takes of the server, of PostgreSQL,
+and of this process, which sends the requests and makes the bare transactions.
 """
 
 import argparse
@@ -44,7 +44,8 @@ from tests.bench.measure import (
 from tests.bench.servers import KEY, STIRRED, gql_server, wait_for
 
 CONNECTIONS = 16
-DISTRICTS = [f"bench{number}" for number in range(10)]
+DISTRICTS = [f"bench{number}" for number in range(11)]
+"""The first is written to alone, the others together."""
 CHANNELS = (("CELL_PHONE", "VOICE", ("GENERAL", "ATTENDANCE")), ("EMAIL", "EMAIL", ("GENERAL",)))
 PEOPLE = """
 select p.person_id, p.district_id, d.code from person p join district d using (district_id)
@@ -77,12 +78,15 @@ values
   ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'EMAIL', 'EMAIL', array[$3::bigint], '{16}', 16, $3, $3)
 """
 
+REVISIONS = "select sum(revision)::bigint from district"
 Person = tuple[int, int, str]
 """A person's id, their district's id, and its code."""
+Contestant = Callable[..., Awaitable[float]]
+"""A turn of writes, which returns how many were made. It may be given how many seconds it lasts."""
 
 
 async def make(dsn: str, students: int) -> list[Person]:
-    """Make ten districts, and return people of all of them, in turns, whose preferences can be set."""
+    """Make the districts, and return people of all of them, in turns, whose preferences can be set."""
     host = PluginHost([resource_folder("plugins")])
     async with connect(dsn) as conn:
         await migrate(conn)
@@ -111,28 +115,32 @@ def write_requests(port: int, people: Sequence[Person]) -> list[bytes]:
     return requests
 
 
-def over_http(port: int, people: Sequence[Person], seconds: float) -> Callable[[], Awaitable[float]]:
-    """Return a contestant that writes over HTTP for so long. Each turn goes on where the last one ended."""
+def over_http(conn: asyncpg.Connection, port: int, people: Sequence[Person], seconds: float) -> Contestant:
+    """Return a contestant that writes over HTTP for so long. Each turn goes on where the last one ended.
+
+    A turn raises RuntimeError where not each of its writes has changed something.
+    """
+    if len(people) < 3 * CONNECTIONS:
+        raise RuntimeError("a person's next write could overtake the last: take more students")
     requests, done = write_requests(port, people), 0
 
-    async def turn() -> float:
+    async def turn(seconds: float = seconds) -> float:
         nonlocal done
-        at = done % len(requests)
-        start = time.perf_counter()
+        at, before = done % len(requests), await conn.fetchval(REVISIONS)
         load = await run_load(port, requests[at:] + requests[:at], connections=CONNECTIONS, seconds=seconds)
-        count = load.rate * (time.perf_counter() - start)
-        done += round(count)
-        return count
+        done += load.requests
+        taken = await conn.fetchval(REVISIONS) - before
+        if taken != load.requests:
+            raise RuntimeError(f"{load.requests} writes have taken {taken} revisions")
+        return float(load.requests)
 
     return turn
 
 
-def bare(
-    connections: Sequence[asyncpg.Connection], people: Sequence[Person], seconds: float
-) -> Callable[[], Awaitable[float]]:
+def bare(connections: Sequence[asyncpg.Connection], people: Sequence[Person], seconds: float) -> Contestant:
     """Return a contestant that makes the bare transaction for so long, on all connections at once."""
 
-    async def turn() -> float:
+    async def turn(seconds: float = seconds) -> float:
         end, count = time.perf_counter() + seconds, 0
 
         async def worker(conn: asyncpg.Connection, at: int) -> None:
@@ -185,32 +193,29 @@ async def measure(
     """Let all take turns, after a warm-up of each."""
     await wait_for(port)
     connections = [await asyncpg.connect(dsn, server_settings={"jit": "off"}) for _ in range(CONNECTIONS)]
-    await require_equal_work(connections[0], port, people[0])
+    conn = connections[0]
+    await require_equal_work(conn, port, people[0])
 
     # Each has people of its own, who are as it left them.
-    half = len(people) // 2
-    groups = {"one district": lambda person: person[2] == DISTRICTS[0], "ten districts": lambda person: True}
-
-    def contestants(seconds: float) -> dict[str, Callable[[], Awaitable[float]]]:
-        made = {}
-        for where, belongs in groups.items():
-            made[f"bare, {where}"] = bare(connections, list(filter(belongs, people[:half])), seconds)
-            made[f"gql-server, {where}"] = over_http(port, list(filter(belongs, people[half:])), seconds)
-        return made
+    in_one = [person for person in people if person[2] == DISTRICTS[0]]
+    in_ten = [person for person in people if person[2] != DISTRICTS[0]]
+    contestants = {}
+    for where, those in (("one district", in_one), ("ten districts", in_ten)):
+        half = len(those) // 2
+        contestants[f"bare, {where}"] = bare(connections, those[:half], options.seconds)
+        contestants[f"gql-server, {where}"] = over_http(conn, port, those[half:], options.seconds)
 
     async def settle() -> None:
         for table in STIRRED:
-            await connections[0].execute(f"vacuum analyze {table}")
-        await connections[0].execute("checkpoint")
+            await conn.execute(f"vacuum analyze {table}")
+        await conn.execute("checkpoint")
 
-    for warm_up in contestants(options.warm_up).values():
-        await warm_up()
-    processes = {"server": server, "PostgreSQL": await postmaster(connections[0]), "client": os.getpid()}
-    results = await take_turns(
-        contestants(options.seconds), rounds=options.rounds, processes=processes, before=settle
-    )
-    for conn in connections:
-        await conn.close()
+    for turn in contestants.values():
+        await turn(options.warm_up)
+    processes = {"server": server, "PostgreSQL": await postmaster(conn), "client": os.getpid()}
+    results = await take_turns(contestants, rounds=options.rounds, processes=processes, before=settle)
+    for each in connections:
+        await each.close()
     return results
 
 
