@@ -22,7 +22,7 @@ with recursive walk as (
     select c.revision, c.contact_point, c.method, channel.no as channel, one.set & walk.sought[channel.no] as reasons
     from change c
     cross join lateral (select channel_no(c.contact_point, c.method) as no) channel
-    cross join lateral (select array_position(c.subject_ids, :subject_id) as place offset 0) found
+    cross join lateral (select place_of(c.subject_ids, :subject_id) as place offset 0) found
     cross join lateral (
       select mask_at(c.turned_on, found.place) | mask_at(c.turned_off, found.place)
         | mask_at(c.chosen, found.place) | mask_at(c.unchosen, found.place) as set
@@ -32,7 +32,7 @@ with recursive walk as (
     where c.district_id = :district_id and c.subject = {kind} and c.bucket = bucket_of(:subject_id)
       and c.lowest_id <= :subject_id and c.highest_id >= :subject_id
       and (c.revision < walk.revision or c.revision = walk.revision and channel.no < walk.channel)
-      and c.revision <= walk.revision
+      and c.revision <= walk.revision -- for the index
       and c.kind = 'PREFERENCES' and c.reasons & walk.sought[channel.no] <> 0
       and one.set & walk.sought[channel.no] <> 0
     order by c.revision desc, channel.no desc
