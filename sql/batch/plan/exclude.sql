@@ -12,7 +12,7 @@ with block as (
       select max(b.block) from batch_exclusion_block b
       where b.district_id = :district_id and b.batch_run_id = :batch_run_id), 0)
     + row_number() over (
-      order by rule_no, household, subject_id / 1024, contact_point, reasons, code, because, remedy)
+      order by rule_no, household, bucket_of(subject_id), contact_point, reasons, code, because, remedy)
   from (
     select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
       null as code, null as because, null as remedy
@@ -22,7 +22,7 @@ with block as (
     from ({first_denials}) first
   ) excluded
   where reasons <> 0
-  group by rule_no, household, contact_point, reasons, code, because, remedy, subject_id / 1024
+  group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
   returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (
