@@ -4,6 +4,7 @@ Written on bare streams, so that on few cores it takes as little as it can from 
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,20 +43,19 @@ def http_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> 
 async def run_load(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Load:
     """Send the requests in turn over so many connections for so long. Raises RuntimeError for any answer but 200."""
     latencies: list[float] = []
+    in_turn = itertools.cycle(requests)
     end = time.perf_counter() + seconds
 
-    async def worker(offset: int) -> None:
+    async def worker() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        n = offset
         while (start := time.perf_counter()) < end:
-            writer.write(requests[n % len(requests)])
+            writer.write(next(in_turn))
             await _read_answer(reader)
             latencies.append(time.perf_counter() - start)
-            n += connections
         writer.close()
 
     start = time.perf_counter()
-    await asyncio.gather(*(worker(n) for n in range(connections)))
+    await asyncio.gather(*(worker() for _ in range(connections)))
     elapsed = time.perf_counter() - start
     latencies.sort()
     return Load(

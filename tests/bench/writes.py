@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -77,8 +78,12 @@ values
   ($1, $2, 'PERSON', bucket_of($3), 'PREFERENCES', 'EMAIL', 'EMAIL', array[$3::bigint], '{16}', 16, $3, $3)
 """
 
+REVISIONS = "select sum(revision)::bigint from district"
+
 Person = tuple[int, int, str]
 """A person's id, their district's id, and its code."""
+Contestant = Callable[[float], Awaitable[int]]
+"""Writes for so many seconds, and returns the number of writes."""
 
 
 async def make(dsn: str, students: int) -> list[Person]:
@@ -111,28 +116,24 @@ def write_requests(port: int, people: Sequence[Person]) -> list[bytes]:
     return requests
 
 
-def over_http(port: int, people: Sequence[Person], seconds: float) -> Callable[[], Awaitable[float]]:
-    """Return a contestant that writes over HTTP for so long. Each turn goes on where the last one ended."""
+def over_http(port: int, people: Sequence[Person]) -> Contestant:
+    """Return a contestant that writes over HTTP. Each turn goes on where the last one ended."""
     requests, done = write_requests(port, people), 0
 
-    async def turn() -> float:
+    async def turn(seconds: float) -> int:
         nonlocal done
         at = done % len(requests)
-        start = time.perf_counter()
         load = await run_load(port, requests[at:] + requests[:at], connections=CONNECTIONS, seconds=seconds)
-        count = load.rate * (time.perf_counter() - start)
-        done += round(count)
-        return count
+        done += load.requests
+        return load.requests
 
     return turn
 
 
-def bare(
-    connections: Sequence[asyncpg.Connection], people: Sequence[Person], seconds: float
-) -> Callable[[], Awaitable[float]]:
-    """Return a contestant that makes the bare transaction for so long, on all connections at once."""
+def bare(connections: Sequence[asyncpg.Connection], people: Sequence[Person]) -> Contestant:
+    """Return a contestant that makes the bare transaction, on all connections at once."""
 
-    async def turn() -> float:
+    async def turn(seconds: float) -> int:
         end, count = time.perf_counter() + seconds, 0
 
         async def worker(conn: asyncpg.Connection, at: int) -> None:
@@ -144,7 +145,7 @@ def bare(
                 count += 1
 
         await asyncio.gather(*(worker(conn, at) for at, conn in enumerate(connections)))
-        return float(count)
+        return count
 
     return turn
 
@@ -191,24 +192,27 @@ async def measure(
     half = len(people) // 2
     groups = {"one district": lambda person: person[2] == DISTRICTS[0], "ten districts": lambda person: True}
 
-    def contestants(seconds: float) -> dict[str, Callable[[], Awaitable[float]]]:
-        made = {}
-        for where, belongs in groups.items():
-            made[f"bare, {where}"] = bare(connections, list(filter(belongs, people[:half])), seconds)
-            made[f"gql-server, {where}"] = over_http(port, list(filter(belongs, people[half:])), seconds)
-        return made
+    contestants: dict[str, Contestant] = {}
+    for where, belongs in groups.items():
+        contestants[f"bare, {where}"] = bare(connections, list(filter(belongs, people[:half])))
+        contestants[f"gql-server, {where}"] = over_http(port, list(filter(belongs, people[half:])))
+    taken = await connections[0].fetchval(REVISIONS)
 
     async def settle() -> None:
         for table in STIRRED:
             await connections[0].execute(f"vacuum analyze {table}")
         await connections[0].execute("checkpoint")
 
-    for warm_up in contestants(options.warm_up).values():
-        await warm_up()
+    warmed_up = [await turn(options.warm_up) for turn in contestants.values()]
     processes = {"server": server, "PostgreSQL": await postmaster(connections[0]), "client": os.getpid()}
-    results = await take_turns(
-        contestants(options.seconds), rounds=options.rounds, processes=processes, before=settle
-    )
+    compared = {name: partial(turn, options.seconds) for name, turn in contestants.items()}
+    results = await take_turns(compared, rounds=options.rounds, processes=processes, before=settle)
+    writes = sum(warmed_up) + sum(turn.work for turns in results.turns.values() for turn in turns)
+    taken = await connections[0].fetchval(REVISIONS) - taken
+    if taken != writes:
+        raise RuntimeError(
+            f"{writes:,.0f} writes took {taken:,} revisions: not each of them changed something"
+        )
     for conn in connections:
         await conn.close()
     return results
