@@ -189,13 +189,14 @@ async def measure(
     await require_equal_work(connections[0], port, people[0])
 
     # Each has people of its own, who are as it left them.
-    half = len(people) // 2
+    quarter = len(people) // 4
+    mine = [people[n * quarter : (n + 1) * quarter] for n in range(4)]
     groups = {"one district": lambda person: person[2] == DISTRICTS[0], "ten districts": lambda person: True}
 
     contestants: dict[str, Contestant] = {}
     for where, belongs in groups.items():
-        contestants[f"bare, {where}"] = bare(connections, list(filter(belongs, people[:half])))
-        contestants[f"gql-server, {where}"] = over_http(port, list(filter(belongs, people[half:])))
+        contestants[f"bare, {where}"] = bare(connections, list(filter(belongs, mine.pop())))
+        contestants[f"gql-server, {where}"] = over_http(port, list(filter(belongs, mine.pop())))
     taken = await connections[0].fetchval(REVISIONS)
 
     async def settle() -> None:
