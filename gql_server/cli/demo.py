@@ -77,9 +77,10 @@ async def _make_sample(settings: Settings, dsn: str, students: int, seed: int) -
                 report=lambda message: status.update(f"Making a sample district: {message}"),
             )  # fmt: skip
     rows = people.counts
+    preferences = rows["preference"] + rows["household_preference"]
     common.print_text(
         f"A sample district: {students:,} students, {rows['person']:,} people,"
-        f" {rows['household']:,} households, {rows['change']:,} preference rows (seed {seed})."
+        f" {rows['household']:,} households, {preferences:,} preference rows (seed {seed})."
     )
     return people
 

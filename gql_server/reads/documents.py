@@ -64,7 +64,6 @@ class Document:
 
     text: what the client sent. Several texts may share all of the rest.
     key: identifies what the text means: its normal form, or the text itself if it has none.
-    parsed_text: the text that was parsed; the positions in `ast` are positions in it.
     operations: by their names in `text`; that of an operation without a name is empty.
     """
 
@@ -72,7 +71,6 @@ class Document:
     ast: DocumentNode | None
     errors: Sequence[GraphQLError]
     key: str = ""
-    parsed_text: str = ""
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
 
@@ -89,10 +87,13 @@ class Document:
         return replace(self, text=text, operations={name or "": operation for name, operation in operations})
 
     def locations(self, error: GraphQLError) -> Sequence[SourceLocation]:
-        """Return where in `text` an error is, whichever text was parsed."""
-        if self.text == self.parsed_text or not error.positions:
+        """Return where in `text` an error is.
+
+        It may have been found in any text of this form: what was compiled of one can outlive it in the cache.
+        """
+        if error.source is None or not error.positions or self.text == error.source.body:
             return error.locations or ()
-        parsed, sent = (token_starts(text, sys.maxsize) for text in (self.parsed_text, self.text))
+        parsed, sent = (token_starts(text, sys.maxsize) for text in (error.source.body, self.text))
         tokens = (bisect_right(parsed, position) - 1 for position in error.positions)
         return [get_location(Source(self.text), sent[token]) for token in tokens]
 
@@ -190,7 +191,7 @@ class DocumentCache:
             (node.name.value if node.name else ""): Operation(number, node, _introspects(node, fragments))
             for number, node in enumerate(nodes)
         }
-        return Document(text, ast, (), "", text, fragments, operations)
+        return Document(text, ast, (), "", fragments, operations)
 
 
 def _long_number_error(ast: DocumentNode) -> GraphQLError | None:

@@ -324,8 +324,10 @@ class _Mixing:
         self.inner, self.mixing, self.last = inner, False, None
 
     @asynccontextmanager
-    async def acquire(self, district_id: int | None = None) -> AsyncIterator[Connection]:
-        async with self.inner.acquire(district_id) as conn:
+    async def acquire(
+        self, district_id: int | None = None, *, read: str | None = None
+    ) -> AsyncIterator[Connection]:
+        async with self.inner.acquire(district_id, read=read) as conn:
             yield _MixingConnection(self, conn)  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:
