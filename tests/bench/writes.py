@@ -117,7 +117,12 @@ def write_requests(port: int, people: Sequence[Person]) -> list[bytes]:
 
 
 def over_http(port: int, people: Sequence[Person]) -> Contestant:
-    """Return a contestant that writes over HTTP. Each turn goes on where the last one ended."""
+    """Return a contestant that writes over HTTP. Each turn goes on where the last one ended.
+
+    Raises RuntimeError if there are so few people that one could be turned on and off at the same time.
+    """
+    if len(people) < 4 * CONNECTIONS:
+        raise RuntimeError(f"only {len(people)} people can be written to: more students are needed")
     requests, done = write_requests(port, people), 0
 
     async def turn(seconds: float) -> int:
