@@ -121,7 +121,7 @@ def over_http(port: int, people: Sequence[Person]) -> Contestant:
 
     Raises RuntimeError if there are so few people that one could be turned on and off at the same time.
     """
-    if len(people) < 4 * CONNECTIONS:
+    if len(people) < 2 * CONNECTIONS:
         raise RuntimeError(f"only {len(people)} people can be written to: more students are needed")
     requests, done = write_requests(port, people), 0
 
