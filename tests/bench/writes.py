@@ -215,7 +215,8 @@ async def measure(
     results = await take_turns(compared, rounds=options.rounds, processes=processes, before=settle)
     writes = sum(warmed_up) + sum(turn.work for turns in results.turns.values() for turn in turns)
     taken = await connections[0].fetchval(REVISIONS) - taken
-    if taken != writes:
+    # A write that is held up can be overtaken by the one that turns its cells back: then neither changes anything.
+    if abs(taken - writes) > writes / 1_000:
         raise RuntimeError(
             f"{writes:,.0f} writes took {taken:,} revisions: not each of them changed something"
         )
