@@ -47,7 +47,7 @@ class LastSet:
     reasons: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A place in the feed: a subject of a revision. The feed begins after the place (0, PERSON, 0)."""
 

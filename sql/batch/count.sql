@@ -21,7 +21,7 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
 -- Adds the people whom changes of a household phone affect (D17): the active members of the households of
 -- {changed}, a SELECT of household_id and the changed bits. A person who is a member of another household too,
 -- which the same run changed before according to the log, has been counted already and is left out. The statement
--- is written for nested loops (see batch/chunk/settings): `offset 0` keeps each look-up by key from being turned
+-- is written for nested loops (see batch/chunk/open): `offset 0` keeps each look-up by key from being turned
 -- into a join that scans. Each bucket of the log is unpacked once, and meets its people by a GROUP BY.
 -- Parameters: district_id, batch_run_id, today, revision (of the changes; null if the run changed nothing before)
 -- Columns: none

@@ -1,8 +1,8 @@
 -- Folding the log up to a revision, the mark, into a baseline (D28): of the rows up to the mark, what is not the last
 -- change of its bit, or of its kind, is removed. The log still replays to the same preferences, and still says who set
--- each of them last. `begin` comes first, with `bound` and `close_runs` in one transaction. Then each bucket and each
--- stretch of change sets is folded in transactions of its own, from the oldest revisions to the mark. A process that is killed leaves a log that is folded in
--- part and says the same; folding again goes on.
+-- each of them last. `begin` comes first, with `bound` and `close_runs` in one transaction. Then each bucket, and each
+-- stretch of change sets, is folded in transactions of its own, from the oldest revision to the mark. A process that is
+-- killed leaves a log that is folded in part and says the same; folding again goes on.
 
 -- name: lock
 -- Waits for another transaction that folds the log of the same district. The lock ends with the transaction.

@@ -22,7 +22,7 @@ with recursive walk as (
     select c.revision, c.contact_point, c.method, channel.no as channel, one.set & walk.sought[channel.no] as reasons
     from change c
     cross join lateral (select channel_no(c.contact_point, c.method) as no) channel
-    cross join lateral (select array_position(c.subject_ids, :subject_id) as place offset 0) found
+    cross join lateral (select place_of(c.subject_ids, :subject_id) as place offset 0) found
     cross join lateral (
       select mask_at(c.turned_on, found.place) | mask_at(c.turned_off, found.place)
         | mask_at(c.chosen, found.place) | mask_at(c.unchosen, found.place) as set

@@ -23,6 +23,11 @@ create function mask_at(masks bigint[], place bigint) returns bigint
   language sql immutable parallel safe
   return coalesce(masks[place], masks[1], 0);
 
+-- The place of one id, from 1, in the ids of a row; null if the row does not name it.
+create function place_of(subject_ids bigint[], id bigint) returns integer
+  language sql immutable parallel safe
+  return array_position(subject_ids, id);
+
 -- The place of a channel, from 1, in an array that holds a mask for each channel.
 create function channel_no(contact_point contact_point_kind, method method) returns integer
   language sql immutable parallel safe

@@ -43,6 +43,8 @@ alter table batch_target
   alter column was_on set storage external,
   alter column was_chosen set storage external;
 
+-- It is not known what an unfinished revert read when it was planned. So it goes on as it began: of what was changed
+-- after its plan it leaves alone only what a person chose since (skip_if_chosen), and not yet all that somebody changed.
 insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
   subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen)
 select district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method, false, true, max(t.subjects),

@@ -37,3 +37,29 @@ select b.district_id, b.batch_run_id, b.rule_no, b.household, s.subject_id, b.co
   b.code, b.remedy, b.block, s.place
 from batch_exclusion_block b
 cross join lateral unnest(b.subject_ids) with ordinality as s (subject_id, place);
+
+-- The last revision of a district before a moment, or 0. Change sets are not quite in the order of time, because each has
+-- the time at which its transaction began. So that no change set of a time is left out, the caller asks for a moment
+-- that is a day away from it: a transaction takes less than a day. It reads some twenty change sets, however many there
+-- are.
+create function revision_before(district integer, moment timestamptz) returns bigint
+  language sql stable parallel safe
+begin atomic
+  with recursive between_two (low, high) as (
+    -- What was before the moment, and what was not. Revisions that were folded away are between others.
+    select 0::bigint, 1 + coalesce((select max(s.revision) from change_set s where s.district_id = district), 0)
+    union all
+    select case when next.at < moment then next.revision else b.low end,
+      case when next.at < moment then b.high else (b.low + b.high) / 2 end
+    from between_two b
+    left join lateral (
+      select s.revision, s.at
+      from change_set s
+      where s.district_id = district and s.revision >= (b.low + b.high) / 2 and s.revision < b.high
+      order by s.revision
+      limit 1
+    ) next on true
+    where b.high - b.low > 1
+  )
+  select max(low) from between_two;
+end;

@@ -1,5 +1,6 @@
 -- Returns whether a person or household was changed after a revision, and before the one that the asking
--- transaction took. {kind} is 'PERSON' or 'HOUSEHOLD'.
+-- transaction took. {kind} is 'PERSON' or 'HOUSEHOLD'. Of `= any`, unlike of place_of, the planner expects few rows: so it
+-- takes the index.
 -- Parameters: district_id, subject_id, since, mine
 -- Columns: changed
 select exists (

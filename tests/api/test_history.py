@@ -1,5 +1,6 @@
 """The histories of people and households: what one change set did is one node, and whose changes are shown to whom."""
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -145,6 +146,32 @@ async def test_a_members_history_has_the_households_changes_of_their_days(
     assert [(int(node["revision"]), node["household"] is not None) for node in told] == [
         (4, False), (3, True), (3, False), (2, True), (2, False), (1, False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_days_of_membership_are_told_by_times_not_by_revisions(
+    histories: Histories, district: DistrictBuilder, seed: int
+) -> None:
+    """Transactions that lasted some hours have revisions in another order than their times, and revisions may have
+    been folded away: a member's history still has all changes of their days, and no others (D6, D28)."""
+    chance = random.Random(seed)
+    sam = await district.person("Sam Lane")
+    home = await district.household()
+    spans = [(DAY + timedelta(days=first), DAY + timedelta(days=first + 2)) for first in (5, 12)]
+    for span in spans:
+        await district.join(home, sam, span)
+    expected = []
+    for hour in range(0, 24 * 20, 3):
+        at = noon(DAY) + timedelta(hours=hour - chance.randrange(22))
+        if chance.random() < 0.2:
+            histories.revision += 1  # folded away
+        revision = await histories.change_set(at)
+        await histories.change(
+            "HOUSEHOLD", home, channel=("HOUSEHOLD_PHONE", "VOICE"), masks={"turned_on": 1}
+        )
+        if any(first <= at.date() <= last for first, last in spans):
+            expected.append(revision)
+    assert await histories.revisions(IdKind.PERSON, sam) == sorted(expected, reverse=True)
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,17 @@ import asyncio
 
 import pytest
 
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow
 from gql_server.domain.changes import Source
 from gql_server.errors import Rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.apply import apply_chunk
 from gql_server.services.batch.plan import plan_run
-from gql_server.services.batch.run import Run
 from gql_server.services.batch.worker import BatchWorker
 from gql_server.services.log import fold
 from tests.support.batch import CELL, EMAIL, Batches, actual, cells, replayed, working
 from tests.support.builder import DistrictBuilder
+from tests.support.stepping import claim
 
 pytestmark = pytest.mark.slow
 
@@ -64,11 +62,7 @@ async def test_what_an_unfinished_run_did_is_not_folded(
         await batches.choose(people[n], CELL, on=("GENERAL",), source=Source.ADMIN)
     before = await actual(district)
     run = await batches.run(*cells(CELL, "EMERGENCY"), wait=0)
-    async with db.transaction() as conn:
-        known = [migration.name for migration in migrations()]
-        row = await fetchrow(conn, "batch/run/claim", lease_owner="test", lease_seconds=30, migrations=known)
-    assert row is not None
-    held = Run.from_row(row, "test")
+    held = await claim(db)
     await plan_run(db, host, held, chunk_size=3)
     await apply_chunk(db, held, lease_seconds=30)
     assert await fold(db, district.id, 1_000) == 4

@@ -6,20 +6,18 @@ from typing import Any
 
 import pytest
 
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow
 from gql_server.domain.viewer import Role, Viewer
 from gql_server.errors import Forbidden, Rejected
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.request import BatchRequest, ScopeInput
-from gql_server.services.batch.run import Run
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, EMAIL, OFF, Batches, actual, admin, cells, run_id, working
 from tests.support.builder import DistrictBuilder
 from tests.support.graph import GraphClient
 from tests.support.server import serving
+from tests.support.stepping import claim_any
 
 pytestmark = pytest.mark.slow
 
@@ -72,13 +70,6 @@ async def behind(batches: Batches, *runs: int) -> list[int | None]:
     return [None if run is None else int(run["id"].removeprefix("run_")) for run in waits]
 
 
-async def claim(batches: Batches, owner: str) -> Run | None:
-    async with batches.db.transaction() as conn:
-        known = [migration.name for migration in migrations()]
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
-    return Run.from_row(row, owner) if row else None
-
-
 async def test_each_waits_behind_the_one_before(resting: Batches) -> None:
     """Runs wait in the order of request and say behind which; a plan waits for nobody, and nobody for it (D21)."""
     first = await resting.run(*NAMED, wait=0)
@@ -86,7 +77,7 @@ async def test_each_waits_behind_the_one_before(resting: Batches) -> None:
     plan = await resting.run(*NAMED, wait=0, dry_run=True)
     third = await resting.run(*NAMED, wait=0)
     assert await behind(resting, first, second, plan, third) == [None, first, None, second]
-    worked = [await claim(resting, owner) for owner in ("a", "b", "c")]
+    worked = [await claim_any(resting.db, owner) for owner in ("a", "b", "c")]
     assert [run.batch_run_id if run else None for run in worked] == [first, plan, None]
     assert await behind(resting, first, second, plan, third) == [None, first, None, second]
 
@@ -94,15 +85,15 @@ async def test_each_waits_behind_the_one_before(resting: Batches) -> None:
 async def test_an_applied_plan_queues_from_then_on(resting: Batches) -> None:
     """The place of a plan in the queue is that of the moment when it was applied, not of when it was made (D21)."""
     plan = await resting.run(*NAMED, wait=0, dry_run=True)
-    made = await claim(resting, "a")
+    made = await claim_any(resting.db, "a")
     assert made is not None
     await plan_run(resting.db, resting.host, made, chunk_size=1)
     first = await resting.run(*cells(CELL, "EMERGENCY", to=OFF), wait=0)
-    assert (await claim(resting, "b")) is not None
+    assert (await claim_any(resting.db, "b")) is not None
     await resting.apply(plan, wait=0)
     second = await resting.run(*NAMED, wait=0)
     assert await behind(resting, plan, second) == [first, plan]
-    assert await claim(resting, "c") is None
+    assert await claim_any(resting.db, "c") is None
     await resting.district.conn.execute("update batch_run set lease_owner = null where status = 'PLANNING'")
     async with working(resting.worker):
         await resting.ended(second)
@@ -113,7 +104,7 @@ async def test_an_applied_plan_queues_from_then_on(resting: Batches) -> None:
 async def test_plans_are_made_while_a_run_works(resting: Batches) -> None:
     """A plan is made beside a run that applies, by another worker, and shows what is so far (D21)."""
     await resting.run(*NAMED, wait=0)
-    held = await claim(resting, "dead")
+    held = await claim_any(resting.db, "dead")
     assert held is not None
     async with working(resting.worker):
         plan = await resting.run(*NAMED, dry_run=True)

@@ -36,6 +36,7 @@ from tests.bench.measure import (
     postmaster,
     print_tables,
     results_table,
+    statements,
     take_turns,
     versions,
     wal_bytes,
@@ -113,7 +114,7 @@ async def submit(runs: Runs, reasons: list[str]) -> None:
 
 async def reset(conn: Connection, start: str) -> None:
     """Set the masks that a turn begins with, and leave every table as if it had rested."""
-    for statement in filter(str.strip, RESET.format(start=START[start]).split(";")):
+    for statement in statements(RESET.format(start=START[start])):
         await conn.execute(statement)
     for table in ("preference", "cell_preference", "batch_target", "change"):
         await conn.execute(f"vacuum analyze {table}")
@@ -158,7 +159,7 @@ async def measure(dsn: str, students: int, rounds: int, server: Server) -> list[
         head = await conn.fetchval("select revision from district")
         await until_up(client)
         await submit(runs, reasons[:8])
-        for statement in filter(str.strip, PREPARE.format(head=head).split(";")):
+        for statement in statements(PREPARE.format(head=head)):
             await conn.execute(statement)
         people = await conn.fetchval("select count(*) from known_person")
         roots = {"server": server.pid, "PostgreSQL": await postmaster(conn)}

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gql_server.db.embedded import create_database, embedded_postgres
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool, connect, open_pool
 from gql_server.db.protocols import Connection
-from gql_server.db.statements import fetchrow, resource_folder
+from gql_server.db.statements import resource_folder
 from gql_server.domain import defaults
 from gql_server.domain.batch import Cell, Setting
 from gql_server.domain.channels import ContactPointKind
@@ -39,10 +38,12 @@ from tests.bench.measure import (
     postmaster,
     print_tables,
     results_table,
+    statements,
     take_turns,
     wal_bytes,
 )
 from tests.bench.servers import CODE, make_district
+from tests.support.stepping import claim
 
 MODE = "STUDENT_CONTACTS"
 ALIKE, MIXED = "One bit, masks alike", "Seven bits, mixed masks"
@@ -90,7 +91,7 @@ class Bench:
     async def before(self) -> None:
         """Check the last turn, set the masks that a turn begins with, plan a run, and let the tables rest."""
         await self.check()
-        for statement in filter(str.strip, ABANDON.split(";")):
+        for statement in statements(ABANDON):
             await self.conn.execute(statement)
         await self.conn.execute(
             f"update preference set {STARTS[self.start]} where contact_point = 'CELL_PHONE'"
@@ -107,13 +108,7 @@ class Bench:
         cells = tuple(Cell(ContactPointKind.CELL_PHONE, reason, Setting.ON) for reason in self.reasons)
         viewer = Viewer(District(1, CODE, "UTC"), Role.ADMIN)
         await service.submit(viewer, BatchRequest(MODE, ScopeInput(), cells, False, False, None), 0)
-        known = [migration.name for migration in migrations()]
-        async with self.db.transaction() as conn:
-            row = await fetchrow(
-                conn, "batch/run/claim", lease_owner="bench", lease_seconds=600.0, migrations=known
-            )
-        assert row is not None
-        run = Run.from_row(row, "bench")
+        run = await claim(self.db, "bench", lease_seconds=600)
         await plan_run(self.db, self.host, run, chunk_size=defaults.CHUNK_SIZE)
         return run
 
@@ -153,7 +148,7 @@ async def measure(dsn: str, rounds: int) -> list[tuple[Bench, Results]]:
             bench = Bench(db, conn, host, start, named)
             await bench.before()
             if start == ALIKE:
-                for statement in filter(str.strip, KNOWN.split(";")):
+                for statement in statements(KNOWN):
                     await conn.execute(statement)
             compared = {name: partial(bench.turn, name) for name in (BARE, CHUNKS)}
             results = await take_turns(compared, rounds=rounds, processes=processes, before=bench.before)

@@ -13,7 +13,6 @@ import argparse
 import base64
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from tests.bench.measure import (
     print_tables,
     processor_milliseconds,
     results_table,
+    show,
     versions,
 )
 from tests.bench.servers import KEY, Runs, gql_server, until_up
@@ -52,6 +52,7 @@ ASKED = 10
 PERSON = """id active contactPoints { value } preferences { contactPoint on } optOuts { id }
   households(activeOnly: false) { household { name } } contacts { contact { id } } students { student { id } }
   enrollments(activeOnly: false) { grade } districtAssignments { title }"""
+HISTORY = "history { edges { node { revision } } }"
 PAGE = "edges { cursor node { id firstName lastName active } } pageInfo { hasNextPage endCursor }"
 ENROLLED = "e.district_id = $1 and active_on(e.start_date, e.end_date, current_date)"
 TIED = "r.district_id = $1 and r.messenger and not r.no_contact and active_on(r.start_date, r.end_date, current_date)"
@@ -68,6 +69,18 @@ SCANS = {
     "savedFilters: matches": "select count(*) from person p where p.district_id = $1 and exists"
     f" (select from enrollment e where {ENROLLED} and e.person_id = p.person_id and ltrim(e.grade, '0') = '9')",
 }  # fmt: skip
+
+LATER_SETS = """
+insert into change_set (district_id, revision, source, actor)
+select $1::integer, $2::bigint + n, 'ADMIN', 'ADMIN' from generate_series(1, $3::bigint) n
+"""
+LATER_CHANGES = """
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on,
+  reasons, lowest_id, highest_id)
+select $1::integer, $2::bigint + n, 'HOUSEHOLD', bucket_of($4), 'PREFERENCES', 'HOUSEHOLD_PHONE', 'VOICE', array[$4],
+  '{1}', 1, $4, $4
+from generate_series(1, $3::bigint) n
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,7 @@ async def filters(conn: Connection, district_id: int) -> Mapping[str, str]:
     return pages | {f"people: {name}, deep": people(given[name], after) for name in deep}
 
 
-async def documents(conn: Connection, district_id: int, run: str) -> Mapping[str, str]:
+async def documents(conn: Connection, district_id: int, run: str, former: int) -> Mapping[str, str]:
     """Return what is asked of a district: every root field, and every filter."""
     person, home, school, optout = [
         await conn.fetchval(
@@ -162,7 +175,8 @@ async def documents(conn: Connection, district_id: int, run: str) -> Mapping[str
         "node: opt-out": f'{{ node(id: "optout_{optout}") {{ id }} }}',
         "person, all fields": f'{{ person(id: "person_{person}") {{ {PERSON} }} }}',
         "person with most students": f'{{ person(id: "person_{contact}") {{ {PERSON} }} }}',
-        "person, history": f'{{ person(id: "person_{person}") {{ history {{ edges {{ node {{ revision }} }} }} }} }}',
+        "person, history": f'{{ person(id: "person_{person}") {{ {HISTORY} }} }}',
+        "former member, history": f'{{ person(id: "person_{former}") {{ {HISTORY} }} }}',
         "person: nobody": f'{{ person(id: "person_999999999") {{ {PERSON} }} }}',
         "household, the largest": f'{{ household(id: "household_{full}") {{ {members} }} }}',
         "people, all fields": f"{{ people(first: 20) {{ edges {{ node {{ {PERSON} }} }} }} }}",
@@ -196,7 +210,24 @@ def administrator(url: str, code: str) -> GraphQLClient:
     return GraphQLClient(url, Tokens(KEY).issue(code, Role.ADMIN, None, timedelta(hours=6)))
 
 
-async def prepare(conn: Connection, client: GraphQLClient, code: str, district_id: int) -> Asked:
+async def leave(conn: Connection, district_id: int, students: int) -> int:
+    """Let somebody leave a household that is then changed as often as there are students, and return who it is."""
+    former = await conn.fetchrow(
+        "update household_member set start_date = '2001-01-01', end_date = '2001-01-02' where household_member_id ="
+        " (select max(household_member_id) from household_member where district_id = $1)"
+        " returning person_id, household_id", district_id,
+    )  # fmt: skip
+    assert former is not None
+    head = await conn.fetchval(
+        "update district set revision = revision + $2 where district_id = $1 returning revision - $2",
+        district_id, students,
+    )  # fmt: skip
+    await conn.execute(LATER_SETS, district_id, head, students)
+    await conn.execute(LATER_CHANGES, district_id, head, students, former["household_id"])
+    return int(former["person_id"])
+
+
+async def prepare(conn: Connection, client: GraphQLClient, code: str, district_id: int, former: int) -> Asked:
     """Save a filter and plan a run with many exclusions in a district."""
     await until_up(client)
     save = "mutation ($input: SaveFilterInput!) { saveFilter(input: $input) { userErrors { message } } }"
@@ -206,13 +237,7 @@ async def prepare(conn: Connection, client: GraphQLClient, code: str, district_i
     runs = Runs(client)
     cells = {"HOME_PHONE:GENERAL": "ON", "EMAIL:STAFF": "ON", "EMAIL:GENERAL": "ON"}
     run = await runs.ended(await runs.submit("STUDENT_CONTACTS", cells, dryRun=True), "PLANNED")
-    return Asked(district_id, client, await documents(conn, district_id, run["id"]))
-
-
-def show(message: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{message[:79]}")
-        sys.stderr.flush()
+    return Asked(district_id, client, await documents(conn, district_id, run["id"], former))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,13 +312,14 @@ async def compare(dsn: str, students: Sequence[int], rounds: int) -> None:
         conn = await stack.enter_async_context(connect(dsn))
         await migrate(conn)
         ids = [await make(conn, code, n) for code, n in zip(codes, students, strict=True)]
+        left = [await leave(conn, each, n) for each, n in zip(ids, students, strict=True)]
         show("vacuum")
         await conn.execute("vacuum analyze")
         server = stack.enter_context(gql_server(dsn))
         asked = []
-        for code, district_id in zip(codes, ids, strict=True):
+        for code, district_id, former in zip(codes, ids, left, strict=True):
             client = await stack.enter_async_context(administrator(server.url, code))
-            asked.append(await prepare(conn, client, code, district_id))
+            asked.append(await prepare(conn, client, code, district_id, former))
         await conn.execute("vacuum analyze")
         times = await measure(asked, rounds, await postmaster(conn))
         scans = await scan_milliseconds(conn, ids[-1], rounds)

@@ -43,9 +43,8 @@ def http_request(port: int, path: str, body: bytes, headers: dict[str, str]) -> 
 async def run_load(port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Load:
     """Send the requests in turn over so many connections for so long. Raises RuntimeError for any answer but 200."""
     latencies: list[float] = []
-    end = time.perf_counter() + seconds
-
     in_turn = itertools.cycle(requests)
+    end = time.perf_counter() + seconds
 
     async def worker() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -110,7 +110,7 @@ async def take_turns(
     roots = processes or {}
     for number in range(1, rounds + 1):
         for name, run in contestants.items():
-            _progress(f"round {number} of {rounds}: {name}")
+            show(f"round {number} of {rounds}: {name}")
             if before is not None:
                 await before()
             cpu_before = {each: processor_milliseconds(pid) for each, pid in roots.items()}
@@ -120,11 +120,17 @@ async def take_turns(
             cpu = {each: processor_milliseconds(pid) - cpu_before[each] for each, pid in roots.items()}
             done = float(work) if isinstance(work, int | float) and not isinstance(work, bool) else 1.0
             results.turns[name].append(Turn(seconds, cpu, done))
-    _progress("")
+    show("")
     return results
 
 
-def _progress(message: str) -> None:
+def statements(script: str) -> list[str]:
+    """Return the statements of a script without semicolons in its texts."""
+    return list(filter(str.strip, script.split(";")))
+
+
+def show(message: str) -> None:
+    """Show a line on stderr in place of the last one, if somebody looks on."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{message[: _WIDTH - 1]}")
         sys.stderr.flush()

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch import worker as worker_module
 from gql_server.services.batch.apply import apply_chunk
@@ -17,6 +15,7 @@ from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.worker import BatchWorker
 from tests.support.batch import CELL, HOUSEHOLD, Batches, actual, cells, replayed, revisions, working
 from tests.support.builder import DistrictBuilder
+from tests.support.stepping import claim
 
 pytestmark = pytest.mark.slow
 
@@ -29,14 +28,6 @@ async def populate(district: DistrictBuilder, number: int = 9) -> None:
         student = await district.student(school, cell_phone=str(n))
         await district.household(student, phone=str(n))
     await district.prefer(student, CELL, on=("GENERAL",), chosen=("EMERGENCY",))
-
-
-async def claim(db: Pool, owner: str) -> Run:
-    async with db.transaction() as conn:
-        known = [migration.name for migration in migrations()]
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
-    assert row is not None
-    return Run.from_row(row, owner)
 
 
 async def outcome(batches: Batches, run: int) -> tuple[Any, ...]:

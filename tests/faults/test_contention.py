@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from gql_server.db.migrations import migrations
 from gql_server.db.pool import Pool
-from gql_server.db.statements import fetchrow, statement
+from gql_server.db.statements import statement
 from gql_server.domain.changes import Source
 from gql_server.domain.channels import batch_method
 from gql_server.domain.viewer import Role
@@ -37,6 +36,7 @@ from tests.support.batch import (
 )
 from tests.support.builder import DistrictBuilder
 from tests.support.server import TestServer, serving
+from tests.support.stepping import claim
 
 pytestmark = pytest.mark.slow
 
@@ -72,11 +72,7 @@ async def planned(batches: Batches, *named: Any, chunk_size: int = 100, **option
 
 async def plan(batches: Batches, chunk_size: int = 100) -> Run:
     """Plan the next run in the queue."""
-    known = [migration.name for migration in migrations()]
-    async with batches.db.transaction() as conn:
-        row = await fetchrow(conn, "batch/run/claim", lease_owner="me", lease_seconds=30.0, migrations=known)
-    assert row is not None
-    run = Run.from_row(row, "me")
+    run = await claim(batches.db, "me")
     await plan_run(batches.db, batches.host, run, chunk_size=chunk_size)
     return run
 

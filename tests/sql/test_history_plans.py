@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from gql_server.db.statements import bind, body, execute, statement
+from gql_server.db.statements import bind, execute, statement
 from gql_server.domain.sql import Sql
 from tests.support.builder import DistrictBuilder
+from tests.support.log import history_of
 
 pytestmark = pytest.mark.slow
 
@@ -97,16 +98,41 @@ async def test_a_page_of_history_reads_what_is_on_it(
     newest on: the single writes of others in the bucket, and older runs, are not looked at (D28)."""
     if analyzed:
         await full.conn.execute("analyze")
-    subjects = body("graph/history_of_person").replace("{parent}.person_id", str(person))
-    text = body("graph/change").replace("{subjects}", subjects)
-    head = "with viewer_household as (select 0::bigint as household_id, true as own)"
-    text = f"{head} {text}".replace(":viewer_sees_all", "true").replace(":viewer_person_id", "null::bigint")
-    plan = await explain(full, Sql(text), time_zone="UTC", nodes=22, up_to=None)
+    plan = await explain(full, history_of(person), time_zone="UTC", nodes=22, up_to=None)
     # PostgreSQL sorts by groups of 32 rows at least.
     assert log_rows(plan) <= 33 * (2 if person == 7 else 1)
     read = [node for node in nodes(plan) if node.get("Relation Name") == "change"]
     assert {node["Node Type"] for node in read} <= {"Index Scan", "Index Only Scan"}
     assert {node["Index Name"] for node in read} == {"change_bucket"}
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+@pytest.mark.parametrize(("begin", "end"), [("2020-01-01", "2020-01-31"), ("2029-12-01", None)])
+async def test_a_page_of_history_reads_of_a_household_the_days_of_membership(
+    full: DistrictBuilder, analyzed: bool, begin: str, end: str | None
+) -> None:
+    """A household's changes after a person has left it, and before they came, are not looked at (D6, D28)."""
+    conn, person = full.conn, 3_000
+    home = await full.household(person)
+    await conn.execute(
+        "update household_member set start_date = $2::text::date, end_date = $3::text::date where household_id = $1",
+        home, begin, end,
+    )  # fmt: skip
+    # One change a day, from the first day of 2020 on.
+    await conn.execute(
+        "update change_set set at = '2020-01-01 12:00+00'::timestamptz + interval '1 day' * (revision - 1)"
+    )
+    await conn.execute(
+        "insert into change (district_id, revision, subject, bucket, kind, contact_point, method,"
+        " subject_ids, turned_on, reasons, lowest_id, highest_id)"
+        " select $1, n, 'HOUSEHOLD', bucket_of($3), 'PREFERENCES', 'HOUSEHOLD_PHONE',"
+        " 'VOICE', array[$3], '{1}', 1, $3, $3 from generate_series(1, $2::bigint) n", full.id, RUNS + WRITES, home,
+    )  # fmt: skip
+    if analyzed:
+        await conn.execute("analyze")
+    plan = await explain(full, history_of(person), time_zone="UTC", nodes=22, up_to=None)
+    # PostgreSQL sorts by groups of 32 rows at least.
+    assert log_rows(plan) <= 33 * 2
 
 
 @pytest.mark.parametrize("analyzed", [False, True])

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gql_server.db.statements import body
+from gql_server.domain.sql import Sql
+
 BUCKET = 1024
 MASKS = ("turned_on", "turned_off", "chosen", "unchosen")
 
@@ -36,3 +39,13 @@ def packed_change(
         "revision": revision, "subject": subject, "bucket": ids[0] // BUCKET, "kind": kind, "subject_ids": ids,
         **packed, "reasons": reasons, "lowest_id": ids[0], "highest_id": ids[-1],
     }  # fmt: skip
+
+
+def history_of(person: int) -> Sql:
+    """Return the changes in the history of a person, as an administrator reads them."""
+    subjects = body("graph/history_of_person").replace("{parent}.person_id", str(person))
+    text = body("graph/change").replace("{subjects}", subjects)
+    head = "with viewer_household as (select 0::bigint as household_id, true as own)"
+    return Sql(
+        f"{head} {text}".replace(":viewer_sees_all", "true").replace(":viewer_person_id", "null::bigint")
+    )

@@ -9,13 +9,21 @@ from gql_server.services.batch.plan import plan_run
 from gql_server.services.batch.run import Run
 
 
-async def claim(db: Pool, owner: str = "test") -> Run:
+async def claim(db: Pool, owner: str = "test", *, lease_seconds: float = 30) -> Run:
     """Claim the next run, as a worker does. There is one."""
+    run = await claim_any(db, owner, lease_seconds=lease_seconds)
+    assert run is not None
+    return run
+
+
+async def claim_any(db: Pool, owner: str = "test", *, lease_seconds: float = 30) -> Run | None:
+    """Claim the next run, as a worker does; None if there is none."""
+    known = [migration.name for migration in migrations()]
     async with db.transaction() as conn:
-        known = [migration.name for migration in migrations()]
-        row = await fetchrow(conn, "batch/run/claim", lease_owner=owner, lease_seconds=30, migrations=known)
-    assert row is not None
-    return Run.from_row(row, owner)
+        row = await fetchrow(
+            conn, "batch/run/claim", lease_owner=owner, lease_seconds=lease_seconds, migrations=known
+        )
+    return None if row is None else Run.from_row(row, owner)
 
 
 async def begin(db: Pool, host: PluginHost, chunks: int, chunk_size: int = 2) -> Run:

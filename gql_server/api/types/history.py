@@ -40,7 +40,7 @@ def _newest(args: Args, context: ReadContext) -> dict[str, object]:
     }
 
 
-def _history(subjects: str, scan_cost: int, scan_cost_portal: int) -> ConnectionLink:
+def _history(subjects: str, scan_cost: int) -> ConnectionLink:
     """Return the link to the changes of whomever a file of sql/graph names."""
     return ConnectionLink(
         "change",
@@ -51,12 +51,12 @@ def _history(subjects: str, scan_cost: int, scan_cost_portal: int) -> Connection
         default_first=_DEFAULT_FIRST,
         row_cost=2,
         scan_cost=scan_cost,
-        scan_cost_portal=scan_cost_portal,
+        scan_cost_portal=scan_cost,
     )
 
 
-HISTORY_OF_PERSON = _history("history_of_person", 20, 20)
-HISTORY_OF_HOUSEHOLD = _history("history_of_household", 10, 10)
+HISTORY_OF_PERSON = _history("history_of_person", 20)
+HISTORY_OF_HOUSEHOLD = _history("history_of_household", 10)
 
 
 def _cells(table: str) -> RowsLink:
