@@ -261,11 +261,12 @@ class _Maker:
     def _history(self) -> Tables:
         actors = ("ADMIN", "GUARDIAN:P5", "STAFF:P9")
         sets = range(1, 13)
+        times = sorted(self._lately() for _ in sets)  # revisions are taken in the order of time (D28)
         return {
             "change_set": [
-                {"revision": n, "at": self._lately(), "source": self._one(Source), "actor": self._one(actors),
+                {"revision": n, "at": at, "source": self._one(Source), "actor": self._one(actors),
                  "batch_run_id": self._one([None, *range(1, RUNS + 1)])}
-                for n in sets
+                for n, at in zip(sets, times, strict=True)
             ],
             "change": list({
                 (revision, row["subject"], row["kind"], row["contact_point"], row["method"]): row
