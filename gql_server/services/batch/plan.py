@@ -19,6 +19,7 @@ from gql_server.hooks import Context, RuleRequest
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.counting import count_cells, count_people, counts_slot
 from gql_server.services.batch.plan_candidates import (
+    HOUSEHOLD_PHONE,
     find_channels,
     intersect,
     require_enabled,
@@ -36,7 +37,6 @@ from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
 from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
-HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
 RANGE = 75_000
