@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import psutil
+
 from tests.support.command import COMMAND, environment
 
 COLUMNS = 80
@@ -46,15 +48,19 @@ def on_terminal(
     ) as process:  # fmt: skip
         os.close(terminal)
         try:
-            text = _talk(screen, dict(answers or {}))
+            text = _talk(screen, dict(answers or {}), psutil.Process(process.pid))
             return Shown(text, process.wait(_SECONDS))
         finally:
             process.kill()
             os.close(screen)
 
 
-def _talk(screen: int, answers: dict[str, bytes]) -> str:
-    """Return all that is shown until the command closes its terminal."""
+def _talk(screen: int, answers: dict[str, bytes], command: psutil.Process) -> str:
+    """Return all that is shown until the command closes its terminal.
+
+    What is typed comes only when the command waits for it, as it does from people: Python would notice a Ctrl+C
+    between its question and its reading of the answer only with the next key.
+    """
     shown = b""
     deadline = time.monotonic() + _SECONDS
     while select.select([screen], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -66,6 +72,8 @@ def _talk(screen: int, answers: dict[str, bytes]) -> str:
             return _plain(shown)
         shown += read
         for words in [words for words in answers if words in _plain(shown)]:
+            while command.status() == psutil.STATUS_RUNNING:
+                time.sleep(0.01)
             os.write(screen, answers.pop(words))
     raise AssertionError(f"The command hangs: {_plain(shown)}")
 
