@@ -46,6 +46,7 @@ FRAGMENTS = {
     "current": CURRENT,
     "denials": DENIALS,
     "denied_by": "null::smallint",
+    "denied_reasons": "0::bigint",
     "deny_select": DENY,
     "first_denials": TEXTS["rules/first_denials"],
     "key": "g.grade",

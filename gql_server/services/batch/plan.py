@@ -107,7 +107,7 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     await execute(conn, "batch/plan/relations")
     rules = await _number_rules(plan)
     await select_people(plan)
-    population = await find_channels(plan, rules.conditions)
+    population = await find_channels(plan, rules)
     if population == 0 and run.planned_at is None:
         raise nobody_selected()
     if run.planned_at is None:
@@ -176,13 +176,15 @@ async def _number_rules(plan: Plan) -> RuleSet:
         becauses=[owned.rule.because for owned in rules],
         remedies=[owned.rule.remedy for owned in rules],
     )
-    return RuleSet.of(dict(zip(sorted(row["rule_no"] for row in rows), rules, strict=True)))
+    numbered = dict(zip(sorted(row["rule_no"] for row in rows), rules, strict=True))
+    return RuleSet.of(numbered).with_early(plan.bits)
 
 
 async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
     """Ask the rules about the candidates. The measure of progress is candidates times rules. Raises PluginError."""
     progress, candidates = plan.progress, plan.progress.candidates
-    progress.begin(PlanningStep.ASKING_RULES, (len(rules.selects) + len(rules.checks)) * candidates)
+    in_sql = len(rules.early) + len(rules.selects)
+    progress.begin(PlanningStep.ASKING_RULES, (in_sql + len(rules.checks)) * candidates)
     relation = plan.relation_rules
     for number, owned in rules.checks.items():
         # A check that ends the process leaves no other trace: the last of these lines names who was asked.
@@ -190,7 +192,8 @@ async def _ask_rules(plan: Plan, rules: RuleSet) -> None:
         await relation.ask_check(number, owned)
     # Checks may take long. SQL is asked after them, so that what was recorded meanwhile counts (D19).
     await relation.ask_selects(rules.selects)
-    progress.advance(len(rules.selects) * candidates)
+    await execute(plan.conn, Sql("analyze denial"))  # so that the few are looked up among the many
+    progress.advance(in_sql * candidates)
 
 
 async def _exclude(plan: Plan) -> None:

@@ -9,8 +9,8 @@ from gql_server.hooks import Population
 from gql_server.services.batch.cell_availability import disabled_cells, not_enabled_errors, unreachable_cells
 from gql_server.services.batch.plan_context import Plan
 from gql_server.services.batch.scope import plugin_scope
-from gql_server.services.rules.plugin_sql import plugin_sql, selection_of
-from gql_server.services.rules.rule_set import NumberedRules
+from gql_server.services.rules.plugin_sql import is_built_in_selection, plugin_sql, selection_of
+from gql_server.services.rules.rule_set import RuleSet, denied_reasons, rule_reasons
 
 HOUSEHOLD_PHONE = ContactPointKind.HOUSEHOLD_PHONE
 
@@ -23,7 +23,8 @@ async def select_people(plan: Plan) -> None:
     )
     selection = selection_of(plan.host, run.mode, population)
     select = statement("batch/plan/select_people").fill(population=_selected(population))
-    async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds):
+    built_in = is_built_in_selection(plan.host, run.mode)
+    async with plugin_sql(conn, selection, seconds=plan.limits.statement_seconds, built_in=built_in):
         await execute(conn, select, **plan.fragment_args)
     # Without statistics the planner takes the people for a few hundred, and looks up the channel of each by itself.
     await execute(conn, Sql("analyze selected"))
@@ -39,8 +40,8 @@ def _selected(population: Population) -> Sql:
     return statement("batch/plan/of_district").fill(population=people)
 
 
-async def find_channels(plan: Plan, conditions: NumberedRules) -> int:
-    """Find the people's own channels and their households' phones, and ask the conditions about them (D14, D17).
+async def find_channels(plan: Plan, rules: RuleSet) -> int:
+    """Find the people's own channels and their households' phones, and ask conditions and early rules (D14, D17).
 
     Return the number of people selected. Each has one channel of each of their own contact points, whatever is on
     record: where a run names one alone, that is the list of people, and else they are listed before.
@@ -49,25 +50,29 @@ async def find_channels(plan: Plan, conditions: NumberedRules) -> int:
     distinct = statement("batch/plan/distinct_people")
     listed = len(plan.masks) > 1 or plan.masks[0].contact_point is HOUSEHOLD_PHONE
     people = 0
+    if rules.early:
+        reasons = [rule_reasons(owned.rule, plan.bits) for owned in rules.early.values()]
+        await execute(plan.conn, "batch/plan/add_early_rules", rule_nos=[*rules.early], reasons=reasons)
     if listed:
         people = await execute(plan.conn, statement("batch/plan/fill_population").fill(people=distinct))
     for masks in plan.masks:
-        found = await _find_channel(plan, masks, conditions, Sql("table population") if listed else distinct)
+        found = await _find_channel(plan, masks, rules, Sql("table population") if listed else distinct)
         plan.progress.advance()
     await execute(plan.conn, Sql("analyze all_channels"))
     return people if listed else found
 
 
-async def _find_channel(plan: Plan, masks: ChannelMasks, conditions: NumberedRules, people: Sql) -> int:
+async def _find_channel(plan: Plan, masks: ChannelMasks, rules: RuleSet, people: Sql) -> int:
     """Find one channel of `people`, or of their households, and return how many there are."""
     if masks.contact_point is HOUSEHOLD_PHONE:
         find, slots = statement("batch/plan/find_household_channels"), {}
     else:
         find, slots = statement("batch/plan/find_people_channels"), {"people": people}
     return await plan.relation_rules.ask_conditions(
-        conditions,
+        rules.conditions,
         find,
-        slots,
+        {**slots, "denied_reasons": denied_reasons(rules.early, masks, plan.bits)},
+        rules.early,
         contact_point=masks.contact_point,
         method=batch_method(masks.contact_point),
         on_mask=masks.on_mask,

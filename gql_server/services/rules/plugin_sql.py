@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 from gql_server.db.database_errors import sqlstate
 from gql_server.db.plugin_errors import Fragment, SeveralSuspects, attribute_errors, plugin_error, too_long
@@ -31,6 +31,16 @@ def selection_of(host: PluginHost, mode: str, population: Population) -> Fragmen
     return Fragment(host.modes[mode].plugin, f"the selection of the mode {mode!r}", population.sql)
 
 
+def is_built_in(rules: NumberedRules) -> bool:
+    """Tell whether all rules are the product's own."""
+    return all(owned.built_in for owned in rules.values())
+
+
+def is_built_in_selection(host: PluginHost, mode: str) -> bool:
+    """Tell whether the SQL with which a mode selects people is the product's own, filter fields included."""
+    return host.are_built_in([host.modes[mode].plugin, *host.plugins_with("filter_fields")])
+
+
 async def ask_together(rules: NumberedRules, ask: Callable[[NumberedRules], Awaitable[None]]) -> None:
     """Ask rules in one statement; each alone where it fails or is too slow and nobody can tell whose fault that is.
 
@@ -47,13 +57,14 @@ async def ask_together(rules: NumberedRules, ask: Callable[[NumberedRules], Awai
 
 @asynccontextmanager
 async def plugin_sql(
-    conn: Connection, *fragments: Fragment, seconds: float | None = None
+    conn: Connection, *fragments: Fragment, seconds: float | None = None, built_in: bool = False
 ) -> AsyncIterator[None]:
     """Run a statement that contains SQL of plug-ins in the block, inside a transaction that is open.
 
     What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
     fragments: those that may be at fault. seconds: how long the statement may take; None for what the connection
-    allows. Raises PluginError: see `attribute_errors`; also where the SQL sets something for its session.
+    allows. built_in: whether all of it is the product's own SQL, which is not watched. Raises PluginError: see
+    `attribute_errors`; also where the SQL sets something for its session.
     """
     if not fragments:
         yield
@@ -61,17 +72,24 @@ async def plugin_sql(
     deadline = asyncio.timeout(seconds)
     try:
         with attribute_errors(*fragments):
-            async with _unlocked(conn), deadline, conn.transaction():
-                before = await fetchval(conn, "rules/session")
-                await fetch(conn, "rules/read_only")
+            unlocked = nullcontext() if built_in else _unlocked(conn)
+            only_reading = nullcontext() if built_in else _only_reading(conn, fragments)
+            async with unlocked, deadline, conn.transaction(), only_reading:
                 yield
-                if await fetchval(conn, "rules/session") != before:
-                    problem = "sets something for its session in the database: it may only read."
-                    raise plugin_error(fragments, problem)
     except TimeoutError as timeout:
         if seconds is not None and deadline.expired():
             raise plugin_error(fragments, too_long(seconds)) from timeout
         raise
+
+
+@asynccontextmanager
+async def _only_reading(conn: Connection, fragments: tuple[Fragment, ...]) -> AsyncIterator[None]:
+    """Let the block only read, inside a savepoint, and leave its session's settings. Raises PluginError."""
+    before = await fetchval(conn, "rules/session")
+    await fetch(conn, "rules/read_only")
+    yield
+    if await fetchval(conn, "rules/session") != before:
+        raise plugin_error(fragments, "sets something for its session in the database: it may only read.")
 
 
 @asynccontextmanager

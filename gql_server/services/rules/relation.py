@@ -1,6 +1,7 @@
 """Asks rules about the relation `candidate` of an open transaction, such as a plan's: there may be millions of rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from gql_server.hooks.host import OwnedRule
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
 from gql_server.services.rules.checks import ask_check, denied_mask
 from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
-from gql_server.services.rules.plugin_sql import ask_together, fragments_of, plugin_sql
+from gql_server.services.rules.plugin_sql import ask_together, fragments_of, is_built_in, plugin_sql
 from gql_server.services.rules.rule_set import NumberedRules, denials, denied_by, setting_bits
 
 _COLUMNS = (
@@ -46,16 +47,21 @@ class RelationRules:
     advance: Callable[[int], None]
 
     async def ask_conditions(
-        self, rules: NumberedRules, find: Sql, slots: Mapping[str, Sql] = MappingProxyType({}), **args: object
+        self,
+        rules: NumberedRules,
+        find: Sql,
+        slots: Mapping[str, Sql] = MappingProxyType({}),
+        early: NumberedRules = MappingProxyType({}),
+        **args: object,
     ) -> int:
         """Ask conditions in the statement that finds the channels they are about. Return how many it finds.
 
-        find: its slot `denied_by` takes the conditions; `slots` has the others. args: its parameters, other than
-        district_id and today. Raises PluginError.
+        find: its slot `denied_by` takes the conditions; `slots` has the others. early: the rules whose SQL is in these.
+        args: its parameters, other than district_id and today. Raises PluginError.
         """
 
         async def ask(asked: NumberedRules, query: Sql, **others: Sql) -> int:
-            async with plugin_sql(self.conn, *fragments_of(asked), seconds=self.limits.statement_seconds):
+            async with self._watched({**asked, **early} if others else asked):
                 filled = query.fill(denied_by=denied_by(asked), **others)
                 return await execute(
                     self.conn, filled, district_id=self.district_id, today=self.today, **args
@@ -87,9 +93,14 @@ class RelationRules:
                 self.advance(len(rows))
 
     async def _insert_denials(self, rules: NumberedRules) -> None:
-        async with plugin_sql(self.conn, *fragments_of(rules), seconds=self.limits.statement_seconds):
+        async with self._watched(rules):
             insert = statement("rules/insert_denials").fill(denials=denials(rules))
             await execute(self.conn, insert, district_id=self.district_id, today=self.today)
+
+    def _watched(self, rules: NumberedRules) -> AbstractAsyncContextManager[None]:
+        """Run a statement with SQL of rules in the block: see `plugin_sql`."""
+        seconds, built_in = self.limits.statement_seconds, is_built_in(rules)
+        return plugin_sql(self.conn, *fragments_of(rules), seconds=seconds, built_in=built_in)
 
     def _records(
         self, number: int, owned: OwnedRule, rows: Sequence[Row], verdicts: Sequence[Verdict | Deny | Defer]

@@ -1,11 +1,12 @@
 """The rules of one request: numbered in the host's order, told apart by the way they are written, composed as SQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from gql_server.db.statements import statement
-from gql_server.domain.reasons import ALL_REASONS
+from gql_server.domain.batch import ChannelMasks
+from gql_server.domain.reasons import ALL_REASONS, ReasonBits
 from gql_server.domain.sql import Sql
 from gql_server.hooks import Rule, RuleRequest, Setting
 from gql_server.hooks.host import OwnedRule
@@ -24,6 +25,8 @@ class RuleSet:
     """Rules with `deny_select`."""
     checks: NumberedRules
     """Rules in Python."""
+    early: NumberedRules = field(default_factory=dict)
+    """Of the rules of `Rule.where`, those asked where the channels are found, not with `selects`: see `with_early`."""
 
     @classmethod
     def of(cls, rules: NumberedRules) -> Self:
@@ -32,6 +35,33 @@ class RuleSet:
             {number: owned for number, owned in rules.items() if owned.rule.deny_select is not None},
             {number: owned for number, owned in rules.items() if owned.rule.check is not None},
         )
+
+    def with_early(self, bits: ReasonBits) -> Self:
+        """Return the rules as a plan asks them: some early, where it finds the channels, which costs next to nothing.
+
+        These are rules of the product itself, which are quick and look at no other candidate. Each reason has one at
+        most, so that the reasons alone tell who denied them. There are none beside rules in Python: these may take
+        long, and what was recorded meanwhile counts.
+        """
+        early: dict[int, OwnedRule] = {}
+        taken = 0
+        for number, owned in self.selects.items():
+            reasons = rule_reasons(owned.rule, bits)
+            if (
+                owned.built_in
+                and owned.rule.predicate is not None
+                and not self.checks
+                and not reasons & taken
+            ):
+                early[number] = owned
+                taken |= reasons
+        selects = {number: owned for number, owned in self.selects.items() if number not in early}
+        return replace(self, selects=selects, early=early)
+
+
+def rule_reasons(rule: Rule, bits: ReasonBits) -> int:
+    """Return the bits of the reasons that a rule of `Rule.where` is for."""
+    return ALL_REASONS if rule.reasons is None else bits.mask(rule.reasons)
 
 
 def applicable_rules(rules: Sequence[OwnedRule], request: RuleRequest) -> list[OwnedRule]:
@@ -61,6 +91,20 @@ def denied_by(conditions: NumberedRules) -> Sql:
         return Sql("null::smallint")
     cases = " ".join(f"when ({{condition_{number}}}) then {number}" for number in conditions)
     return Sql(f"(case {cases} end)::smallint").fill(**slots)
+
+
+def denied_reasons(early: NumberedRules, masks: ChannelMasks, bits: ReasonBits) -> Sql:
+    """Return an expression over a channel `c`: the reasons, of those that `masks` sets, that early rules deny."""
+    parts = {}
+    for number, owned in early.items():
+        on_bits, off_bits = setting_bits(owned.rule)
+        asked = (masks.on_mask & on_bits) | (masks.off_mask & off_bits)
+        if (reasons := asked & rule_reasons(owned.rule, bits)) and owned.rule.predicate is not None:
+            case = Sql("case when ({condition}) then :reasons::bigint else 0 end")
+            parts[f"early_{number}"] = case.fill(condition=owned.rule.predicate).having(reasons=reasons)
+    if not parts:
+        return Sql("0::bigint")
+    return Sql("(" + " | ".join(f"{{{name}}}" for name in parts) + ")").fill(**parts)
 
 
 def denials(selects: NumberedRules) -> Sql:

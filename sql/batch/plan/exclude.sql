@@ -3,26 +3,47 @@
 -- numbered in the order in which exclusions are read. {first_denials}: see the file of that name.
 -- Parameters: district_id, batch_run_id, since
 -- Columns: none
-with block as (
+with before_early as ( -- what rules before an early one deny of its reasons
+  select d.household, d.subject_id, d.contact_point, d.method, bit_or(d.on_reasons & e.reasons) as on_reasons,
+    bit_or(d.off_reasons & e.reasons) as off_reasons
+  from early_rule e
+  join denial d on d.rule_no < e.rule_no
+  group by d.household, d.subject_id, d.contact_point, d.method
+),
+denied_when_found as (
+  select denied_by, household, contact_point, reasons, bucket_of(subject_id) as bucket, array_agg(subject_id) as subject_ids
+  from (
+    select c.denied_by, c.household, c.subject_id, c.contact_point,
+      case
+        when c.denied_by is not null then (c.on_mask | c.off_mask) & (c.planned_reasons | c.denied_reasons)
+        else c.denied_reasons & ~coalesce((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask), 0)
+      end as reasons
+    from all_channels c
+    left join before_early d using (household, subject_id, contact_point, method)
+    where c.denied_by is not null or c.denied_reasons <> 0
+  ) c
+  where reasons <> 0
+  group by denied_by, household, contact_point, reasons, bucket
+),
+block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids, block)
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
-    array_agg(subject_id),
+    subject_ids,
     coalesce((
       select max(b.block) from batch_exclusion_block b
       where b.district_id = :district_id and b.batch_run_id = :batch_run_id), 0)
-    + row_number() over (
-      order by rule_no, household, bucket_of(subject_id), contact_point, reasons, code, because, remedy)
+    + row_number() over (order by rule_no, household, bucket, contact_point, reasons, code, because, remedy)
   from (
-    select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
-      null as code, null as because, null as remedy
-    from all_channels where denied_by is not null
+    select coalesce(c.denied_by, e.rule_no) as rule_no, c.household, c.contact_point,
+      c.reasons & coalesce(e.reasons, -1) as reasons, null as code, null as because, null as remedy, c.bucket, c.subject_ids
+    from denied_when_found c
+    left join early_rule e on c.denied_by is null and c.reasons & e.reasons <> 0
     union all
-    select rule_no, household, subject_id, contact_point, reasons, code, because, remedy
+    select rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id), array_agg(subject_id)
     from ({first_denials}) first
+    group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
   ) excluded
-  where reasons <> 0
-  group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
   returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (

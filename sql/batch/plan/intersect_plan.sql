@@ -31,13 +31,14 @@ found as (
 ),
 kept as (
   insert into all_channels
-    (household, subject_id, contact_point, method, address, on_mask, off_mask, planned_reasons, skip_if_chosen, denied_by)
+    (household, subject_id, contact_point, method, address, on_mask, off_mask, planned_reasons, denied_reasons,
+    skip_if_chosen, denied_by)
   select household, subject_id, contact_point, found.method, found.address, found.on_mask, found.off_mask,
-    p.reasons, p.skip_if_chosen, found.denied_by
+    p.reasons & ~found.denied_reasons, p.reasons & found.denied_reasons, p.skip_if_chosen, found.denied_by
   from found join planned_channel p using (household, subject_id, contact_point)
   where p.reasons <> 0 or found.denied_by is null -- else no candidate, and nothing to count
-  returning household, subject_id, planned_reasons, denied_by
+  returning household, subject_id, planned_reasons | denied_reasons as reasons, denied_by
 )
 select (select count(*) from (select distinct household, subject_id from planned_channel where reasons <> 0) p)
-  - (select count(*) from (select distinct household, subject_id from kept where planned_reasons <> 0) f) as left_population,
+  - (select count(*) from (select distinct household, subject_id from kept where reasons <> 0) f) as left_population,
   (select count(*) from kept where denied_by is null) as candidates

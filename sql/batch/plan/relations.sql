@@ -18,10 +18,15 @@ create temp table all_channels (
   address text, -- null: none on record
   on_mask bigint not null,
   off_mask bigint not null,
-  planned_reasons bigint not null default -1, -- what an earlier plan leaves of both masks; all where there is none
+  -- What early rules, and an earlier plan where there is one, leave of both masks.
+  planned_reasons bigint not null default -1,
+  denied_reasons bigint not null default 0, -- what early rules deny, of what an earlier plan leaves of both masks
   skip_if_chosen bigint, -- see batch_target; null where there is no earlier plan
   denied_by smallint -- the number of the rule whose condition denies the whole channel
 ) on commit drop;
+
+-- The rules that are asked where the channels are found, and for which reasons: each reason has one such rule at most.
+create temp table early_rule (rule_no smallint not null, reasons bigint not null) on commit drop;
 
 -- The channels that rules are asked about.
 create temp view candidate as

@@ -23,29 +23,39 @@ from (select p.person_id, null::bigint as student_id from (select e.person_id fr
 insert into population (person_id)
 select distinct person_id from selected;
 
-insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
-select c.*, (case when (c.address is null) then 1 end)::smallint
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by,
+  denied_reasons, planned_reasons)
+select c.*, ~c.denied_reasons
 from (
-  select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
-    :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from household h
-  where h.district_id = :district_id
-    and h.household_id in (
-      select m.household_id
-      from household_member m
-      join population s on s.person_id = m.person_id
-      where m.district_id = :district_id
-        and active_on(m.start_date, m.end_date, :today))
+  select c.*, (case when (c.address is null) then 1 end)::smallint as denied_by, 0::bigint as denied_reasons
+  from (
+    select true as household, h.household_id as subject_id, :contact_point::contact_point_kind as contact_point,
+      :method::method as method, h.phone as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
+    from household h
+    where h.district_id = :district_id
+      and h.household_id in (
+        select m.household_id
+        from household_member m
+        join population s on s.person_id = m.person_id
+        where m.district_id = :district_id
+          and active_on(m.start_date, m.end_date, :today))
+  ) c
+  offset 0
 ) c;
 
-insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by)
-select c.*, (case when (c.address is null) then 1 end)::smallint
+insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by,
+  denied_reasons, planned_reasons)
+select c.*, ~c.denied_reasons
 from (
-  select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
-    :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
-  from (table population) s
-  left join contact_point p
-    on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
+  select c.*, (case when (c.address is null) then 1 end)::smallint as denied_by, 0::bigint as denied_reasons
+  from (
+    select false as household, s.person_id as subject_id, :contact_point::contact_point_kind as contact_point,
+      :method::method as method, p.value as address, :on_mask::bigint as on_mask, :off_mask::bigint as off_mask
+    from (table population) s
+    left join contact_point p
+      on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
+  ) c
+  offset 0
 ) c;
 
 insert into denial (rule_no, household, subject_id, contact_point, method, on_reasons, off_reasons)
@@ -93,22 +103,44 @@ select :denials__rule_3__rule_no::smallint as rule_no, d.household, d.subject_id
 from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
 group by d.household, d.subject_id, d.contact_point, d.method;
 
-with block as (
+with before_early as ( -- what rules before an early one deny of its reasons
+  select d.household, d.subject_id, d.contact_point, d.method, bit_or(d.on_reasons & e.reasons) as on_reasons,
+    bit_or(d.off_reasons & e.reasons) as off_reasons
+  from early_rule e
+  join denial d on d.rule_no < e.rule_no
+  group by d.household, d.subject_id, d.contact_point, d.method
+),
+denied_when_found as (
+  select denied_by, household, contact_point, reasons, bucket_of(subject_id) as bucket, array_agg(subject_id) as subject_ids
+  from (
+    select c.denied_by, c.household, c.subject_id, c.contact_point,
+      case
+        when c.denied_by is not null then (c.on_mask | c.off_mask) & (c.planned_reasons | c.denied_reasons)
+        else c.denied_reasons & ~coalesce((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask), 0)
+      end as reasons
+    from all_channels c
+    left join before_early d using (household, subject_id, contact_point, method)
+    where c.denied_by is not null or c.denied_reasons <> 0
+  ) c
+  where reasons <> 0
+  group by denied_by, household, contact_point, reasons, bucket
+),
+block as (
   insert into batch_exclusion_block
     (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids, block)
   select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
-    array_agg(subject_id),
+    subject_ids,
     coalesce((
       select max(b.block) from batch_exclusion_block b
       where b.district_id = :district_id and b.batch_run_id = :batch_run_id), 0)
-    + row_number() over (
-      order by rule_no, household, bucket_of(subject_id), contact_point, reasons, code, because, remedy)
+    + row_number() over (order by rule_no, household, bucket, contact_point, reasons, code, because, remedy)
   from (
-    select denied_by as rule_no, household, subject_id, contact_point, (on_mask | off_mask) & planned_reasons as reasons,
-      null as code, null as because, null as remedy
-    from all_channels where denied_by is not null
+    select coalesce(c.denied_by, e.rule_no) as rule_no, c.household, c.contact_point,
+      c.reasons & coalesce(e.reasons, -1) as reasons, null as code, null as because, null as remedy, c.bucket, c.subject_ids
+    from denied_when_found c
+    left join early_rule e on c.denied_by is null and c.reasons & e.reasons <> 0
     union all
-    select rule_no, household, subject_id, contact_point, reasons, code, because, remedy
+    select rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id), array_agg(subject_id)
     from (-- Lists who denies which reasons of the candidates: each reason by the first rule that denies it, in the order of the
 select rule_no, household, subject_id, contact_point, method, reasons & ~coalesce(earlier, 0) as reasons, code,
   because, remedy
@@ -118,7 +150,12 @@ from (
     order by d.rule_no rows between unbounded preceding and 1 preceding) as earlier
   from (
     select d.rule_no, household, subject_id, contact_point, method,
-      ((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask)) & c.planned_reasons as reasons,
+      ((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask))
+        & case
+          when c.denied_reasons = 0 then c.planned_reasons
+          else c.planned_reasons | (c.denied_reasons & coalesce(
+            (select bit_or(e.reasons) from early_rule e where e.rule_no > d.rule_no), 0))
+        end as reasons,
       d.code, d.because, d.remedy
     from denial d
     join all_channels c using (household, subject_id, contact_point, method)
@@ -126,9 +163,8 @@ from (
   ) d
 ) d
 where reasons & ~coalesce(earlier, 0) <> 0) first
+    group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
   ) excluded
-  where reasons <> 0
-  group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
   returning contact_point, reasons, cardinality(subject_ids) as rows
 ),
 by_cell as (
