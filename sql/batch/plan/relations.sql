@@ -9,20 +9,21 @@ create temp table selected (person_id bigint not null, student_id bigint) on com
 -- The people selected, each once. Left empty where a run names one contact point alone: then they are listed only once.
 create temp table population (person_id bigint not null) on commit drop;
 
--- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17).
+-- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17). There may be
+-- millions: the columns are in the order that wastes no space, and nothing is checked that the statements see to.
 create temp table all_channels (
-  household boolean not null,
-  subject_id bigint not null, -- the household's id, or the person's
-  contact_point contact_point_kind not null,
-  method method not null,
-  address text, -- null: none on record
-  on_mask bigint not null,
-  off_mask bigint not null,
+  subject_id bigint, -- the household's id, or the person's
+  on_mask bigint,
+  off_mask bigint,
   -- What early rules, and an earlier plan where there is one, leave of both masks.
-  planned_reasons bigint not null default -1,
-  denied_reasons bigint not null default 0, -- what early rules deny, of what an earlier plan leaves of both masks
-  skip_if_chosen bigint, -- see batch_target; null where there is no earlier plan
-  denied_by smallint -- the number of the rule whose condition denies the whole channel
+  planned_reasons bigint default -1,
+  denied_reasons bigint default 0, -- what early rules deny, of what an earlier plan leaves of both masks
+  contact_point contact_point_kind,
+  method method,
+  denied_by smallint, -- the number of the rule whose condition denies the whole channel
+  household boolean,
+  address text, -- null: none on record
+  skip_if_chosen bigint -- see batch_target; null where there is no earlier plan
 ) on commit drop;
 
 -- The rules that are asked where the channels are found, and for which reasons: each reason has one such rule at most.
