@@ -48,6 +48,7 @@ FRAGMENTS = {
     "denied_by": "null::smallint",
     "denied_reasons": "0::bigint",
     "deny_select": DENY,
+    "fence": "offset 0",
     "first_denials": TEXTS["rules/first_denials"],
     "key": "g.grade",
     "kind": "'PERSON'",

@@ -68,10 +68,11 @@ async def _find_channel(plan: Plan, masks: ChannelMasks, rules: RuleSet, people:
         find, slots = statement("batch/plan/find_household_channels"), {}
     else:
         find, slots = statement("batch/plan/find_people_channels"), {"people": people}
+    denied = denied_reasons(rules.early, masks, plan.bits)
     return await plan.relation_rules.ask_conditions(
         rules.conditions,
         find,
-        {**slots, "denied_reasons": denied_reasons(rules.early, masks, plan.bits)},
+        {**slots, "denied_reasons": denied, "fence": Sql("offset 0" if rules.early else "")},
         rules.early,
         contact_point=masks.contact_point,
         method=batch_method(masks.contact_point),

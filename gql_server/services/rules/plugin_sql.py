@@ -63,8 +63,9 @@ async def plugin_sql(
 
     What follows in the transaction, and whoever has the connection next, finds its settings and locks as they were.
     fragments: those that may be at fault. seconds: how long the statement may take; None for what the connection
-    allows. built_in: whether all of it is the product's own SQL, which is not watched. Raises PluginError: see
-    `attribute_errors`; also where the SQL sets something for its session.
+    allows. built_in: whether all of it is the product's own SQL, which is not watched: then an error ends the
+    transaction, without a savepoint, which would slow down whoever reads the rows that are written in it. Raises
+    PluginError: see `attribute_errors`; also where the SQL sets something for its session.
     """
     if not fragments:
         yield
@@ -74,7 +75,7 @@ async def plugin_sql(
         with attribute_errors(*fragments):
             unlocked = nullcontext() if built_in else _unlocked(conn)
             only_reading = nullcontext() if built_in else _only_reading(conn, fragments)
-            async with unlocked, deadline, conn.transaction(), only_reading:
+            async with unlocked, deadline, only_reading:
                 yield
     except TimeoutError as timeout:
         if seconds is not None and deadline.expired():
@@ -85,11 +86,12 @@ async def plugin_sql(
 @asynccontextmanager
 async def _only_reading(conn: Connection, fragments: tuple[Fragment, ...]) -> AsyncIterator[None]:
     """Let the block only read, inside a savepoint, and leave its session's settings. Raises PluginError."""
-    before = await fetchval(conn, "rules/session")
-    await fetch(conn, "rules/read_only")
-    yield
-    if await fetchval(conn, "rules/session") != before:
-        raise plugin_error(fragments, "sets something for its session in the database: it may only read.")
+    async with conn.transaction():
+        before = await fetchval(conn, "rules/session")
+        await fetch(conn, "rules/read_only")
+        yield
+        if await fetchval(conn, "rules/session") != before:
+            raise plugin_error(fragments, "sets something for its session in the database: it may only read.")
 
 
 @asynccontextmanager

@@ -69,7 +69,10 @@ class RelationRules:
 
         try:
             return await ask(rules, find, **slots)
-        except SeveralSuspects:  # as in `ask_together`, but the channels are found once
+        except SeveralSuspects:
+            if is_built_in({**rules, **early}):
+                raise
+            # As in `ask_together`, but the channels are found once.
             found = await ask({}, find, **slots)
             for number, owned in rules.items():
                 await ask({number: owned}, statement("rules/deny_channels"))
@@ -77,7 +80,9 @@ class RelationRules:
 
     async def ask_selects(self, rules: NumberedRules) -> None:
         """Ask all rules in SQL, in one statement if possible. Raises PluginError."""
-        if rules:
+        if rules and is_built_in(rules):
+            await self._insert_denials(rules)
+        elif rules:
             await ask_together(rules, self._insert_denials)
 
     async def ask_check(self, number: int, owned: OwnedRule) -> None:

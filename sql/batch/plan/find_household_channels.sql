@@ -1,5 +1,5 @@
--- Finds the phones of the households in which a selected person is an active member, each once (D17). {denied_by} and
--- {denied_reasons}: see find_people_channels.sql.
+-- Finds the phones of the households in which a selected person is an active member, each once (D17). {denied_by},
+-- {denied_reasons} and {fence}: see find_people_channels.sql.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
 -- Columns: none
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by,
@@ -19,5 +19,5 @@ from (
         where m.district_id = :district_id
           and active_on(m.start_date, m.end_date, :today))
   ) c
-  offset 0
+  {fence}
 ) c

@@ -1,7 +1,7 @@
 -- Finds one channel that a run names, of the selected people, with the value on record (D14, D16). {people} has them each
 -- once: `population`, or what fills it. {denied_by} is, for such a channel `c`, the number of the first rule whose condition
 -- denies it whole, or null; {denied_reasons} has the reasons that early rules deny (see relations.sql). They are computed
--- once: `offset 0` keeps them from being merged with their use.
+-- once: the {fence} `offset 0`, where there are any, keeps them from being merged with their use.
 -- Parameters: district_id, today, contact_point, method, on_mask, off_mask
 -- Columns: none
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by,
@@ -16,5 +16,5 @@ from (
     left join contact_point p
       on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
   ) c
-  offset 0
+  {fence}
 ) c
