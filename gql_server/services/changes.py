@@ -3,10 +3,11 @@
 Order of locks: preference rows in key order, then the district's row. Nothing is locked after the district's row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 from gql_server.db.database_errors import is_duplicate
 from gql_server.db.protocols import Connection, Row
@@ -93,6 +94,11 @@ def log_slots(household: bool) -> dict[str, Sql]:
     return {**slots, "log": statement("log/append").fill(kind=slots["kind"])}
 
 
+@cache
+def _slots_of_writes(household: bool) -> Mapping[str, Sql]:
+    return log_slots(household)
+
+
 async def write_preferences(
     conn: Connection,
     change_set: ChangeSet,
@@ -111,7 +117,7 @@ async def write_preferences(
     A changed bit is no longer marked as chosen (D18). With `mark_chosen` all bits of the target are marked (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
-    slots = {**log_slots(household), "target": target}
+    slots = {**_slots_of_writes(household), "target": target}
     with _concurrent_inserts():
         rows = await fetch(
             conn,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
@@ -92,8 +93,7 @@ class _Asked:
     def target(self, rules: NumberedRules) -> Sql:
         """Return the SELECT of what is written: nothing where one of these rules denies anything."""
         columns = _columns(self.masks.items())
-        cells = statement("preference/cells").fill(**table_slots(self.subject.household))
-        cells = cells.having(subject_id=self.subject.number, **columns)
+        cells = _cells(self.subject.household).having(subject_id=self.subject.number, **columns)
         if not rules:
             return cells
         denials = page_denials(self._select(columns), rules)
@@ -256,6 +256,11 @@ class PreferenceService:
 def _not_found(subject: _Subject) -> UserError:
     message = f"There is no such {subject.noun}. Use an id that this API gave."
     return UserError("NOT_FOUND", message, (f"{subject.noun}Id",))
+
+
+@cache
+def _cells(household: bool) -> Sql:
+    return statement("preference/cells").fill(**table_slots(household))
 
 
 def _columns(
