@@ -10,8 +10,9 @@ from weakref import WeakValueDictionary
 
 import orjson
 from graphql import ExecutionResult, GraphQLError, OperationType, subscribe
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
+from gql_server.api.coercion import coerce_variables
 from gql_server.api.context import RequestContext, Services
 from gql_server.api.errors import error_entries, graphql_error_entries
 from gql_server.api.graphql_request import (
@@ -192,9 +193,7 @@ class RequestExecutor:
         definitions = operation.node.variable_definitions
         if not definitions:
             return _NO_VARIABLES
-        return get_variable_values(
-            self._schema.graphql, definitions, given, max_errors=20, hide_suggestions=True
-        )
+        return coerce_variables(self._schema.graphql, definitions, given)
 
     async def _shielded(self, mutation: Coroutine[Any, Any, ExecutionResult]) -> ExecutionResult:
         """Run a mutation to its end, even if the client disconnects in the middle."""

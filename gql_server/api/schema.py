@@ -18,6 +18,7 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
+from gql_server.api.arguments import STRAWBERRY, mutation_resolver
 from gql_server.api.context import RequestContext
 from gql_server.api.enums import VALUE_DESCRIPTIONS
 from gql_server.api.fields import LINK
@@ -29,8 +30,6 @@ from gql_server.api.subscription import Subscription
 from gql_server.api.types.people import OptOut
 from gql_server.reads.links import Args, Link, Links
 from gql_server.services.rules.redact import log_plugin_failures
-
-_STRAWBERRY_FIELD = "strawberry-definition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,8 @@ def build_schema() -> Schema:
             enum.values[value].description = description
     links = {(type_.name, name): link for type_, name, _, link in _linked_fields(schema)}
     _read_through_links(schema, links)
+    for field in schema.mutation_type.fields.values() if schema.mutation_type else ():
+        field.resolve = mutation_resolver(field)
     return Schema(schema, links)
 
 
@@ -87,7 +88,7 @@ def _linked_fields(
     schema: GraphQLSchema,
 ) -> Iterator[tuple[GraphQLObjectType, str, GraphQLField, Link]]:
     for type_, name, field in _fields(schema):
-        definition = field.extensions.get(_STRAWBERRY_FIELD)
+        definition = field.extensions.get(STRAWBERRY)
         if definition is not None and LINK in definition.metadata:
             yield type_, name, field, definition.metadata[LINK]
 

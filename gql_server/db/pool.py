@@ -121,14 +121,12 @@ class Pool:
             with command_timeout(conn, statement_seconds + _GRACE_SECONDS):
                 yield conn
 
-    @asynccontextmanager
-    async def autocommit(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+    def autocommit(self, district_id: int | None = None) -> AbstractAsyncContextManager[Connection]:
         """Give a connection for a single statement that writes, which is a transaction of its own.
 
         Otherwise as `transaction`.
         """
-        async with self._write_slots.slot(district_id), self._connection() as conn:
-            yield conn
+        return _Lease(self, self._write_slots, district_id)
 
     @asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:

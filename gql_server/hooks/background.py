@@ -1,12 +1,14 @@
 """Calls hooks in threads, each with a time limit: one that waits holds up only those who need its answer.
 
-Hooks of built-in plug-ins wait for nothing, and are called at once where no other plug-in is called with them.
+Hooks of built-in plug-ins wait for nothing, and are called at once where no other plug-in is called with them. Their
+rules depend on nothing but the request, so what they gave for equal requests is remembered.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -26,6 +28,7 @@ MAX_CONCURRENT_CALLS = 32
 MAX_QUEUED_NOTIFICATIONS = 1_000
 """How many calls may wait for one plug-in's listeners."""
 _MAX_IDLE_THREADS = 4
+_MAX_REMEMBERED_RULES = 256
 _TOO_BUSY = "Too many requests wait for the answer of a plug-in. Try again."
 _log = structlog.get_logger(__name__)
 
@@ -52,18 +55,19 @@ class HookCalls:
     def __init__(self, host: "PluginHost", seconds: float = defaults.HOOK_SECONDS) -> None:
         self.seconds = seconds
         self._host = host
+        self._built_in_rules = lru_cache(_MAX_REMEMBERED_RULES)(host.rules)
         self._idle_threads: list[PluginThread] = []
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._queues: dict[str, deque[tuple[str, dict[str, object]]]] = {}
         self._notifiers: dict[str, asyncio.Task[None]] = {}
         self._calls: set[asyncio.Task[Any]] = set()
 
-    async def rules(self, request: RuleRequest) -> "list[OwnedRule]":
+    async def rules(self, request: RuleRequest) -> "Sequence[OwnedRule]":
         """Return the rules for a request, as `PluginHost.rules` does. Raises PluginError, and Busy."""
         if self._host.are_built_in(self._host.plugins_with("eligibility_rules")):
-            return self._host.rules(request)
+            return self._built_in_rules(request)
 
-        async def call(current: CurrentPlugin) -> "list[OwnedRule]":
+        async def call(current: CurrentPlugin) -> "Sequence[OwnedRule]":
             return self._host.rules(request, current)
 
         return await self._in_thread("eligibility_rules", "eligibility_rules", call)

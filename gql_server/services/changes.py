@@ -3,9 +3,11 @@
 Order of locks: preference rows in key order, then the district's row. Nothing is locked after the district's row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
+from functools import cache
 
 from gql_server.db.database_errors import is_duplicate
 from gql_server.db.protocols import Connection, Row
@@ -92,6 +94,11 @@ def log_slots(household: bool) -> dict[str, Sql]:
     return {**slots, "log": statement("log/append").fill(kind=slots["kind"])}
 
 
+@cache
+def _slots_of_writes(household: bool) -> Mapping[str, Sql]:
+    return log_slots(household)
+
+
 async def write_preferences(
     conn: Connection,
     change_set: ChangeSet,
@@ -99,22 +106,24 @@ async def write_preferences(
     *,
     household: bool,
     mark_chosen: bool = False,
+    today: date | None = None,
 ) -> WriteResult:
     """Turn the target's bits on and off in one table, log the changes, and take a revision if there are any.
 
-    `target` is a SELECT of subject_id, contact_point, method, on_mask and off_mask, with one row for each channel. Call
-    this once in a transaction and lock nothing after it. It is one statement, so the transaction may be that
-    statement's own (`Database.autocommit`).
+    `target` is a SELECT of subject_id, contact_point, method, on_mask and off_mask, with one row for each channel; it
+    may ask for `today`. Call this once in a transaction and lock nothing after it. It is one statement, so the
+    transaction may be that statement's own (`Database.autocommit`).
 
     A changed bit is no longer marked as chosen (D18). With `mark_chosen` all bits of the target are marked (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
-    slots = {**log_slots(household), "target": target}
+    slots = {**_slots_of_writes(household), "target": target}
     with _concurrent_inserts():
         rows = await fetch(
             conn,
             statement("preference/write").fill(**slots),
             district_id=change_set.district_id,
+            today=today,
             mark_chosen=mark_chosen,
             source=change_set.source,
             actor=change_set.actor,

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from datetime import date
+from functools import cache
 
 from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import fetch, fetchval, statement
@@ -16,7 +17,7 @@ from gql_server.domain.preferences import PreferenceCell, cell_masks, validate_c
 from gql_server.domain.reasons import ReasonBits
 from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import Viewer, require_admin
-from gql_server.errors import Rejected, UserError, rejected
+from gql_server.errors import Rejected, Unavailable, UserError, rejected
 from gql_server.hooks import Candidate, Cell, Context, RuleRequest
 from gql_server.hooks.host import PluginHost
 from gql_server.services.changes import (
@@ -29,8 +30,16 @@ from gql_server.services.changes import (
 )
 from gql_server.services.districts import KnownReasons
 from gql_server.services.rules.limits import RuleLimits
-from gql_server.services.rules.page import OnRecord, PageCandidate, PageRules
+from gql_server.services.rules.page import (
+    Answer,
+    OnRecord,
+    PageCandidate,
+    PageRules,
+    are_own_sql,
+    page_denials,
+)
 from gql_server.services.rules.redact import log_plugin_failures
+from gql_server.services.rules.rule_set import NumberedRules
 
 __all__ = ["PreferenceCell", "PreferenceService"]
 
@@ -52,6 +61,67 @@ class _Subject:
     @property
     def key(self) -> dict[str, int | None]:
         return {"district_id": self.district_id, "subject_id": self.number}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request sets, whose cells are valid. bits: the district's. masks: the same cells, by channel."""
+
+    subject: _Subject
+    cells: Sequence[PreferenceCell]
+    bits: ReasonBits
+    masks: Mapping[Channel, ChannelMasks]
+    request: RuleRequest
+
+    def page(self, addresses: Mapping[str, str | None]) -> list[PageCandidate]:
+        """Return the channels as candidates."""
+        household, number = self.subject.household, self.subject.number
+        person_id, household_id = (None, number) if household else (number, None)
+        return [
+            PageCandidate(
+                Candidate(person_id, household_id, *channel, addresses.get(channel.contact_point)),
+                each.on_mask,
+                each.off_mask,
+            )
+            for channel, each in self.masks.items()
+        ]
+
+    def select(self, page: Sequence[PageCandidate]) -> Sql:
+        """Return a SELECT of some of the channels, with the addresses on record."""
+        return self._select(_columns((asked.candidate, asked) for asked in page))
+
+    def target(self, rules: NumberedRules) -> Sql:
+        """Return the SELECT of what is written: nothing where one of these rules denies anything."""
+        columns = _columns(self.masks.items())
+        cells = _cells(self.subject.household).having(subject_id=self.subject.number, **columns)
+        if not rules:
+            return cells
+        denials = page_denials(self._select(columns), rules)
+        return statement("preference/allowed_cells").fill(cells=cells, page_denials=denials)
+
+    def errors(self, page: Sequence[PageCandidate], answers: Sequence[Answer]) -> list[UserError]:
+        """Return RULE_DENIES for each cell that the answers deny."""
+        by_channel = {
+            (asked.candidate.contact_point, asked.candidate.method): answer
+            for asked, answer in zip(page, answers, strict=True)
+        }
+        errors = []
+        for index, cell in enumerate(self.cells):
+            denial = by_channel[cell.channel].denial_of(self.bits[cell.reason])
+            if denial is not None:
+                message = " ".join(filter(None, (denial.because, denial.remedy)))
+                errors.append(UserError("RULE_DENIES", message, ("cells", str(index))))
+        return errors
+
+    def _select(self, columns: Mapping[str, list[object]]) -> Sql:
+        household, number = self.subject.household, self.subject.number
+        addresses = statement(f"preference/{self.subject.noun}_addresses").having(subject_id=number)
+        page = statement("preference/page").fill(addresses=addresses)
+        return page.having(household=household, subject_id=number, **columns)
+
+
+class _Overtaken(Unavailable):
+    """Nothing was written, for a reason that did not stand any more when it was asked for."""
 
 
 class PreferenceService:
@@ -111,7 +181,7 @@ class PreferenceService:
         subject = _Subject(viewer.district.district_id, household, number)
         async with log_plugin_failures(self._db, viewer.district):
             for _ in range(_RETRIES):
-                with suppress(ConcurrentInsert):
+                with suppress(ConcurrentInsert, _Overtaken):
                     return await self._try(viewer, subject, cells, if_revision)
             return await self._try(viewer, subject, cells, if_revision)
 
@@ -124,45 +194,39 @@ class PreferenceService:
         if errors or subject.number is None:
             await self._require_subject(subject, errors)
             raise Rejected(errors)
-        masks = cell_masks(cells, bits)
-        # Plug-ins may take their time: meanwhile no connection is held.
-        if denied := await self._denials(viewer, subject, cells, bits, masks):
-            await self._require_subject(subject)
-            raise Rejected(denied)
+        asked = _Asked(subject, cells, bits, cell_masks(cells, bits), _rule_request(viewer, cells))
+        rules = PageRules(
+            self._db, self._host, subject.district_id, viewer.district.today(), bits, self._limits
+        )
+        numbered = await rules.rules(asked.request)
+        target = asked.target(numbered) if are_own_sql(numbered) else None
+        if target is None:
+            # Plug-ins may take their time: meanwhile no connection is held.
+            await self._require_allowed(rules, numbered, asked)
+            target = asked.target({})
         change_set = ChangeSet(subject.district_id, Source.ADMIN, viewer.actor)
-        written = await self._write(change_set, subject, masks, if_revision)
+        written = await self._write(change_set, subject, target, rules.today, if_revision)
+        if not written.counts:
+            await self._require_subject(subject)
+            await self._require_allowed(rules, numbered, asked)
+            raise _Overtaken("What is on record has changed just now, and nothing was written. Try again.")
         notify_preferences_changed(self._host, viewer.district.code, Source.ADMIN, written)
         return subject.number
 
-    async def _denials(
-        self,
-        viewer: Viewer,
-        subject: _Subject,
-        cells: Sequence[PreferenceCell],
-        bits: ReasonBits,
-        masks: Mapping[Channel, ChannelMasks],
-    ) -> list[UserError]:
-        """Return RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words."""
+    async def _require_allowed(self, rules: PageRules, numbered: NumberedRules, asked: "_Asked") -> None:
+        """Raise Rejected with RULE_DENIES for each cell that a rule denies (D3, D19), in the first rule's words.
+
+        Where there is no such subject, that is raised instead: NOT_FOUND.
+        """
 
         async def read() -> list[PageCandidate]:
-            return _page(subject, masks, await self._require_subject(subject))
+            return asked.page(await self._require_subject(asked.subject))
 
-        district = viewer.district
-        rules = PageRules(self._db, self._host, district.district_id, district.today(), bits, self._limits)
-        page = _page(subject, masks, {})
-        on_record = OnRecord(partial(_select_page, subject), read)
-        answers = await rules.ask(_rule_request(viewer, cells), page, on_record)
-        by_channel = {
-            (asked.candidate.contact_point, asked.candidate.method): answer
-            for asked, answer in zip(page, answers, strict=True)
-        }
-        errors = []
-        for index, cell in enumerate(cells):
-            denial = by_channel[cell.channel].denial_of(bits[cell.reason])
-            if denial is not None:
-                message = " ".join(filter(None, (denial.because, denial.remedy)))
-                errors.append(UserError("RULE_DENIES", message, ("cells", str(index))))
-        return errors
+        page = asked.page({})
+        answers = await rules.ask_rules(numbered, asked.request, page, OnRecord(asked.select, read))
+        if errors := asked.errors(page, answers):
+            await self._require_subject(asked.subject)
+            raise Rejected(errors)
 
     async def _require_subject(
         self, subject: _Subject, errors: Sequence[UserError] = ()
@@ -175,22 +239,16 @@ class PreferenceService:
         return {row["contact_point"]: row["address"] for row in rows}
 
     async def _write(
-        self,
-        change_set: ChangeSet,
-        subject: _Subject,
-        masks: Mapping[Channel, ChannelMasks],
-        if_revision: int | None,
+        self, change_set: ChangeSet, subject: _Subject, target: Sql, today: date, if_revision: int | None
     ) -> WriteResult:
-        """Write, and return what was written. Raises Rejected with NOT_FOUND and STALE_REVISION."""
-        target = statement("preference/cells").fill(**table_slots(subject.household))
-        target = target.having(subject_id=subject.number, **_columns(masks.items()))
+        """Write, and return what was written: no counts where the target had no row. Raises STALE_REVISION."""
         # Without ifRevision, the locks are held for one statement, not for the round trips of a longer transaction.
         connection = self._db.autocommit if if_revision is None else self._db.transaction
         async with connection(subject.district_id) as conn:
-            written = await write_preferences(conn, change_set, target, household=subject.household)
-            if not written.counts:
-                raise Rejected([_not_found(subject)])
-            if if_revision is not None:
+            written = await write_preferences(
+                conn, change_set, target, household=subject.household, today=today
+            )
+            if written.counts and if_revision is not None:
                 await _require_revision(conn, subject, if_revision, written)
         return written
 
@@ -200,30 +258,9 @@ def _not_found(subject: _Subject) -> UserError:
     return UserError("NOT_FOUND", message, (f"{subject.noun}Id",))
 
 
-def _page(
-    subject: _Subject, masks: Mapping[Channel, ChannelMasks], addresses: Mapping[str, str | None]
-) -> list[PageCandidate]:
-    """Return the channels that a write names, as candidates."""
-    person_id, household_id = (None, subject.number) if subject.household else (subject.number, None)
-    return [
-        PageCandidate(
-            Candidate(person_id, household_id, *channel, addresses.get(channel.contact_point)),
-            each.on_mask,
-            each.off_mask,
-        )
-        for channel, each in masks.items()
-    ]
-
-
-def _select_page(subject: _Subject, page: Sequence[PageCandidate]) -> Sql:
-    """Return a SELECT of a page's candidates with the addresses on record."""
-    addresses = statement(f"preference/{subject.noun}_addresses").having(subject_id=subject.number)
-    channels = ((asked.candidate, asked) for asked in page)
-    return (
-        statement("preference/page")
-        .fill(addresses=addresses)
-        .having(household=subject.household, subject_id=subject.number, **_columns(channels))
-    )
+@cache
+def _cells(household: bool) -> Sql:
+    return statement("preference/cells").fill(**table_slots(household))
 
 
 def _columns(

@@ -1,11 +1,13 @@
 """One person's or household's preferences, set by an administrator (D2, D3, D5, D19, D22)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from gql_server.db.pool import Pool, open_pool
+from gql_server.db.protocols import Connection
 from gql_server.domain.channels import Method
 from gql_server.domain.ids import IdKind, encode_id
 from gql_server.domain.viewer import Role, Viewer
@@ -16,6 +18,7 @@ from gql_server.services.preferences import PreferenceCell, PreferenceService
 from tests.support.batch import CELL, EMAIL, HOUSEHOLD, WORK, admin
 from tests.support.builder import ENDED, DistrictBuilder
 from tests.support.checks import host_checking, on_this_loop
+from tests.support.counting import CountingDatabase
 
 VOICE, TEXT = Method.VOICE, Method.TEXT
 CALL = PreferenceCell(CELL, VOICE, "EMERGENCY", True)
@@ -153,6 +156,32 @@ async def test_an_opt_out_that_is_recorded_while_a_check_is_asked_holds(
     host, during = host_checking(stop), on_this_loop()
     assert await codes(PreferenceService(db, host), district, person(student), CALL) == ["RULE_DENIES"]
     assert await district.on(student, CELL) == []
+
+
+@pytest.mark.parametrize("lifted", [True, False])
+async def test_what_stops_a_write_is_asked_for_after_it(
+    db: Pool, host: PluginHost, district: DistrictBuilder, lifted: bool
+) -> None:
+    """A write that a rule stopped says why, or is tried again where nothing stops it any more (D19)."""
+
+    class Lifting(CountingDatabase):
+        @asynccontextmanager
+        async def autocommit(self, district_id: int | None = None) -> AsyncIterator[Connection]:
+            async with self.acquire(district_id) as conn:
+                yield conn
+                await conn.execute("update opt_out set lifted_at = now()")
+
+    ada = await district.person(cell_phone="1")
+    await district.opt_out("1", VOICE)
+    database = Lifting(db) if lifted else CountingDatabase(db)
+    service = PreferenceService(database, host)
+    if lifted:
+        await service.set_person(admin(district), person(ada), [CALL])
+    else:
+        assert await codes(service, district, person(ada), CALL) == ["RULE_DENIES"]
+    assert await district.on(ada, CELL) == (["EMERGENCY"] if lifted else [])
+    writes = [text for text in database.statements if "insert into change_set" in text]
+    assert len(writes) == (2 if lifted else 1)
 
 
 async def test_an_opt_out_holds_for_the_household(

@@ -15,7 +15,7 @@ from gql_server.domain.sql import Sql
 from gql_server.hooks import Cell, Context, Role, RuleRequest, Setting
 from gql_server.hooks.host import PluginHost
 from gql_server.services.changes import log_slots
-from gql_server.services.rules.rule_set import RuleSet, denials, denied_by
+from gql_server.services.rules.page import page_denials
 from tests.support.batch import CELL
 from tests.support.builder import DistrictBuilder
 
@@ -47,17 +47,19 @@ class Prepared:
     values: list[object]
 
 
-def write(district_id: int, person: int) -> Prepared:
-    """Return the statement that writes one person's preferences."""
+def write(district: DistrictBuilder, person: int, denials: Sql | None = None) -> Prepared:
+    """Return the statement that writes one person's preferences, unless something is denied."""
     slots = log_slots(household=False)
     target = statement("preference/cells").fill(**slots).having(subject_id=person, **CELLS)
+    if denials is not None:
+        target = statement("preference/allowed_cells").fill(cells=target, page_denials=denials)
     whole = statement("preference/write").fill(**slots, target=target)
-    who = {"source": "ADMIN", "actor": "ADMIN"}
-    return Prepared(*bind(whole, district_id=district_id, mark_chosen=False, **who))
+    who = {"source": "ADMIN", "actor": "ADMIN", "mark_chosen": False}
+    return Prepared(*bind(whole, district_id=district.id, today=district.district.today(), **who))
 
 
-def ask(host: PluginHost, district: DistrictBuilder, person: int) -> Prepared:
-    """Return the statement that asks the built-in rules about one person's channels, STAFF among their reasons."""
+def denied(host: PluginHost, district: DistrictBuilder, person: int) -> Sql:
+    """Return what the built-in rules deny of one person's channels, STAFF among their reasons."""
     request = RuleRequest(
         context=Context.WRITE,
         district=district.district.code,
@@ -66,15 +68,10 @@ def ask(host: PluginHost, district: DistrictBuilder, person: int) -> Prepared:
         mode=None,
         cells=tuple(Cell(CELL, Method.VOICE, reason, Setting.ON) for reason in ("STAFF", "GENERAL")),
     )
-    rules = RuleSet.of(dict(enumerate(host.rules(request), start=1)))
+    rules = dict(enumerate(host.rules(request), start=1))
     addresses = statement("preference/person_addresses").having(subject_id=person)
     page = statement("preference/page").fill(addresses=addresses)
-    whole = statement("rules/page_denials").fill(
-        page=page.having(household=False, subject_id=person, **CELLS),
-        denied_by=denied_by(rules.conditions),
-        denials=denials(rules.selects),
-    )
-    return Prepared(*bind(whole, district_id=district.id, today=district.district.today()))
+    return page_denials(page.having(household=False, subject_id=person, **CELLS), rules)
 
 
 async def planned_once(conn: Connection, prepared: Prepared) -> dict[str, Any]:
@@ -111,8 +108,9 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_a_single_write_is_planned_once(
     db: Pool, host: PluginHost, district: DistrictBuilder, size: int, statistics: str
 ) -> None:
-    """PostgreSQL keeps one plan for the write and one for the rules, and it finds rows by their keys, whether the
-    statistics are true, old or missing: nothing that grows with the district is read as a whole (D10, D22, D28)."""
+    """PostgreSQL keeps one plan for the write, for the rules, and for both in one statement. It finds rows by their
+    keys, whether the statistics are true, old or missing: nothing that grows with the district is read as a whole
+    (D10, D22, D28)."""
     async with db.acquire() as conn, conn.transaction():
         await conn.execute("set local session_replication_role = replica")  # without foreign keys: faster
         if statistics == "of an empty district":
@@ -122,7 +120,9 @@ async def test_a_single_write_is_planned_once(
         if statistics == "of today":
             await conn.execute(f"analyze {', '.join(TABLES)}")
         person = await conn.fetchval("select min(person_id) from person")
-        for prepared in (write(district.id, person), ask(host, district, person)):
+        denials = denied(host, district, person)
+        asked = Prepared(*bind(denials, district_id=district.id, today=district.district.today()))
+        for prepared in (asked, write(district, person), write(district, person, denials)):
             found = list(nodes(await planned_once(conn, prepared)))
             scanned = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
             if size > SIZES[0]:

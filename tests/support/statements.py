@@ -41,6 +41,7 @@ CURRENT = (
 POPULATION = "select p.person_id, null::bigint as student_id from person p where p.district_id = :district_id"
 FRAGMENTS = {
     "allowed": ALLOWED,
+    "cells": TARGET,
     "counts": "batch_cell",
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
     "current": CURRENT,
@@ -64,6 +65,7 @@ FRAGMENTS = {
     "owner": "person",
     "addresses": "select c.kind as contact_point, c.value as address from contact_point c",
     "page": TEXTS["rules/page"],
+    "page_denials": "select null::bigint as reasons",
     "parent": "parent",
 }
 """What stands in for each slot; a new slot needs a line here."""

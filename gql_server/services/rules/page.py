@@ -100,6 +100,19 @@ def given_page(page: Sequence[PageCandidate]) -> Sql:
     )
 
 
+def page_denials(page: Sql, numbered: NumberedRules) -> Sql:
+    """Return a SELECT of what rules in SQL deny of a page: rules/page_denials."""
+    rules = RuleSet.of(numbered)
+    return statement("rules/page_denials").fill(
+        page=page, denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
+    )
+
+
+def are_own_sql(numbered: NumberedRules) -> bool:
+    """Return whether all rules are the product's own, and in SQL: a statement that writes may then ask them itself."""
+    return all(owned.built_in and owned.rule.check is None for owned in numbered.values())
+
+
 @dataclass(frozen=True, slots=True)
 class OnRecord:
     """Where the addresses of a page are that its candidates lack: rules in SQL are asked without reading them first.
@@ -135,10 +148,21 @@ class PageRules:
         is asked. Checks are not asked about what a condition denies. No connection is held while hooks
         are called or checks run. Raises PluginError, also where a rule denies what is no candidate, and Busy.
         """
-        if not page:
-            return []
+        return await self.ask_rules(await self.rules(request), request, page, on_record) if page else []
+
+    async def rules(self, request: RuleRequest) -> NumberedRules:
+        """Return the rules about a setting that the request names. Raises PluginError, and Busy."""
         given = await self.host.calls.rules(request)
-        numbered = dict(enumerate(applicable_rules(given, request), start=1))
+        return dict(enumerate(applicable_rules(given, request), start=1))
+
+    async def ask_rules(
+        self,
+        numbered: NumberedRules,
+        request: RuleRequest,
+        page: Sequence[PageCandidate],
+        on_record: OnRecord | None = None,
+    ) -> list[Answer]:
+        """Return what some rules say about a page that is not empty, as `ask` does for all of a request's."""
         rules = RuleSet.of(numbered)
         select = given_page if on_record is None else on_record.select
         if rules.checks and on_record is not None:
@@ -170,10 +194,7 @@ class PageRules:
         If one of them is not the product's own, its transaction can only read, and is rolled back with whatever their
         SQL did to its session.
         """
-        rules = RuleSet.of(numbered)
-        query = statement("rules/page_denials").fill(
-            page=page, denied_by=denied_by(rules.conditions), denials=denials(rules.selects)
-        )
+        query = page_denials(page, numbered)
         trusted = all(owned.built_in for owned in numbered.values())
         async with self.db.acquire(self.district_id) as conn:
             with attribute_errors(*fragments_of(numbered), seconds=self.limits.statement_seconds):

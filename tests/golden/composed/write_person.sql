@@ -1,16 +1,28 @@
+with target as materialized (
+select cell.subject_id, cell.contact_point, cell.method, cell.on_mask, cell.off_mask
+from (
+select o.person_id as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask
+from person o
+cross join unnest(
+  (select :target__cells__contact_points::contact_point_kind[]), (select :target__cells__methods::method[]),
+  (select :target__cells__on_masks::bigint[]), (select :target__cells__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
+where o.district_id = :district_id and o.person_id = :target__cells__subject_id
+) cell
+where not exists (
+  select from (
 with all_channels as materialized (
   select c.*, null::smallint as denied_by
   from (
-select :page__household::boolean as household, :page__subject_id::bigint as subject_id, c.contact_point, c.method, a.address,
+select :target__page_denials__page__household::boolean as household, :target__page_denials__page__subject_id::bigint as subject_id, c.contact_point, c.method, a.address,
   c.on_mask, c.off_mask
 from unnest(
-  (select :page__contact_points::contact_point_kind[]), (select :page__methods::method[]),
-  (select :page__on_masks::bigint[]), (select :page__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
+  (select :target__page_denials__page__contact_points::contact_point_kind[]), (select :target__page_denials__page__methods::method[]),
+  (select :target__page_denials__page__on_masks::bigint[]), (select :target__page_denials__page__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
 left join (
 select c.kind as contact_point, c.value as address
 from person p
 left join contact_point c on c.district_id = p.district_id and c.person_id = p.person_id
-where p.district_id = :district_id and p.person_id = :page__addresses__subject_id
+where p.district_id = :district_id and p.person_id = :target__page_denials__page__addresses__subject_id
 ) a on a.contact_point = c.contact_point
   ) c
 ),
@@ -22,9 +34,9 @@ selected as (
   select null::bigint as person_id, null::bigint as student_id where false
 ),
 denial as (
-select :denials__rule_1__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
-  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__on_bits::bigint as on_reasons,
-  bit_or(coalesce(d.reasons, -1)) & :denials__rule_1__off_bits::bigint as off_reasons
+select :target__page_denials__denials__rule_1__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :target__page_denials__denials__rule_1__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :target__page_denials__denials__rule_1__off_bits::bigint as off_reasons
 from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
 group by d.household, d.subject_id, d.contact_point, d.method
 )
@@ -34,15 +46,9 @@ from denial d
 left join candidate c using (household, subject_id, contact_point, method)
 union all
 select denied_by, true, household, subject_id, contact_point, method, on_mask | off_mask
-from all_channels where denied_by is not null;
-
-with target as materialized (
-select o.person_id as subject_id, c.contact_point, c.method, c.on_mask, c.off_mask
-from person o
-cross join unnest(
-  (select :target__contact_points::contact_point_kind[]), (select :target__methods::method[]),
-  (select :target__on_masks::bigint[]), (select :target__off_masks::bigint[])) as c (contact_point, method, on_mask, off_mask)
-where o.district_id = :district_id and o.person_id = :target__subject_id
+from all_channels where denied_by is not null
+  ) denied
+  where denied.reasons is distinct from 0)
 ),
 locked as materialized (
   select t.*, existing.reasons_on is not null as found, coalesce(existing.reasons_on, 0) as reasons_on,
