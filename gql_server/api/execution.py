@@ -192,7 +192,8 @@ class RequestExecutor:
         definitions = operation.node.variable_definitions
         if not definitions:
             return _NO_VARIABLES
-        return get_variable_values(
+        plain = operation.plain_variables.values(given)
+        return plain or get_variable_values(
             self._schema.graphql, definitions, given, max_errors=20, hide_suggestions=True
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 import orjson
 from aiohttp import WSCloseCode, web
@@ -62,8 +63,9 @@ class GraphQLHandler:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Execute one GraphQL request. The token comes first: the body of a stranger is not read."""
+        authorization = request.headers.get("Authorization", "")
         try:
-            session = await self._sessions.open(request.headers.get("Authorization", ""))
+            session = self._sessions.opened(authorization) or await self._sessions.open(authorization)
         except Unauthenticated as error:
             return _error_response(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
         except (TimedOut, Unavailable) as error:
@@ -89,9 +91,7 @@ class GraphQLHandler:
         self, request: web.Request, session: Session, graphql_request: GraphQLRequest
     ) -> web.StreamResponse:
         """Execute a request, and respond in a media type that the client accepts."""
-        accept = request.headers.get("Accept")
-        media_type = _media_type(accept)
-        accepts_events = sse.MEDIA_TYPE in _accepted(accept)
+        media_type, accepts_events = _media_types(request.headers.get("Accept", ""))
         if media_type is None and not accepts_events:
             media_types = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
             return _error_response(406, "NOT_ACCEPTABLE", f"Responses are {media_types}.", {})
@@ -148,18 +148,15 @@ def _subscription_error() -> RequestError:
     return RequestError([{"message": message, "extensions": {"code": BAD_REQUEST}}])
 
 
-def _accepted(accept: str | None) -> set[str]:
-    return {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
-
-
-def _media_type(accept: str | None) -> str | None:
-    """Return the media type of a JSON response; None if the client accepts none."""
-    if not accept:
-        return JSON
-    accepted = _accepted(accept)
+@lru_cache(maxsize=256)
+def _media_types(accept: str) -> tuple[str | None, bool]:
+    """Return the media type of a JSON response, None if the client accepts none, and whether it accepts events."""
+    accepted = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    accepts_events = sse.MEDIA_TYPE in accepted
     if _GRAPHQL_JSON in accepted:
-        return _GRAPHQL_JSON
-    return JSON if accepted & {JSON, "application/*", "*/*"} else None
+        return _GRAPHQL_JSON, accepts_events
+    accepts_json = not accept or bool(accepted & {JSON, "application/*", "*/*"})
+    return JSON if accepts_json else None, accepts_events
 
 
 def _request_error_response(error: RequestError, media_type: str) -> web.Response:

@@ -2,7 +2,6 @@
 
 import asyncio
 import zlib
-from contextlib import nullcontext
 
 import orjson
 from aiohttp import web
@@ -50,9 +49,14 @@ async def read_request(request: web.Request, timeout_seconds: float) -> GraphQLR
 
 
 async def _read(request: web.Request, timeout_seconds: float) -> bytes:
+    content = request.content
     try:
-        # A body that has arrived together with its headers needs no time limit.
-        async with nullcontext() if request.content.is_eof() else asyncio.timeout(timeout_seconds):
+        if content.is_eof():  # the whole body has arrived together with its headers
+            body = content.read_nowait()
+            if len(body) > request.client_max_size:
+                raise _too_large()
+            return body
+        async with asyncio.timeout(timeout_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None

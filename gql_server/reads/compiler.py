@@ -48,7 +48,8 @@ an id, a blank and that id.
 class FieldParams:
     """The parameters of one field: their prefix in the statement, and how their values are made.
 
-    fixed_args: the field's arguments if no variable is part of them; they are then the same for every request.
+    fixed_args: the field's arguments that are the same for every request.
+    variable_args: the names of the variables that its other arguments are; None if a variable is a part of one.
     """
 
     prefix: str
@@ -56,13 +57,17 @@ class FieldParams:
     field: GraphQLField
     node: FieldNode
     params: ParamsFunction
-    fixed_args: Args | None
+    fixed_args: Args
+    variable_args: Mapping[str, str] | None
 
     def args(self, variables: VariableValues, extra_args: Args) -> Args:
         """Return the field's arguments in a request. Raises GraphQLError."""
-        if self.fixed_args is not None and not extra_args:
+        if self.variable_args is None:
+            return {**get_argument_values(self.field, self.node, variables), **extra_args}
+        if not self.variable_args and not extra_args:
             return self.fixed_args
-        return {**get_argument_values(self.field, self.node, variables), **extra_args}
+        given = {name: variables.coerced[variable] for name, variable in self.variable_args.items()}
+        return {**self.fixed_args, **given, **extra_args}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +189,11 @@ class Compiler:
                 # JSON takes less time to be made of a text than of an enum.
                 return f'{row}."{column_name(selected.name)}"{"::text" if selected.is_enum else ""}'
             case NodeLink() as link:
-                branches = (
+                branches = [
                     self._rows(selected, branch, selected.children[name], None)
-                    for name, branch in link.branches(self._role).items()
-                )
-                return f"coalesce({', '.join(branches)})"
+                    for name, branch in link.searched(self._role, selected.args).items()
+                ]
+                return branches[0] if len(branches) == 1 else f"coalesce({', '.join(branches)})"
             case ConnectionLink() as link:
                 return self._connection(selected, row, link)
             case ExpressionLink() as link:
@@ -274,8 +279,11 @@ class Compiler:
         assert selected.definition is not None
         prefix = f"f{len(self._params) + 1}"
         node = selected.nodes[0]
-        fixed_args = None if selected.depends_on_request else selected.args
-        params = FieldParams(prefix, selected.path, selected.definition, node, function, fixed_args)
+        from_variables = selected.variable_args or {}
+        fixed_args = {name: value for name, value in selected.args.items() if name not in from_variables}
+        params = FieldParams(
+            prefix, selected.path, selected.definition, node, function, fixed_args, selected.variable_args
+        )
         self._params.append(params)
         return params
 

@@ -67,7 +67,8 @@ class SelectedField:
     """A field of the response.
 
     children: the fields selected below it, by the object type that they belong to.
-    depends_on_request: whether a variable, or an argument that the document does not have, is part of `args`.
+    variable_args: the names of the variables that `args` are, by the arguments' names; None if a variable is a part of
+        one. An argument whose variable is not given is not among them: it then has its default.
     is_null: whether its value is null because it, or a non-null field below it, is refused.
     """
 
@@ -80,7 +81,7 @@ class SelectedField:
     parent: "SelectedField | None"
     args: Args = field(default_factory=dict)
     children: dict[str, list["SelectedField"]] = field(default_factory=dict)
-    depends_on_request: bool = True
+    variable_args: Mapping[str, str] | None = None
     is_null: bool = False
 
     @property
@@ -252,7 +253,7 @@ class FieldSelector:
             raise error
         node = selected.nodes[0]
         selected.args = {**get_argument_values(selected.definition, node, self._variables), **extra_args}
-        selected.depends_on_request = bool(extra_args) or _has_variable(node.arguments)
+        selected.variable_args = _variable_args(selected.definition, node, self._variables)
         for params in params_of(link):
             params(selected.args, self._context)
         self._follow(selected, link, rows)
@@ -372,6 +373,21 @@ def collect_fields(
 def sub_selections(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
     """Return the selection sets of all nodes with the same response key; GraphQL merges them."""
     return [node.selection_set for node in nodes if node.selection_set]
+
+
+def _variable_args(
+    definition: GraphQLField, node: FieldNode, variables: VariableValues
+) -> Mapping[str, str] | None:
+    """Return the names of the variables that are a field's arguments; None if a variable is a part of an argument."""
+    found: dict[str, str] = {}
+    for given in node.arguments or ():
+        if not isinstance(given.value, VariableNode):
+            if _has_variable([given]):
+                return None
+        elif given.value.name.value in variables.coerced:
+            name = given.name.value
+            found[definition.args[name].out_name or name] = given.value.name.value
+    return found
 
 
 def _has_variable(nodes: Iterable[Node] | None) -> bool:
