@@ -8,7 +8,7 @@ from graphql.execution.values import get_variable_values
 
 from gql_server.reads.plain_variables import PlainVariables
 
-_SCHEMA = build_schema("enum Color { RED } type Query { f(a: Color): Int }")
+_SCHEMA = build_schema("enum Color { RED } type Query { f(a: Color, b: ID): Int }")
 _VALUES: list[Any] = ["person_1", "", 1, 0, -1, 2**31 - 1, -(2**31), 2**31, 1.0, 1.5, True, False, None, [], ["x"], {}]
 
 
