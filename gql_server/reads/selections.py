@@ -27,7 +27,6 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
-    is_enum_type,
     is_list_type,
     is_non_null_type,
     located_error,
@@ -56,7 +55,7 @@ FieldErrors: TypeAlias = Mapping[ResponsePath, Exception]
 """The fields that cannot be answered, each with its error."""
 
 INTROSPECTION = frozenset({"__schema", "__type"})
-_MAX_KEYS = 50  # json_build_object takes at most 100 arguments
+_MAX_KEYS = 50
 # Estimated lengths, in characters, of the SQL around what a link contributes itself.
 _STATEMENT_LENGTH = 1_500
 _ROWS_LENGTH, _CONNECTION_LENGTH, _COLUMN_LENGTH = 200, 500, 12
@@ -91,10 +90,6 @@ class SelectedField:
     @property
     def is_list(self) -> bool:
         return self.definition is not None and is_list_type(get_nullable_type(self.definition.type))
-
-    @property
-    def is_enum(self) -> bool:
-        return self.definition is not None and is_enum_type(get_nullable_type(self.definition.type))
 
     @property
     def object_type(self) -> GraphQLObjectType | None:

@@ -23,9 +23,10 @@ viewer_household as materialized (
 reason as materialized (
   select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
-select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'GUARDIAN:db1bd3d782f469bd:' || :district_id::bigint || ':' || :request::bigint as request_tag
-from (select json_build_object('data', json_build_object('node', (select json_build_object('__typename', 'Person'::text, 'id', t1."id", 'firstName', t1."first_name") from (
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then convert_to(result.answer, 'UTF8') end as answer,
+  pg_column_size(result.answer) as bytes,
+  'GUARDIAN:5de16cd47c1de277:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select concat('{"data":', concat('{"node":', coalesce((select concat('{"__typename":', '"Person"', ',"id":', coalesce(to_json(t1."id")::text, 'null'), ',"firstName":', coalesce(to_json(t1."first_name")::text, 'null'), '}') from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
@@ -50,4 +51,4 @@ where p.district_id = :district_id
   and (false
     -- As an array, and not as conditions: those would read all people of the district.
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
-) as t1 where t1.person_id = :f1__person_id::bigint))) as answer offset 0) as result
+) as t1 where t1.person_id = :f1__person_id::bigint), 'null'), '}'), '}') as answer offset 0) as result
