@@ -11,6 +11,7 @@ from strawberry.http.ides import get_graphql_ide_html
 
 from gql_server.api import sse, websocket
 from gql_server.api.auth import Tokens
+from gql_server.api.connection_limits import DIRECT_ROUTES
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import RequestExecutor, RoleLimits
@@ -196,6 +197,7 @@ def add_routes(
         return web.json_response({"status": "ready", **more})
 
     app.router.add_post("/graphql", handler.post)
+    app[DIRECT_ROUTES] = {("POST", "/graphql"): handler.post}
     app.router.add_get("/graphql", handler.get)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

@@ -8,7 +8,6 @@ from gql_server.api.districts import DistrictCache
 from gql_server.domain.viewer import Viewer
 from gql_server.errors import Unauthenticated
 
-
 _MAX_OPENED = 10_000
 
 

@@ -52,6 +52,17 @@ class LeanConnection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         return ""
 
+    @property
+    def rests(self) -> bool:
+        """Whether it is open, and has nothing left to end before somebody else uses it."""
+        driver = cast(Any, self)
+        return not (
+            self.is_closed()
+            or self.is_in_transaction()
+            or driver._top_xact is not None
+            or driver._protocol._is_cancelling()
+        )
+
     async def reset(self, *, timeout: float | None = None) -> None:
         """Roll back a transaction that was left open; there is nothing else to do, and mostly nothing at all."""
         if self.is_in_transaction() or cast(Any, self)._top_xact is not None:

@@ -214,7 +214,12 @@ class Pool:
             # A statement that is still being cancelled may delay this. The pool then terminates the connection; the
             # timeout must not replace the error that the block raised.
             with suppress(TimeoutError, *CONNECTION_LOST):
-                await self._pool.release(conn, timeout=_GRACE_SECONDS)
+                if getattr(conn, "rests", False):
+                    # The pool's own `release` makes a task, which only protects what has to wait.
+                    conn._con._on_release()
+                    await conn._holder.release(_GRACE_SECONDS)
+                else:
+                    await self._pool.release(conn, timeout=_GRACE_SECONDS)
             if reads is not None:
                 reads.release()
 

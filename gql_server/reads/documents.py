@@ -245,8 +245,9 @@ def _variable_shape(value: object, type_: GraphQLInputType) -> object:
     """Return the shape of a whole variable. Only of these the kind of an id counts: of ids in lists and input objects
     there can be so many that their kinds would make every request a shape of its own.
     """
-    is_id = isinstance(value, str) and get_nullable_type(type_) is GraphQLID
-    return ("id", id_kind(value)) if is_id else _shape(value, type_)
+    if isinstance(value, str) and get_nullable_type(type_) is GraphQLID:
+        return "id", id_kind(value)
+    return _shape(value, type_)
 
 
 def _shape(value: object, type_: GraphQLInputType) -> object:

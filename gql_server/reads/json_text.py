@@ -26,7 +26,7 @@ def json_object(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def json_array(json: str, order: str, where: str = "", *, null_when_empty: bool = False) -> str:
-    """Return the array of the JSON of all rows. `where`: which rows are in it. It may be null where that is asked for."""
+    """Return the array of the JSON of all rows, or of those where a condition holds; null only if that is asked for."""
     filtered = f" filter (where {where})" if where else ""
     array = f"'[' || string_agg({json}, ','{order}){filtered} || ']'"
     return array if null_when_empty else f"coalesce({array}, '[]')"

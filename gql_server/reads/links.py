@@ -202,7 +202,7 @@ class NodeLink:
         """
         branches = self.branches(role)
         type_ = self.type_of(args)
-        return {type_: branches[type_]} if type_ in branches else branches
+        return {type_: branches[type_]} if type_ is not None and type_ in branches else branches
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,9 @@ class PlainVariables:
                 sources[name] = VariableValueSource(variable.signature)
                 continue
             value = given[name]
-            if type(value) is not variable.python_type:
-                return None
-            if variable.python_type is int and not -_MAX_INT <= value <= _MAX_INT:
+            if type(value) is not variable.python_type or (
+                type(value) is int and not -_MAX_INT <= value <= _MAX_INT
+            ):
                 return None
             sources[name] = VariableValueSource(variable.signature, value)
             coerced[name] = value
@@ -72,7 +72,9 @@ def _plain_variable(schema: GraphQLSchema, definition: VariableDefinitionNode) -
     signature = get_variable_signature(schema, definition)
     if not isinstance(signature, GraphQLVariableSignature):
         return None
-    python_type = _PYTHON_TYPES.get(get_nullable_type(signature.type))  # type: ignore[call-overload]
+    python_type = next(
+        (each for type_, each in _PYTHON_TYPES.items() if type_ is get_nullable_type(signature.type)), None
+    )
     if python_type is None:
         return None
     may_be_missing = signature.default is None and not is_non_null_type(signature.type)

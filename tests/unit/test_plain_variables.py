@@ -9,7 +9,24 @@ from graphql.execution.values import get_variable_values
 from gql_server.reads.plain_variables import PlainVariables
 
 _SCHEMA = build_schema("enum Color { RED } type Query { f(a: Color, b: ID): Int }")
-_VALUES: list[Any] = ["person_1", "", 1, 0, -1, 2**31 - 1, -(2**31), 2**31, 1.0, 1.5, True, False, None, [], ["x"], {}]
+_VALUES: list[Any] = [
+    "person_1",
+    "",
+    1,
+    0,
+    -1,
+    2**31 - 1,
+    -(2**31),
+    2**31,
+    1.0,
+    1.5,
+    True,
+    False,
+    None,
+    [],
+    ["x"],
+    {},
+]
 
 
 @pytest.mark.parametrize("type_", ["ID", "ID!", "String", "String!", "Int", "Int!", "Boolean", "Boolean!"])
@@ -38,7 +55,8 @@ def test_a_default_is_left_to_graphql_core() -> None:
     plain = PlainVariables.of(_SCHEMA, _definitions("($a: Int = 3)"))
     assert plain.values({}) is None
     given = plain.values({"a": 4})
-    assert given is not None and given.coerced == {"a": 4}
+    assert given is not None
+    assert given.coerced == {"a": 4}
 
 
 def _comparable(values: Any) -> Any:
