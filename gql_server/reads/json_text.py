@@ -22,7 +22,7 @@ def json_object(pairs: Iterable[tuple[str, str]]) -> str:
     for key, value in pairs:
         pieces += [f"'{before}\"{key}\":'", value]
         before = ","
-    return _concat([*pieces, "'}'"])
+    return _concat([*pieces, "'}'"]) if pieces else "'{}'"
 
 
 def json_array(json: str, order: str, where: str = "", *, null_when_empty: bool = False) -> str:
