@@ -16,6 +16,7 @@ from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import RequestExecutor, RoleLimits
 from gql_server.api.graphql_request import BAD_REQUEST, GraphQLRequest, RequestError
+from gql_server.api.json_response import JsonResponse
 from gql_server.api.request_body import JSON, BadBody, read_request
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
@@ -112,7 +113,7 @@ class GraphQLHandler:
         if prepared.is_subscription:
             return _request_error_response(_subscription_error(), media_type)
         body = await self._executor.execute(prepared, session.viewer)
-        return web.Response(body=body, content_type=media_type, charset="utf-8")
+        return JsonResponse(body, media_type)
 
     async def _stream(
         self, request: web.Request, session: Session, responses: AsyncIterator[bytes]

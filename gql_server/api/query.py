@@ -45,11 +45,11 @@ def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Ro
 
 def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
     """Return the link of one object type for `node`. It finds a row only for an id of its own kind."""
-    condition = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
+    name, number = f"{kind.value}_id", id_param(kind)
     return RowsLink(
         table,
-        condition,
-        params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]},
+        f"{{child}}.{table}_id = :{name}::bigint",
+        params=lambda args, context: {name: number(args, context)["id"]},
         roles=roles,
     )
 
