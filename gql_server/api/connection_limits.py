@@ -32,7 +32,6 @@ Routes: TypeAlias = Mapping[tuple[str, str], Callable[[web.Request], Awaitable[w
 DIRECT_ROUTES: "web.AppKey[Routes]" = web.AppKey("direct_routes")
 """The key under which an application keeps routes that need neither a parameter nor a middleware. The router would
 make several objects for each request to find them."""
-_NO_ROUTES: Routes = {}
 
 _LOG_EVERY_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
@@ -319,16 +318,18 @@ class LimitedRunner(web.AppRunner):
         """`answer_seconds` is how long a response may still take when the server stops."""
         super().__init__(app, handle_signals=False, shutdown_timeout=answer_seconds)
         self._limits = limits
+        self._routes: Routes = {}
 
     def _handle(self, request: BaseRequest) -> Awaitable[web.StreamResponse]:
         """Call the handler of a request that needs no routing, or let the application find it."""
-        handler = self.app.get(DIRECT_ROUTES, _NO_ROUTES).get((request.method, request.raw_path))
+        handler = self._routes.get((request.method, request.raw_path))
         if handler is None or hdrs.EXPECT in request.headers:
             return self.app._handle(cast(web.Request, request))
         return handler(cast(web.Request, request))
 
     async def _make_server(self) -> web.Server:
         app, loop = self.app, asyncio.get_running_loop()
+        self._routes = app.get(DIRECT_ROUTES, {})
         app._set_loop(loop)
         app.on_startup.freeze()
         await app.startup()

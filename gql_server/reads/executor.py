@@ -301,7 +301,8 @@ def _parameter_values(
         except (GqlServerError, GraphQLError) as error:
             errors[params.path] = error
         else:
-            values.update((f"{params.prefix}__{name}", value) for name, value in own.items())
+            for name, value in own.items():
+                values[f"{params.prefix}__{name}"] = value
     if errors:
         raise _FieldsRefused(errors)
     return values
