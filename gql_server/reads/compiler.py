@@ -223,7 +223,7 @@ class Compiler:
             case ExpressionLink() as link:
                 params = self._add_params(selected, link.params)
                 sql = self._adapt(link.sql, params, row or "", row or "", link.slots)
-                return json_value(sql, selected.definition.type)
+                return json_value(f"({sql})", selected.definition.type)
             case RowsLink() as link:
                 return nullable_json(self._rows(selected, link, selected.fields(), row))
 

@@ -33,7 +33,7 @@ def json_array(json: str, order: str, where: str = "", *, null_when_empty: bool 
 
 
 def json_value(sql: str, type_: GraphQLOutputType) -> str:
-    """Return the JSON of an SQL expression, which may be null, for a field of this type."""
+    """Return the JSON of a column, or of an expression in parentheses, for a field of this type. It may be null."""
     nullable = get_nullable_type(type_)
     if is_enum_type(nullable):
         return json_plain(f"{sql}::text")

@@ -30,7 +30,8 @@ _ENUM = GraphQLEnumType("Method", {"TEXT": None})
 )
 async def test_a_value_is_the_json_of_its_type(prepared: Any, type_: Any, sql: str, value: object) -> None:
     """A value of each kind, and none, becomes its JSON: escaped, and never a null that would vanish."""
-    text = await prepared.fetchval(f"select {json_object([('a', json_value(sql, type_))])}")
+    value_sql = json_value(f"({sql})", type_)
+    text = await prepared.fetchval(f"select {json_object([('a', value_sql)])}")
     assert json.loads(text) == {"a": value}
 
 
