@@ -7,12 +7,13 @@ response that is never read would keep it open for ever.
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_request import BaseRequest
@@ -25,6 +26,12 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 log = structlog.get_logger(__name__)
+
+Routes: TypeAlias = Mapping[tuple[str, str], Callable[[web.Request], Awaitable[web.StreamResponse]]]
+"""The handlers of an application by method and path."""
+DIRECT_ROUTES: "web.AppKey[Routes]" = web.AppKey("direct_routes")
+"""The key under which an application keeps routes that need neither a parameter nor a middleware. The router would
+make several objects for each request to find them."""
 
 _LOG_EVERY_SECONDS = 10.0
 _LINGER_SECONDS = 1.0
@@ -180,6 +187,11 @@ class _ClientConnection(RequestHandler):
         elif data and self._waiter is not None and self._header_timer is None:
             self._start_header_timer()  # another request on this connection has begun to arrive
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading after a pause. aiohttp calls this for each body, paused or not."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
     def _fail_broken_body(self) -> None:
         """Fail the reading of a request's body at once if the body turns out to be malformed."""
         request, last = self._current_request, self._messages[-1][0] if self._messages else None
@@ -306,16 +318,25 @@ class LimitedRunner(web.AppRunner):
         """`answer_seconds` is how long a response may still take when the server stops."""
         super().__init__(app, handle_signals=False, shutdown_timeout=answer_seconds)
         self._limits = limits
+        self._routes: Routes = {}
+
+    def _handle(self, request: BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Call the handler of a request that needs no routing, or let the application find it."""
+        handler = self._routes.get((request.method, request.raw_path))
+        if handler is None or hdrs.EXPECT in request.headers:
+            return self.app._handle(cast(web.Request, request))
+        return handler(cast(web.Request, request))
 
     async def _make_server(self) -> web.Server:
         app, loop = self.app, asyncio.get_running_loop()
+        self._routes = app.get(DIRECT_ROUTES, {})
         app._set_loop(loop)
         app.on_startup.freeze()
         await app.startup()
         app.freeze()
         return _Server(
             ConnectionCounter(self._limits),
-            app._handle,
+            self._handle,
             request_factory=app._make_request,
             handler_cancellation=True,
             loop=loop,

@@ -17,12 +17,16 @@ class DistrictCache:
         self._db = db
         self._cached: dict[str, tuple[float, District]] = {}
 
+    def cached(self, code: str) -> District | None:
+        """Return the district with a code if it was read within the last minute, else None."""
+        cached = self._cached.get(code)
+        return cached[1] if cached is not None and time.monotonic() - cached[0] < _MAX_AGE_SECONDS else None
+
     async def find(self, code: str) -> District | None:
         """Return the district with a code, or None. Raises Unavailable."""
+        if (cached := self.cached(code)) is not None:
+            return cached
         now = time.monotonic()
-        cached = self._cached.get(code)
-        if cached is not None and now - cached[0] < _MAX_AGE_SECONDS:
-            return cached[1]
         async with self._db.acquire() as conn:
             district = await find_district(conn, code)
         if district is not None:

@@ -173,9 +173,11 @@ class RequestExecutor:
         except PluginError as error:
             await log_plugin_failure(self._db, district, error)
             raise
+        body = result.json or b'{"data":null}'
+        if not result.errors and not introspects and not prepared.request.report_price:
+            return body
         for failure in _plugin_failures(result.errors):
             await log_plugin_failure(self._db, district, failure)
-        body = result.json or b'{"data":null}'
         if result.json is not None and introspects:
             data = orjson.loads(result.json)["data"]
             data |= {key: orjson.Fragment(json) for key, json in introspection.items()}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 import orjson
 from aiohttp import WSCloseCode, web
@@ -10,10 +11,12 @@ from strawberry.http.ides import get_graphql_ide_html
 
 from gql_server.api import sse, websocket
 from gql_server.api.auth import Tokens
+from gql_server.api.connection_limits import DIRECT_ROUTES
 from gql_server.api.context import Services
 from gql_server.api.districts import DistrictCache
 from gql_server.api.execution import RequestExecutor, RoleLimits
 from gql_server.api.graphql_request import BAD_REQUEST, GraphQLRequest, RequestError
+from gql_server.api.json_response import JsonResponse
 from gql_server.api.request_body import JSON, BadBody, read_request
 from gql_server.api.schema import Schema
 from gql_server.api.sessions import Session, Sessions
@@ -62,8 +65,9 @@ class GraphQLHandler:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Execute one GraphQL request. The token comes first: the body of a stranger is not read."""
+        authorization = request.headers.get("Authorization", "")
         try:
-            session = await self._sessions.open(request.headers.get("Authorization", ""))
+            session = self._sessions.opened(authorization) or await self._sessions.open(authorization)
         except Unauthenticated as error:
             return _error_response(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
         except (TimedOut, Unavailable) as error:
@@ -89,9 +93,7 @@ class GraphQLHandler:
         self, request: web.Request, session: Session, graphql_request: GraphQLRequest
     ) -> web.StreamResponse:
         """Execute a request, and respond in a media type that the client accepts."""
-        accept = request.headers.get("Accept")
-        media_type = _media_type(accept)
-        accepts_events = sse.MEDIA_TYPE in _accepted(accept)
+        media_type, accepts_events = _media_types(request.headers.get("Accept", ""))
         if media_type is None and not accepts_events:
             media_types = f"{_GRAPHQL_JSON}, {JSON} or {sse.MEDIA_TYPE}"
             return _error_response(406, "NOT_ACCEPTABLE", f"Responses are {media_types}.", {})
@@ -111,7 +113,7 @@ class GraphQLHandler:
         if prepared.is_subscription:
             return _request_error_response(_subscription_error(), media_type)
         body = await self._executor.execute(prepared, session.viewer)
-        return web.Response(body=body, content_type=media_type, charset="utf-8")
+        return JsonResponse(body, media_type)
 
     async def _stream(
         self, request: web.Request, session: Session, responses: AsyncIterator[bytes]
@@ -148,18 +150,15 @@ def _subscription_error() -> RequestError:
     return RequestError([{"message": message, "extensions": {"code": BAD_REQUEST}}])
 
 
-def _accepted(accept: str | None) -> set[str]:
-    return {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
-
-
-def _media_type(accept: str | None) -> str | None:
-    """Return the media type of a JSON response; None if the client accepts none."""
-    if not accept:
-        return JSON
-    accepted = _accepted(accept)
+@lru_cache(maxsize=256)
+def _media_types(accept: str) -> tuple[str | None, bool]:
+    """Return the media type of a JSON response, None if the client accepts none, and whether it accepts events."""
+    accepted = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    accepts_events = sse.MEDIA_TYPE in accepted
     if _GRAPHQL_JSON in accepted:
-        return _GRAPHQL_JSON
-    return JSON if accepted & {JSON, "application/*", "*/*"} else None
+        return _GRAPHQL_JSON, accepts_events
+    accepts_json = not accept or bool(accepted & {JSON, "application/*", "*/*"})
+    return JSON if accepts_json else None, accepts_events
 
 
 def _request_error_response(error: RequestError, media_type: str) -> web.Response:
@@ -199,6 +198,7 @@ def add_routes(
         return web.json_response({"status": "ready", **more})
 
     app.router.add_post("/graphql", handler.post)
+    app[DIRECT_ROUTES] = {("POST", "/graphql"): handler.post}
     app.router.add_get("/graphql", handler.get)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

@@ -16,7 +16,7 @@ from gql_server.api.scalars import ModeCode, Revision
 from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, ContactReason, Plugin, SavedFilter
 from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
-from gql_server.domain.ids import IdKind
+from gql_server.domain.ids import IdKind, id_kind
 from gql_server.domain.limits import MAX_IDS
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
@@ -45,13 +45,28 @@ def _by_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> Ro
 
 def _by_own_id(table: str, kind: IdKind, roles: frozenset[Role] | None = None) -> RowsLink:
     """Return the link of one object type for `node`. It finds a row only for an id of its own kind."""
-    condition = f"{{child}}.{table}_id = :{kind.value}_id::bigint"
+    name, number = f"{kind.value}_id", id_param(kind)
     return RowsLink(
         table,
-        condition,
-        params=lambda args, context: {f"{kind.value}_id": id_param(kind)(args, context)["id"]},
+        f"{{child}}.{table}_id = :{name}::bigint",
+        params=lambda args, context: {name: number(args, context)["id"]},
         roles=roles,
     )
+
+
+_NODE_TYPES = {
+    IdKind.PERSON: "Person",
+    IdKind.HOUSEHOLD: "Household",
+    IdKind.SCHOOL: "School",
+    IdKind.BATCH_RUN: "BatchRun",
+    IdKind.SAVED_FILTER: "SavedFilter",
+    IdKind.OPT_OUT: "OptOut",
+}
+
+
+def _node_type(args: Args) -> str | None:
+    kind = id_kind(str(args["id"]))
+    return None if kind is None else _NODE_TYPES[kind]
 
 
 _NODES = NodeLink(
@@ -62,7 +77,8 @@ _NODES = NodeLink(
         "BatchRun": _by_own_id("batch_run", IdKind.BATCH_RUN, ADMIN),
         "SavedFilter": _by_own_id("saved_filter", IdKind.SAVED_FILTER, ADMIN),
         "OptOut": _by_own_id("opt_out", IdKind.OPT_OUT),
-    }
+    },
+    _node_type,
 )
 
 

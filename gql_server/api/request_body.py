@@ -2,10 +2,9 @@
 
 import asyncio
 import zlib
-from contextlib import nullcontext
 
 import orjson
-from aiohttp import web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 
 from gql_server.api.graphql_request import BAD_REQUEST, GraphQLRequest, MalformedRequest, parse_request
@@ -30,15 +29,20 @@ class BadBody(Exception):
 
 async def read_request(request: web.Request, timeout_seconds: float) -> GraphQLRequest:
     """Return the GraphQL request in the body of an HTTP request. Raises BadBody."""
-    if request.content_type != JSON:
+    headers = request.headers
+    if headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type != JSON:
         raise BadBody(415, "UNSUPPORTED_MEDIA_TYPE", f"Send the request as {JSON}.")
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", *_WINDOW_BITS):
+    encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding != "identity" and encoding not in _WINDOW_BITS:
         message = (
             "The Content-Encoding of the body is not supported. Send it as gzip, deflate, or uncompressed."
         )
         raise BadBody(400, BAD_REQUEST, message, Accept_Encoding="gzip, deflate, identity")
-    body = await _read(request, timeout_seconds)
+    content = request.content
+    # A body that has arrived together with its headers needs no time limit.
+    body = content.read_nowait() if _has_all(content) else await _read(request, timeout_seconds)
+    if len(body) > request.client_max_size:
+        raise _too_large()
     if encoding != "identity":
         body = _decompress(body, encoding, request.client_max_size)
     try:
@@ -49,10 +53,14 @@ async def read_request(request: web.Request, timeout_seconds: float) -> GraphQLR
         raise BadBody(400, BAD_REQUEST, str(problem)) from None
 
 
+def _has_all(content: StreamReader) -> bool:
+    """Tell whether a whole body has arrived, and can be read."""
+    return content.is_eof() and content.exception() is None
+
+
 async def _read(request: web.Request, timeout_seconds: float) -> bytes:
     try:
-        # A body that has arrived together with its headers needs no time limit.
-        async with nullcontext() if request.content.is_eof() else asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(timeout_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None

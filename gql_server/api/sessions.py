@@ -8,6 +8,8 @@ from gql_server.api.districts import DistrictCache
 from gql_server.domain.viewer import Viewer
 from gql_server.errors import Unauthenticated
 
+_MAX_OPENED = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -26,9 +28,30 @@ class Sessions:
 
     def __init__(self, tokens: Tokens, districts: DistrictCache) -> None:
         self._tokens, self._districts = tokens, districts
+        self._opened: dict[str, Session] = {}
 
     async def open(self, authorization: str) -> Session:
         """Return the session of a bearer token. Raises Unauthenticated, TimedOut, Unavailable."""
+        session = self.opened(authorization)
+        if session is None:
+            session = await self._open(authorization)
+            if len(self._opened) >= _MAX_OPENED:
+                self._opened.clear()
+            self._opened[authorization] = session
+        return session
+
+    def opened(self, authorization: str) -> Session | None:
+        """Return a session that was opened before, if its token is still valid and its district still cached."""
+        session = self._opened.get(authorization)
+        if session is None:
+            return None
+        district = session.viewer.district
+        if self._districts.cached(district.code) is not district or session.expires <= datetime.now(UTC):
+            del self._opened[authorization]
+            return None
+        return session
+
+    async def _open(self, authorization: str) -> Session:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(

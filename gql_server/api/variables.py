@@ -12,6 +12,12 @@ MAX_DEPTH = 50
 
 def validate_variables(variables: dict[str, Any]) -> str | None:
     """Return why a request's variables are too large, as a message for its sender; None if they are not."""
+    if len(variables) <= MAX_VALUES:
+        for value in variables.values():
+            if isinstance(value, dict | list):
+                break
+        else:
+            return None
     count, depth, level = 0, 0, [variables]
     while level:
         depth += 1

@@ -52,6 +52,17 @@ class LeanConnection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         return ""
 
+    @property
+    def rests(self) -> bool:
+        """Whether it is open, and has nothing left to end before somebody else uses it."""
+        driver = cast(Any, self)
+        return not (
+            self.is_closed()
+            or self.is_in_transaction()
+            or driver._top_xact is not None
+            or driver._protocol._is_cancelling()
+        )
+
     async def reset(self, *, timeout: float | None = None) -> None:
         """Roll back a transaction that was left open; there is nothing else to do, and mostly nothing at all."""
         if self.is_in_transaction() or cast(Any, self)._top_xact is not None:
@@ -72,9 +83,38 @@ class LeanConnection(asyncpg.Connection):
         if not self.is_closed() and protocol._is_cancelling():
             self.terminate()
 
-    async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
+    async def fetchrow(
+        self, query: str, *args: object, timeout: float | None = None, record_class: Any = None
+    ) -> Any:
+        """Return the first row of a statement. A prepared read is run at once, without the driver's search for it."""
         driver = cast(Any, self)
-        if self.reads is None or query is not self.reads.current or not driver._stmt_cache_enabled:
+        statement = self.reads.get(query) if self._is_read(query) and self.reads is not None else None
+        if statement is None or record_class is not None or driver._query_loggers:
+            return await super().fetchrow(query, *args, timeout=timeout, record_class=record_class)
+        driver._check_open()
+        protocol = driver._protocol
+        try:
+            rows = await protocol.bind_execute(statement, args, "", 1, False, protocol._get_timeout(timeout))
+        except asyncpg.OutdatedSchemaCacheError:
+            await self.reload_schema_state()
+            raise
+        except asyncpg.InvalidCachedStatementError:
+            driver._drop_global_statement_cache()
+            if self.is_in_transaction():
+                raise
+            return await super().fetchrow(query, *args, timeout=timeout)
+        return rows[0] if rows else None
+
+    def _is_read(self, query: str) -> bool:
+        """Tell whether this is the read for which the connection is in use, and it may be prepared."""
+        return (
+            self.reads is not None
+            and query is self.reads.current
+            and bool(cast(Any, self)._stmt_cache_enabled)
+        )
+
+    async def _get_statement(self, query: str, timeout: float | None, **options: Any) -> Any:
+        if self.reads is None or not self._is_read(query):
             return await self._own_statement(query, timeout, **options)
         if (statement := self.reads.get(query)) is not None:
             return statement

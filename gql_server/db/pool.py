@@ -151,8 +151,8 @@ class Pool:
             conn: Any = await self._take_idle(read) if read is not None else None
             if conn is None:
                 conn = await self._pool.acquire(timeout=self._acquire_timeout)
-            if read is not None and conn.reads is not None:
-                conn.reads.current = read
+            if read is not None and (reads := conn._con.reads) is not None:
+                reads.current = read
             return conn
         except TimeoutError as error:
             full = self._pool.get_size() == self._pool.get_max_size() and not self._pool.get_idle_size()
@@ -192,8 +192,11 @@ class Pool:
         having = self._reads.connections(read)
         if not having:
             return None
-        idle = (holder for holder in self._idle_holders if holder.is_connected())
-        return next((holder for holder in idle if holder._con.reads in having), None)
+        for holder in self._idle_holders:
+            conn = holder._con
+            if conn is not None and conn.reads in having and not conn.is_closed():
+                return holder
+        return None
 
     def _holder_with_room(self, read: str) -> Any | None:
         """Return the holder with the most room for a read: a connection, or if none has any, one to be connected."""
@@ -204,15 +207,21 @@ class Pool:
         return next((holder for holder in self._idle_holders if not holder.is_connected()), None)
 
     async def _release(self, conn: Any) -> None:
-        reads: ConnectionReads | None = getattr(conn, "reads", None)
+        driver: LeanConnection | None = conn._con  # None: it is closed already
+        reads = driver.reads if driver is not None else None
         try:
-            if getattr(conn, "prepared_bytes", 0) > self._max_prepared_bytes:  # 0: it is closed already
+            if driver is not None and driver.prepared_bytes > self._max_prepared_bytes:
                 await close_quietly(conn)  # PostgreSQL keeps memory for each statement until its process ends
         finally:
             # A statement that is still being cancelled may delay this. The pool then terminates the connection; the
             # timeout must not replace the error that the block raised.
             with suppress(TimeoutError, *CONNECTION_LOST):
-                await self._pool.release(conn, timeout=_GRACE_SECONDS)
+                if driver is not None and driver.rests:
+                    # The pool's own `release` makes a task, which only protects what has to wait.
+                    cast(Any, driver)._on_release()
+                    await conn._holder.release(_GRACE_SECONDS)
+                else:
+                    await self._pool.release(conn, timeout=_GRACE_SECONDS)
             if reads is not None:
                 reads.release()
 
@@ -231,7 +240,7 @@ class _Lease(AbstractAsyncContextManager[Connection]):
         self._pool, self._slots, self._district_id, self._read = pool, slots, district_id, read
 
     async def __aenter__(self) -> Connection:
-        if self._slots is not None:
+        if self._slots is not None and not self._slots.take_at_once(self._district_id):
             await self._slots.take(self._district_id)
         try:
             self._conn = await self._pool._take(self._read)

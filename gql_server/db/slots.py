@@ -31,11 +31,16 @@ class FairSlots:
 
     async def take(self, district_id: int | None) -> None:
         """Take a slot, which the caller releases. Raises Busy."""
-        if self._is_available(district_id):
-            # No one else waits for this slot: `_serve_waiting` runs at every release.
-            self._take(district_id)
-        else:
+        if not self.take_at_once(district_id):
             await self._wait_for_slot(district_id)
+
+    def take_at_once(self, district_id: int | None) -> bool:
+        """Take a slot, which the caller releases, and return True; return False if one would have to wait for it."""
+        if not self._is_available(district_id):
+            return False
+        # No one else waits for this slot: `_serve_waiting` runs at every release.
+        self._take(district_id)
+        return True
 
     def _is_available(self, district_id: int | None) -> bool:
         return self._free > (self._reserve if district_id in self._in_use else 0)

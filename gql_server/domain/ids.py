@@ -20,6 +20,14 @@ def encode_id(kind: IdKind, number: int) -> str:
     return f"{kind.value}_{number}"
 
 
+_KINDS: dict[str, IdKind] = {kind.value: kind for kind in IdKind}
+
+
+def id_kind(text: str) -> IdKind | None:
+    """Return the only kind of which an object can have this id; None if there is none."""
+    return _KINDS.get(text.rpartition("_")[0])
+
+
 def parse_id(kind: IdKind, text: str) -> int | None:
     """Return the number in an id of that kind, or None.
 

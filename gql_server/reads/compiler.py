@@ -1,8 +1,9 @@
 """The compiler: turns the selected fields of an operation into one SQL statement that returns the JSON response.
 
-An object becomes `json_build_object` over a row, and a list becomes `json_agg` over a correlated subquery. All rows
-come from the files of `sql/graph`, which decide what each viewer may see. The text of a statement depends on the
-document, the role, and which arguments are given. It never contains values: those are parameters.
+An object becomes a text with the columns of a row in it, and a list becomes `string_agg` over a correlated subquery:
+see json_text.py. All rows come from the files of `sql/graph`, which decide what each viewer may see. The text of a
+statement depends on the document, the role, and which arguments are given. It never contains values: those are
+parameters.
 """
 
 import re
@@ -18,6 +19,15 @@ from gql_server.db.statements import body
 from gql_server.domain.sql import Numbered, number, parameters, slots
 from gql_server.domain.viewer import Role
 from gql_server.reads.cursors import connection_params, cursor_sql
+from gql_server.reads.json_text import (
+    JSON_NULL,
+    json_array,
+    json_name,
+    json_object,
+    json_plain,
+    json_value,
+    nullable_json,
+)
 from gql_server.reads.links import (
     PORTAL_ROLES,
     Args,
@@ -44,11 +54,15 @@ an id, a blank and that id.
 """
 
 
+_MATERIALIZED_VIEWER = re.compile(r"\b(viewer\w*) as materialized\b")
+
+
 @dataclass(frozen=True, slots=True)
 class FieldParams:
     """The parameters of one field: their prefix in the statement, and how their values are made.
 
-    fixed_args: the field's arguments if no variable is part of them; they are then the same for every request.
+    fixed_args: the field's arguments that are the same for every request.
+    variable_args: the names of the variables that its other arguments are; None if a variable is a part of one.
     """
 
     prefix: str
@@ -56,13 +70,17 @@ class FieldParams:
     field: GraphQLField
     node: FieldNode
     params: ParamsFunction
-    fixed_args: Args | None
+    fixed_args: Args
+    variable_args: Mapping[str, str] | None
 
     def args(self, variables: VariableValues, extra_args: Args) -> Args:
         """Return the field's arguments in a request. Raises GraphQLError."""
-        if self.fixed_args is not None and not extra_args:
+        if self.variable_args is None:
+            return {**get_argument_values(self.field, self.node, variables), **extra_args}
+        if not self.variable_args and not extra_args:
             return self.fixed_args
-        return {**get_argument_values(self.field, self.node, variables), **extra_args}
+        given = {name: variables.coerced[variable] for name, variable in self.variable_args.items()}
+        return {**self.fixed_args, **given, **extra_args}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +145,16 @@ def graph_rows(table: str, tables: Mapping[str, str] | None = None) -> str:
     return text
 
 
+def _viewer_sql(role: Role) -> str:
+    """Return the beginning of a role's statements.
+
+    No row depends on who the viewer is for a role that sees all. PostgreSQL leaves out what no row depends on, but not
+    a materialized CTE.
+    """
+    text = body("read/viewer")
+    return text if role in PORTAL_ROLES else _MATERIALIZED_VIEWER.sub(r"\1 as not materialized", text)
+
+
 class Compiler:
     """Compiles one statement for one role.
 
@@ -142,19 +170,20 @@ class Compiler:
 
     def compile_query(self, fields: Iterable[SelectedField]) -> CompiledStatement:
         """Return the statement for a whole query, whose JSON is `{"data": {...}}`."""
-        return self._statement(f"json_build_object('data', {self.object(fields, None)})")
+        return self._statement(json_object([("data", self.object(fields, None))]))
 
     def compile_field(self, selected: SelectedField) -> CompiledStatement:
         """Return the statement for a single field, whose JSON is the value of the field."""
-        return self._statement(f"to_json({self._field(selected, None)})")
+        return self._statement(f"nullif({self._field(selected, None)}, 'null')")
 
     def _statement(self, expression: str) -> CompiledStatement:
         digest = blake2b(f"{self._role.value} {expression}".encode(), digest_size=8).hexdigest()
         size = "pg_column_size(result.answer)"
         # `offset 0` prevents PostgreSQL from computing the JSON once for each of its uses.
         text = (
-            f"{body('read/viewer')}\n"
-            f"select case when {size} <= :answer_bytes::bigint then result.answer end as answer, {size} as bytes,\n"
+            f"{_viewer_sql(self._role)}\n"
+            f"select case when {size} <= :answer_bytes::bigint then convert_to(result.answer, 'UTF8') end as answer,\n"
+            f"  {size} as bytes,\n"
             f"  '{self._role.value}:{digest}:' || :district_id::bigint || ':' || :request::bigint as request_tag\n"
             f"from (select {expression} as answer offset 0) as result"
         )
@@ -172,35 +201,36 @@ class Compiler:
 
     def object(self, fields: Iterable[SelectedField], row: str | None) -> str:
         """Return the expression for the fields of an object. `row` is the alias of its row."""
-        return _json_object((field.key, self._field(field, row)) for field in fields)
+        return json_object((field.key, self._field(field, row)) for field in fields)
 
     def _field(self, selected: SelectedField, row: str | None) -> str:
+        """Return the expression for the JSON of a field, as a text that is never null."""
         if selected.is_null:
-            return "null"
+            return JSON_NULL
         if selected.definition is None:
-            return f"'{selected.parent_type.name}'::text"
+            return json_name(selected.parent_type.name)
         match selected.link:
             case None:
-                # JSON takes less time to be made of a text than of an enum.
-                return f'{row}."{column_name(selected.name)}"{"::text" if selected.is_enum else ""}'
+                return json_value(f'{row}."{column_name(selected.name)}"', selected.definition.type)
             case NodeLink() as link:
-                branches = (
+                branches = [
                     self._rows(selected, branch, selected.children[name], None)
-                    for name, branch in link.branches(self._role).items()
-                )
-                return f"coalesce({', '.join(branches)})"
+                    for name, branch in link.searched(self._role, selected.args).items()
+                ]
+                return nullable_json(*branches)
             case ConnectionLink() as link:
                 return self._connection(selected, row, link)
             case ExpressionLink() as link:
                 params = self._add_params(selected, link.params)
-                return self._adapt(link.sql, params, row or "", row or "", link.slots)
+                sql = self._adapt(link.sql, params, row or "", row or "", link.slots)
+                return json_value(f"({sql})", selected.definition.type)
             case RowsLink() as link:
-                return self._rows(selected, link, selected.fields(), row)
+                return nullable_json(self._rows(selected, link, selected.fields(), row))
 
     def _rows(
         self, selected: SelectedField, link: RowsLink, fields: list[SelectedField], row: str | None
     ) -> str:
-        """Return the expression for the row, or the list of rows, of a link."""
+        """Return the expression for the JSON of the row, or the list of rows, of a link; null if there is none."""
         if link.table is None:
             return self.object(fields, row)
         child = self._alias()
@@ -212,9 +242,7 @@ class Compiler:
         if not selected.is_list:
             return f"(select {json} from {rows})"
         order = f" order by {(link.order or '').replace('{child}', child)}" if link.order else ""
-        json_list = f"json_agg({json}{order})"
-        if not link.null_when_empty:
-            json_list = f"coalesce({json_list}, '[]')"
+        json_list = json_array(json, order, null_when_empty=link.null_when_empty)
         if link.naturally_bounded:
             return f"(select {json_list} from {rows})"
         return self._limited_list(selected, json_list, child, rows, row, link.max_rows_for(self._role))
@@ -229,7 +257,7 @@ class Compiler:
         """
         self._lists.append(LimitedList(selected.path, selected.name, max_rows))
         parent_id = f" || ' ' || {row}.\"id\"" if row and "id" in selected.parent_type.fields else ""
-        error = f"to_json(('{TOO_LONG}:{len(self._lists) - 1}:' || count(*){parent_id})::integer)"
+        error = f"('{TOO_LONG}:{len(self._lists) - 1}:' || count(*){parent_id})::integer::text"
         return (
             f"(select case when count(*) > {max_rows} then {error} else {json_list} end"
             f" from (select {child}.* from {rows} limit {max_rows + 1}) as {child})"
@@ -274,8 +302,11 @@ class Compiler:
         assert selected.definition is not None
         prefix = f"f{len(self._params) + 1}"
         node = selected.nodes[0]
-        fixed_args = None if selected.depends_on_request else selected.args
-        params = FieldParams(prefix, selected.path, selected.definition, node, function, fixed_args)
+        from_variables = selected.variable_args or {}
+        fixed_args = {name: value for name, value in selected.args.items() if name not in from_variables}
+        params = FieldParams(
+            prefix, selected.path, selected.definition, node, function, fixed_args, selected.variable_args
+        )
         self._params.append(params)
         return params
 
@@ -313,38 +344,33 @@ class _ConnectionPage:
     has_after: bool
 
     def json(self, fields: Iterable[SelectedField]) -> str:
-        return _json_object((field.key, self._field(field)) for field in fields)
+        return json_object((field.key, self._field(field)) for field in fields)
 
     def _field(self, selected: SelectedField) -> str:
+        """Return the expression for the JSON of a field, as a text that is never null."""
         place = f"{self.page}.page_position"
         cursor = cursor_sql(self.page, self.link.sort_keys)
         match selected.name:
             case "__typename":
-                return f"'{selected.parent_type.name}'::text"
+                return json_name(selected.parent_type.name)
             case "edges":
                 edge = self.json(selected.fields())
-                return (
-                    f"coalesce(json_agg({edge} order by {place}) filter (where {place} <= {self.size}), '[]')"
-                )
+                return json_array(edge, f" order by {place}", f"{place} <= {self.size}")
             case "pageInfo":
                 return self.json(selected.fields())
             case "node":
                 return self.compiler.object(selected.fields(), self.page)
             case "cursor":
-                return cursor
+                return json_plain(cursor)
             case "hasNextPage":
-                return f"count(*) > {self.size}"
+                return f"(count(*) > {self.size})::text"
             case "hasPreviousPage":
-                return str(self.has_after).lower()
+                return f"'{str(self.has_after).lower()}'"
             case "startCursor":
-                return f"max({cursor}) filter (where {place} = 1)"
+                return json_plain(f"max({cursor}) filter (where {place} = 1)")
             case _:  # endCursor: the types of connections have no other field
                 is_last = f"{place} = {self.size} or {place} < {self.size} and {self.page}.page_last"
-                return f"max({cursor}) filter (where {is_last})"
-
-
-def _json_object(pairs: Iterable[tuple[str, str]]) -> str:
-    return "json_build_object(" + ", ".join(f"'{key}', {expression}" for key, expression in pairs) + ")"
+                return json_plain(f"max({cursor}) filter (where {is_last})")
 
 
 def _parameter_type(key_type: str) -> str:

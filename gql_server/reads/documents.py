@@ -14,6 +14,7 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLBoolean,
     GraphQLError,
+    GraphQLID,
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLSchema,
@@ -31,6 +32,7 @@ from graphql.execution.values import VariableValues
 
 from gql_server.domain import defaults
 from gql_server.domain.bounded_cache import ByteBoundedCache
+from gql_server.domain.ids import id_kind
 from gql_server.reads.normal_form import NormalForm, normal_form, token_starts
 from gql_server.reads.selections import INTROSPECTION
 
@@ -218,11 +220,11 @@ def _explained(error: GraphQLError) -> GraphQLError:
 def variable_shape(variables: VariableValues) -> object:
     """Return the part of the variables that a compiled statement may depend on.
 
-    These are the values of booleans, and for all other variables whether they are given. The shape follows the
-    declared types, so that its size is limited whatever a JSON scalar contains.
+    These are the values of booleans, the kinds of ids, and for all other variables whether they are given. The shape
+    follows the declared types, so that its size is limited whatever a JSON scalar contains.
     """
     return tuple(
-        (name, _shape(value, variables.sources[name].signature.type))
+        (name, _variable_shape(value, variables.sources[name].signature.type))
         for name, value in sorted(variables.coerced.items())
     )
 
@@ -230,6 +232,15 @@ def variable_shape(variables: VariableValues) -> object:
 def shape_bytes(shape: object) -> int:
     """Return the approximate memory that a shape takes."""
     return 100 + sum(map(shape_bytes, shape)) if isinstance(shape, tuple) else 50
+
+
+def _variable_shape(value: object, type_: GraphQLInputType) -> object:
+    """Return the shape of a whole variable. Only of these the kind of an id counts: of ids in lists and input objects
+    there can be so many that their kinds would make every request a shape of its own.
+    """
+    if isinstance(value, str) and get_nullable_type(type_) is GraphQLID:
+        return "id", id_kind(value)
+    return _shape(value, type_)
 
 
 def _shape(value: object, type_: GraphQLInputType) -> object:

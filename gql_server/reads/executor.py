@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -133,14 +132,17 @@ class ReadExecutor:
         """
         key = _key(document, operation, variables, context.viewer.role)
 
+        found = None if known_errors else self._find(key, variables, context)
+        if found is not None:
+            return found
+
         def find() -> CompiledOperation | None:
             return None if known_errors else self._find(key, variables, context)
 
         def make() -> CompiledOperation:
             return self._make(key, document, operation, variables, context, known_errors)
 
-        found = find()
-        return found if found is not None else await self.background.once(context.viewer, key, find, make)
+        return await self.background.once(context.viewer, key, find, make)
 
     def compile(
         self,
@@ -255,8 +257,9 @@ class ReadExecutor:
             "request": request,
             **_parameter_values(statement, variables, context, extra_args),
         }
-        sql, parts = await _fill_slots(statement, variables, context, extra_args)
+        parts: PartsByField = {}
         if statement.numbered is None:
+            sql, parts = await _fill_slots(statement, variables, context, extra_args)
             text, values = bind(sql, **args)
         else:
             text, names = statement.numbered
@@ -264,8 +267,10 @@ class ReadExecutor:
         request_tag = statement.request_tag(viewer.role, viewer.district.district_id, request)
         async with context.db.acquire(viewer.district.district_id, read=text) as conn:
             try:
-                # Slots may hold SQL of plug-ins, whose side effects must not last.
-                async with restored_session(conn) if statement.slots else nullcontext():
+                if statement.slots:
+                    async with restored_session(conn):  # side effects of plug-ins' SQL must not last
+                        row = await conn.fetchrow(text, *values, timeout=context.limits.timeout_seconds)
+                else:
                     row = await conn.fetchrow(text, *values, timeout=context.limits.timeout_seconds)
             except Exception as error:
                 if too_long := _list_too_long(statement, error):
@@ -296,7 +301,8 @@ def _parameter_values(
         except (GqlServerError, GraphQLError) as error:
             errors[params.path] = error
         else:
-            values.update((f"{params.prefix}__{name}", value) for name, value in own.items())
+            for name, value in own.items():
+                values[f"{params.prefix}__{name}"] = value
     if errors:
         raise _FieldsRefused(errors)
     return values
@@ -309,8 +315,6 @@ async def _fill_slots(
 
     Raises _FieldsRefused, TooExpensive.
     """
-    if not statement.slots:
-        return Sql(statement.text), {}
     fragments: dict[str, Sql] = {}
     parts: dict[ResponsePath, tuple[PluginPart, ...]] = {}
     errors: dict[ResponsePath, Exception] = {}

@@ -182,14 +182,27 @@ class ConnectionLink:
 
 @dataclass(frozen=True, slots=True)
 class NodeLink:
-    """A field whose type is an interface. It has a link for each object type; the id decides which one finds a row."""
+    """A field whose type is an interface. It has a link for each object type; the id decides which one finds a row.
+
+    type_of: returns the only type of which the arguments can find an object, as far as `id_kind` tells it; else None.
+    """
 
     by_type: Mapping[str, RowsLink]
+    type_of: Callable[[Args], str | None]
     roles: frozenset[Role] | None = None
 
     def branches(self, role: Role) -> Mapping[str, RowsLink]:
         """Return the links of the types that a role may select; objects of other types are not found."""
         return {name: link for name, link in self.by_type.items() if link.roles is None or role in link.roles}
+
+    def searched(self, role: Role, args: Args) -> Mapping[str, RowsLink]:
+        """Return the branches to search: the one of the arguments' type, or all if there is none of that type.
+
+        PostgreSQL prepares each branch of a statement before it runs, whether or not it can find a row.
+        """
+        branches = self.branches(role)
+        type_ = self.type_of(args)
+        return {type_: branches[type_]} if type_ is not None and type_ in branches else branches
 
 
 @dataclass(frozen=True, slots=True)

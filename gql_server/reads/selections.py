@@ -27,7 +27,6 @@ from graphql import (
     VariableNode,
     get_named_type,
     get_nullable_type,
-    is_enum_type,
     is_list_type,
     is_non_null_type,
     located_error,
@@ -56,7 +55,7 @@ FieldErrors: TypeAlias = Mapping[ResponsePath, Exception]
 """The fields that cannot be answered, each with its error."""
 
 INTROSPECTION = frozenset({"__schema", "__type"})
-_MAX_KEYS = 50  # json_build_object takes at most 100 arguments
+_MAX_KEYS = 50
 # Estimated lengths, in characters, of the SQL around what a link contributes itself.
 _STATEMENT_LENGTH = 1_500
 _ROWS_LENGTH, _CONNECTION_LENGTH, _COLUMN_LENGTH = 200, 500, 12
@@ -67,7 +66,8 @@ class SelectedField:
     """A field of the response.
 
     children: the fields selected below it, by the object type that they belong to.
-    depends_on_request: whether a variable, or an argument that the document does not have, is part of `args`.
+    variable_args: the names of the variables that `args` are, by the arguments' names; None if a variable is a part of
+        one. An argument whose variable is not given is not among them: it then has its default.
     is_null: whether its value is null because it, or a non-null field below it, is refused.
     """
 
@@ -80,7 +80,7 @@ class SelectedField:
     parent: "SelectedField | None"
     args: Args = field(default_factory=dict)
     children: dict[str, list["SelectedField"]] = field(default_factory=dict)
-    depends_on_request: bool = True
+    variable_args: Mapping[str, str] | None = None
     is_null: bool = False
 
     @property
@@ -90,10 +90,6 @@ class SelectedField:
     @property
     def is_list(self) -> bool:
         return self.definition is not None and is_list_type(get_nullable_type(self.definition.type))
-
-    @property
-    def is_enum(self) -> bool:
-        return self.definition is not None and is_enum_type(get_nullable_type(self.definition.type))
 
     @property
     def object_type(self) -> GraphQLObjectType | None:
@@ -252,7 +248,7 @@ class FieldSelector:
             raise error
         node = selected.nodes[0]
         selected.args = {**get_argument_values(selected.definition, node, self._variables), **extra_args}
-        selected.depends_on_request = bool(extra_args) or _has_variable(node.arguments)
+        selected.variable_args = _variable_args(selected.definition, node, self._variables)
         for params in params_of(link):
             params(selected.args, self._context)
         self._follow(selected, link, rows)
@@ -372,6 +368,21 @@ def collect_fields(
 def sub_selections(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
     """Return the selection sets of all nodes with the same response key; GraphQL merges them."""
     return [node.selection_set for node in nodes if node.selection_set]
+
+
+def _variable_args(
+    definition: GraphQLField, node: FieldNode, variables: VariableValues
+) -> Mapping[str, str] | None:
+    """Return the names of the variables that are a field's arguments; None if a variable is a part of an argument."""
+    found: dict[str, str] = {}
+    for given in node.arguments or ():
+        if not isinstance(given.value, VariableNode):
+            if _has_variable([given]):
+                return None
+        elif given.value.name.value in variables.coerced:
+            name = given.name.value
+            found[definition.args[name].out_name or name] = given.value.name.value
+    return found
 
 
 def _has_variable(nodes: Iterable[Node] | None) -> bool:

@@ -1,7 +1,8 @@
 -- The beginning of every compiled read: who the viewer is, whom a portal user may see besides themselves (D27), and
 -- the reasons of the district, by which every mask is decoded (D3). A relationship marked no-contact hides two people
 -- from each other, whatever other relationship they have.
--- The CTEs are materialized, so that they are computed once for all types that use them.
+-- The CTEs are materialized, so that they are computed once for all types that use them. For roles that see all, the
+-- compiler makes those about the viewer not materialized: no row depends on them.
 -- Parameters: district_id, today, viewer_role, viewer_source_id
 -- Columns: viewer (person_id), viewer_student (person_id), viewer_household (household_id, own),
 -- reason (code, bit, mask)

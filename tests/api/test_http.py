@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from gql_server.api.auth import Tokens
@@ -63,6 +64,52 @@ async def test_without_a_good_token_nothing_is_answered(server: TestServer, head
     assert status == 401
     assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert "data" not in answer
+
+
+async def test_a_token_that_was_used_expires(server: TestServer) -> None:
+    """A token is refused from the moment at which it expires, although it was accepted and remembered before."""
+    short = Tokens(KEY).issue("maple", Role.ADMIN, None, timedelta(seconds=2))
+    statuses = []
+    async with asyncio.timeout(10):
+        while not statuses or statuses[-1] == 200:
+            statuses.append((await server.post(VIEWER, token=short))[0])
+            await asyncio.sleep(0.05)
+    assert statuses[0] == 200
+    assert statuses[-1] == 401
+
+
+@pytest.mark.parametrize(
+    ("version", "extra", "closes"),
+    [
+        ("1.1", "", False),
+        ("1.1", "Expect: 100-continue\r\n", False),
+        ("1.1", "Connection: close\r\n", True),
+        ("1.0", "", True),
+    ],
+)
+async def test_the_head_of_a_response(server: TestServer, version: str, extra: str, closes: bool) -> None:
+    """Each version of HTTP gets a head with type, length and date, and its connection is closed if it asks for that."""
+    body = orjson.dumps(VIEWER)
+    request = (
+        f"POST /graphql HTTP/{version}\r\nHost: x\r\nAuthorization: Bearer {server.token()}\r\n{extra}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    writer.write(request.encode() + body)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    if "Expect" in extra:
+        assert head.startswith("HTTP/1.1 100 Continue")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lines = head.strip().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+    answer = await reader.readexactly(int(headers["Content-Length"]))
+    assert lines[0] == f"HTTP/{version} 200 OK"
+    assert orjson.loads(answer) == {"data": {"viewer": {"role": "ADMIN"}}}
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    assert {"Date", "Server"} <= set(headers)
+    if closes:
+        assert await reader.read() == b""
+    writer.close()
 
 
 @pytest.mark.parametrize(

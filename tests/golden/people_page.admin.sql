@@ -1,7 +1,7 @@
-with viewer as materialized (
+with viewer as not materialized (
   select person_id from person where district_id = :district_id and source_id = :viewer_source_id
 ),
-viewer_student as materialized (
+viewer_student as not materialized (
   select r.student_id as person_id
   from relationship r
   where r.district_id = :district_id
@@ -11,7 +11,7 @@ viewer_student as materialized (
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
-viewer_household as materialized (
+viewer_household as not materialized (
   select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
   from household_member m
   where m.district_id = :district_id
@@ -23,9 +23,10 @@ viewer_household as materialized (
 reason as materialized (
   select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
-select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:93a675c46548107a:' || :district_id::bigint || ':' || :request::bigint as request_tag
-from (select json_build_object('data', json_build_object('people', (select json_build_object('edges', coalesce(json_agg(json_build_object('cursor', translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', ''), 'node', json_build_object('id', t2."id", 'firstName', t2."first_name", 'lastName', t2."last_name")) order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint), '[]'), 'pageInfo', json_build_object('hasNextPage', count(*) > :f1__first::bigint, 'endCursor', max(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '')) filter (where t2.page_position = :f1__first::bigint or t2.page_position < :f1__first::bigint and t2.page_last))) from (select t1.*, row_number() over place as page_position, lead(false, 1, true) over place as page_last from (select t1.* from (
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then convert_to(result.answer, 'UTF8') end as answer,
+  pg_column_size(result.answer) as bytes,
+  'ADMIN:46302577088d6339:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select concat('{"data":', concat('{"people":', (select concat('{"edges":', coalesce('[' || string_agg(concat('{"cursor":', coalesce('"' || translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '') || '"', 'null'), ',"node":', concat('{"id":', coalesce(to_json(t2."id")::text, 'null'), ',"firstName":', coalesce(to_json(t2."first_name")::text, 'null'), ',"lastName":', coalesce(to_json(t2."last_name")::text, 'null'), '}'), '}'), ',' order by t2.page_position) filter (where t2.page_position <= :f1__first::bigint) || ']', '[]'), ',"pageInfo":', concat('{"hasNextPage":', (count(*) > :f1__first::bigint)::text, ',"endCursor":', coalesce('"' || max(translate(encode(convert_to(json_build_array(t2."last_name", t2."first_name", t2."person_id")::text, 'UTF8'), 'base64'), E'\n', '')) filter (where t2.page_position = :f1__first::bigint or t2.page_position < :f1__first::bigint and t2.page_last) || '"', 'null'), '}'), '}') from (select t1.*, row_number() over place as page_position, lead(false, 1, true) over place as page_last from (select t1.* from (
 select t1.* from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
@@ -246,4 +247,4 @@ from district_assignment a
 where a.district_id = :district_id
   and (true or a.person_id = (select person_id from viewer))
 ) as r where r.person_id = who.person_id and r.active offset 0) end order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) who where first.name is not null) who order by who.last_name, who.first_name, who.person_id limit :f1__first::bigint + 1) end)::bigint[])) and (t1."last_name", t1."first_name", t1."person_id") > (:f1__after_0::text, :f1__after_1::text, :f1__after_2::bigint) order by t1."last_name", t1."first_name", t1."person_id" limit 101
-) as t1 limit :f1__first::bigint + 1) as t1 window place as (order by t1."last_name", t1."first_name", t1."person_id")) as t2 having true))) as answer offset 0) as result
+) as t1 limit :f1__first::bigint + 1) as t1 window place as (order by t1."last_name", t1."first_name", t1."person_id")) as t2 having true), '}'), '}') as answer offset 0) as result

@@ -1,7 +1,7 @@
-with viewer as materialized (
+with viewer as not materialized (
   select person_id from person where district_id = :district_id and source_id = :viewer_source_id
 ),
-viewer_student as materialized (
+viewer_student as not materialized (
   select r.student_id as person_id
   from relationship r
   where r.district_id = :district_id
@@ -11,7 +11,7 @@ viewer_student as materialized (
   group by r.student_id
   having not bool_or(r.no_contact)
 ),
-viewer_household as materialized (
+viewer_household as not materialized (
   select m.household_id, bool_or(m.person_id = (select person_id from viewer)) as own
   from household_member m
   where m.district_id = :district_id
@@ -23,9 +23,10 @@ viewer_household as materialized (
 reason as materialized (
   select code, bit, 1::bigint << bit as mask from contact_reason where district_id = :district_id order by bit
 )
-select case when pg_column_size(result.answer) <= :answer_bytes::bigint then result.answer end as answer, pg_column_size(result.answer) as bytes,
-  'ADMIN:8b59f91a822836c5:' || :district_id::bigint || ':' || :request::bigint as request_tag
-from (select json_build_object('data', json_build_object('person', (select json_build_object('firstName', t1."first_name", 'lastName', t1."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t2."contact_point"::text, 'method', t2."method"::text, 'value', t2."value", 'on', t2."on", 'chosen', t2."chosen") order by t2.contact_point, t2.method), '[]') from (
+select case when pg_column_size(result.answer) <= :answer_bytes::bigint then convert_to(result.answer, 'UTF8') end as answer,
+  pg_column_size(result.answer) as bytes,
+  'ADMIN:fbdbe09d67d0681c:' || :district_id::bigint || ':' || :request::bigint as request_tag
+from (select concat('{"data":', concat('{"person":', coalesce((select concat('{"firstName":', coalesce(to_json(t1."first_name")::text, 'null'), ',"lastName":', coalesce(to_json(t1."last_name")::text, 'null'), ',"preferences":', coalesce((select coalesce('[' || string_agg(concat('{"contactPoint":', coalesce('"' || t2."contact_point"::text || '"', 'null'), ',"method":', coalesce('"' || t2."method"::text || '"', 'null'), ',"value":', coalesce(to_json(t2."value")::text, 'null'), ',"on":', coalesce(to_json(t2."on")::text, 'null'), ',"chosen":', coalesce(to_json(t2."chosen")::text, 'null'), '}'), ',' order by t2.contact_point, t2.method) || ']', '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   case when s.reasons_on <> 0 then
     (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
@@ -46,7 +47,7 @@ left join preference s
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
   and (true or p.person_id = (select person_id from viewer))
-) as t2 where t2.person_id = t1.person_id), 'households', (select case when count(*) > 12 then to_json(('too_long:1:' || count(*) || ' ' || t1."id")::integer) else coalesce(json_agg(json_build_object('household', (select json_build_object('name', t4."name", 'phone', t4."phone", 'preferences', (select coalesce(json_agg(json_build_object('method', t5."method"::text, 'on', t5."on") order by t5.method), '[]') from (
+) as t2 where t2.person_id = t1.person_id), 'null'), ',"households":', coalesce((select case when count(*) > 12 then ('too_long:1:' || count(*) || ' ' || t1."id")::integer::text else coalesce('[' || string_agg(concat('{"household":', coalesce((select concat('{"name":', coalesce(to_json(t4."name")::text, 'null'), ',"phone":', coalesce(to_json(t4."phone")::text, 'null'), ',"preferences":', coalesce((select coalesce('[' || string_agg(concat('{"method":', coalesce('"' || t5."method"::text || '"', 'null'), ',"on":', coalesce(to_json(t5."on")::text, 'null'), '}'), ',' order by t5.method) || ']', '[]') from (
 select h.household_id, 'HOUSEHOLD_PHONE'::contact_point_kind as contact_point, channel.method, h.phone as value,
   case when s.reasons_on <> 0 then
     (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
@@ -62,7 +63,7 @@ left join household_preference s
 where h.district_id = :district_id
   and (true
     or h.household_id in (select household_id from viewer_household where own))
-) as t5 where t5.household_id = t4.household_id), 'members', (select case when count(*) > 100 then to_json(('too_long:0:' || count(*) || ' ' || t4."id")::integer) else coalesce(json_agg(json_build_object('person', (select json_build_object('firstName', t7."first_name", 'lastName', t7."last_name", 'preferences', (select coalesce(json_agg(json_build_object('contactPoint', t8."contact_point"::text, 'method', t8."method"::text, 'value', t8."value", 'on', t8."on") order by t8.contact_point, t8.method), '[]') from (
+) as t5 where t5.household_id = t4.household_id), 'null'), ',"members":', coalesce((select case when count(*) > 100 then ('too_long:0:' || count(*) || ' ' || t4."id")::integer::text else coalesce('[' || string_agg(concat('{"person":', coalesce((select concat('{"firstName":', coalesce(to_json(t7."first_name")::text, 'null'), ',"lastName":', coalesce(to_json(t7."last_name")::text, 'null'), ',"preferences":', coalesce((select coalesce('[' || string_agg(concat('{"contactPoint":', coalesce('"' || t8."contact_point"::text || '"', 'null'), ',"method":', coalesce('"' || t8."method"::text || '"', 'null'), ',"value":', coalesce(to_json(t8."value")::text, 'null'), ',"on":', coalesce(to_json(t8."on")::text, 'null'), '}'), ',' order by t8.contact_point, t8.method) || ']', '[]') from (
 select p.person_id, channel.contact_point, channel.method, v.value,
   case when s.reasons_on <> 0 then
     (select coalesce(json_agg(r.code order by r.bit), '[]') from reason r where s.reasons_on & r.mask <> 0)
@@ -83,7 +84,7 @@ left join preference s
   and s.contact_point = channel.contact_point and s.method = channel.method
 where p.district_id = :district_id
   and (true or p.person_id = (select person_id from viewer))
-) as t8 where t8.person_id = t7.person_id)) from (
+) as t8 where t8.person_id = t7.person_id), 'null'), '}') from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
@@ -108,7 +109,7 @@ where p.district_id = :district_id
   and (true
     -- As an array, and not as conditions: those would read all people of the district.
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
-) as t7 where t7.person_id = t6.person_id)) order by t6.household_member_id), '[]') end from (select t6.* from (
+) as t7 where t7.person_id = t6.person_id), 'null'), '}'), ',' order by t6.household_member_id) || ']', '[]') end from (select t6.* from (
 select m.household_member_id, m.household_id, m.person_id,
   active_on(m.start_date, m.end_date, :today) as active
 from household_member m
@@ -116,14 +117,14 @@ where m.district_id = :district_id
   and (true
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and active_on(m.start_date, m.end_date, :today))
-) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean) limit 101) as t6)) from (
+) as t6 where t6.household_id = t4.household_id and (t6.active or not :f6__active_only::boolean) limit 101) as t6), 'null'), '}') from (
 select h.household_id, 'household_' || h.household_id as id, h.name,
   case when true
     or h.household_id in (select household_id from viewer_household where own) then h.phone end as phone
 from household h
 where h.district_id = :district_id
   and (true or h.household_id = any (array(select household_id from viewer_household)))
-) as t4 where t4.household_id = t3.household_id)) order by t3.household_member_id), '[]') end from (select t3.* from (
+) as t4 where t4.household_id = t3.household_id), 'null'), '}'), ',' order by t3.household_member_id) || ']', '[]') end from (select t3.* from (
 select m.household_member_id, m.household_id, m.person_id,
   active_on(m.start_date, m.end_date, :today) as active
 from household_member m
@@ -131,7 +132,7 @@ where m.district_id = :district_id
   and (true
     or (m.person_id = (select person_id from viewer) or m.person_id in (select person_id from viewer_student))
       and active_on(m.start_date, m.end_date, :today))
-) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean) limit 13) as t3)) from (
+) as t3 where t3.person_id = t1.person_id and (t3.active or not :f3__active_only::boolean) limit 13) as t3), 'null'), '}') from (
 select p.person_id, 'person_' || p.person_id as id, p.source_id, p.first_name, p.last_name,
   exists (
     select from enrollment e
@@ -156,4 +157,4 @@ where p.district_id = :district_id
   and (true
     -- As an array, and not as conditions: those would read all people of the district.
     or p.person_id = any (array(select (select person_id from viewer) union all select person_id from viewer_student)))
-) as t1 where t1.person_id = :f1__id::bigint))) as answer offset 0) as result
+) as t1 where t1.person_id = :f1__id::bigint), 'null'), '}'), '}') as answer offset 0) as result
