@@ -22,7 +22,7 @@ from (
         where m.district_id = :district_id
           and active_on(m.start_date, m.end_date, :today))
   ) c
-  offset 0
+  
 ) c;
 
 insert into all_channels (household, subject_id, contact_point, method, address, on_mask, off_mask, denied_by,
@@ -37,7 +37,7 @@ from (
     left join contact_point p
       on p.district_id = :district_id and p.person_id = s.person_id and p.kind = :contact_point
   ) c
-  offset 0
+  
 ) c;
 
 insert into denial (rule_no, household, subject_id, contact_point, method, on_reasons, off_reasons)
