@@ -2,8 +2,8 @@
 
 An object becomes a text with the columns of a row in it, and a list becomes `string_agg` over a correlated subquery:
 see json_text.py. All rows come from the files of `sql/graph`, which decide what each viewer may see. The text of a
-statement depends on the document, the role, and which arguments are given. It never contains values: those are
-parameters.
+statement depends on the document, the role, which arguments are given, and the kind of a node's id. It never contains
+values: those are parameters.
 """
 
 import re
