@@ -1,6 +1,6 @@
 """Coerces the variables of a request. Nearly all are valid: these are coerced by functions that are made once for each
-type of the schema, in a third of graphql-core's time. Whatever else is sent goes to graphql-core, which says what is
-wrong with it.
+input type of the schema, in a third of graphql-core's time. Whatever else is sent goes to graphql-core, which says what
+is wrong with it.
 """
 
 from collections.abc import Callable, Collection
@@ -80,7 +80,9 @@ def _of_values(type_: GraphQLInputType) -> _Coercer:
         item = _coercer(type_.of_type)
         return lambda value: _coerced_list(item, value)
     if is_input_object_type(type_):
-        coercer: _Coercer = type_.extensions.setdefault(_KEPT, _ObjectCoercer(type_))
+        if _KEPT not in type_.extensions:
+            type_.extensions[_KEPT] = _ObjectCoercer(type_)
+        coercer: _Coercer = type_.extensions[_KEPT]
         return coercer
     leaf = assert_leaf_type(type_)
     return lambda value: _coerced_leaf(leaf, value)

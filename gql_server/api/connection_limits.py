@@ -329,7 +329,8 @@ class LimitedRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         app, loop = self.app, asyncio.get_running_loop()
-        self._routes = app.get(DIRECT_ROUTES, {})
+        if not app.middlewares and not app.on_response_prepare:  # which only the application itself runs
+            self._routes = app.get(DIRECT_ROUTES, {})
         app._set_loop(loop)
         app.on_startup.freeze()
         await app.startup()

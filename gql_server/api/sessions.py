@@ -9,6 +9,9 @@ from gql_server.domain.viewer import Viewer
 from gql_server.errors import Unauthenticated
 
 _MAX_OPENED = 10_000
+_MAX_CHARACTERS = 4_200
+"""The longest authorization whose session is remembered: a little more than the longest token. Blanks around a token
+are allowed, so that an authorization may be as long as a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,15 @@ class Sessions:
         session = self.opened(authorization)
         if session is None:
             session = await self._open(authorization)
-            if len(self._opened) >= _MAX_OPENED:
-                self._opened.clear()
-            self._opened[authorization] = session
+            self._remember(authorization, session)
         return session
+
+    def _remember(self, authorization: str, session: Session) -> None:
+        if len(authorization) > _MAX_CHARACTERS:
+            return
+        if len(self._opened) >= _MAX_OPENED:
+            self._opened.clear()
+        self._opened[authorization] = session
 
     def opened(self, authorization: str) -> Session | None:
         """Return a session that was opened before, if its token is still valid and its district still cached."""
