@@ -65,9 +65,8 @@ class GraphQLHandler:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Execute one GraphQL request. The token comes first: the body of a stranger is not read."""
-        authorization = request.headers.get("Authorization", "")
         try:
-            session = self._sessions.opened(authorization) or await self._sessions.open(authorization)
+            session = await self._sessions.open(request.headers.get("Authorization", ""))
         except Unauthenticated as error:
             return _error_response(401, error.code, str(error), {"WWW-Authenticate": "Bearer"})
         except (TimedOut, Unavailable) as error:

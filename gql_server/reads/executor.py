@@ -132,17 +132,14 @@ class ReadExecutor:
         """
         key = _key(document, operation, variables, context.viewer.role)
 
-        found = None if known_errors else self._find(key, variables, context)
-        if found is not None:
-            return found
-
         def find() -> CompiledOperation | None:
             return None if known_errors else self._find(key, variables, context)
 
         def make() -> CompiledOperation:
             return self._make(key, document, operation, variables, context, known_errors)
 
-        return await self.background.once(context.viewer, key, find, make)
+        found = find()
+        return found if found is not None else await self.background.once(context.viewer, key, find, make)
 
     def compile(
         self,

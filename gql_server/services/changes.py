@@ -88,15 +88,11 @@ def table_slots(household: bool) -> dict[str, Sql]:
     return {slot: Sql(name) for slot, name in names.items()}
 
 
-def log_slots(household: bool) -> dict[str, Sql]:
+@cache
+def log_slots(household: bool) -> Mapping[str, Sql]:
     """Return the slots of a statement that writes preferences and logs them: those of its tables, and {log}."""
     slots = table_slots(household)
     return {**slots, "log": statement("log/append").fill(kind=slots["kind"])}
-
-
-@cache
-def _slots_of_writes(household: bool) -> Mapping[str, Sql]:
-    return log_slots(household)
 
 
 async def write_preferences(
@@ -117,7 +113,7 @@ async def write_preferences(
     A changed bit is no longer marked as chosen (D18). With `mark_chosen` all bits of the target are marked (D23).
     Raises ConcurrentInsert: roll the transaction back and try again.
     """
-    slots = {**_slots_of_writes(household), "target": target}
+    slots = {**log_slots(household), "target": target}
     with _concurrent_inserts():
         rows = await fetch(
             conn,

@@ -63,7 +63,7 @@ async def _apply_chunk(conn: Connection, run: Run, lease_seconds: float) -> Writ
 async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
     """Write what is still as the plan read it, or, under locks, what was not. Raises ConcurrentInsert."""
     key = {**run.key, "chunk": chunk["chunk"]}
-    slots, under_locks = log_slots(chunk["household"]), chunk["under_locks"]
+    slots, under_locks = {**log_slots(chunk["household"])}, chunk["under_locks"]
     if under_locks:
         await fetch(conn, statement("batch/chunk/lock").fill(**table_slots(chunk["household"])), **key)
         target = statement("batch/chunk/target_now").fill(**table_slots(chunk["household"]))

@@ -16,7 +16,7 @@ from gql_server.hooks.host import OwnedRule, PluginHost
 from gql_server.services.rules.check_thread import CheckThread, DistrictData
 from gql_server.services.rules.checks import ask_check, denied_mask, unknown_denial
 from gql_server.services.rules.limits import CHECK_CHUNK, RuleLimits
-from gql_server.services.rules.plugin_sql import ask_together, fragments_of
+from gql_server.services.rules.plugin_sql import ask_together, fragments_of, is_built_in
 from gql_server.services.rules.rule_set import (
     NumberedRules,
     RuleSet,
@@ -110,7 +110,7 @@ def page_denials(page: Sql, numbered: NumberedRules) -> Sql:
 
 def are_own_sql(numbered: NumberedRules) -> bool:
     """Return whether all rules are the product's own, and in SQL: a statement that writes may then ask them itself."""
-    return all(owned.built_in and owned.rule.check is None for owned in numbered.values())
+    return is_built_in(numbered) and all(owned.rule.check is None for owned in numbered.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +195,9 @@ class PageRules:
         SQL did to its session.
         """
         query = page_denials(page, numbered)
-        trusted = all(owned.built_in for owned in numbered.values())
         async with self.db.acquire(self.district_id) as conn:
             with attribute_errors(*fragments_of(numbered), seconds=self.limits.statement_seconds):
-                async with nullcontext() if trusted else restored_session(conn):
+                async with nullcontext() if is_built_in(numbered) else restored_session(conn):
                     return await fetch(conn, query, district_id=self.district_id, today=self.today)
 
     async def _check(
