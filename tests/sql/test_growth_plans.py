@@ -266,16 +266,21 @@ async def test_exclusions_are_paged_in_the_order_in_which_they_stand(large: Larg
 
 
 async def test_a_portal_user_is_looked_up(large: Large) -> None:
-    """What a contact sees is found by their own ties, not by reading the district (D27)."""
+    """What a contact sees is found by their own ties, not by reading the district, whichever table autovacuum has
+    analyzed last (D27)."""
     context = large.client.context(large.district, Role.GUARDIAN, "P4")
     mine = await large.client.query(context, page('{ grade: "2" }'))
     assert [edge["node"]["id"] for edge in mine["people"]["edges"]] == ["person_3"]
-    for document in (
-        page('{ search: "f" }'),
-        page('{ schoolId: "school_4" }'),
-        f"{{ viewer {{ person {{ {WHOLE} }} }} }}",
-    ):
-        await large.client.query(context, document)
-        text, values = large.recording.sent
-        explained = await large.conn.fetchval(f"explain (analyze, format json) {text}", *values)
-        assert sum(rows_read(json.loads(explained)[0]["Plan"]).values()) < 300, document
+    tables = [text.split()[2] for text in FILL]
+    for analyzed in tables:
+        await large.conn.execute(f"analyze {analyzed}")
+        for document in (
+            page('{ search: "f" }'),
+            page('{ schoolId: "school_4" }'),
+            f"{{ viewer {{ person {{ {WHOLE} }} }} }}",
+        ):
+            await large.client.query(context, document)
+            text, values = large.recording.sent
+            explained = await large.conn.fetchval(f"explain (analyze, format json) {text}", *values)
+            read = rows_read(json.loads(explained)[0]["Plan"])
+            assert sum(read.values()) < 300, (analyzed, document, read)
