@@ -1,88 +1,105 @@
--- Writes a chunk of a run: turns preferences on and off that are still as its plan read them, and logs what changed
--- (D28). Nothing is locked beforehand. PostgreSQL compares key and masks of a row when it updates it, and once more if
--- it had to wait for somebody else's transaction; whatever was changed after the plan is therefore not among the rows
--- that were updated, and is kept back in batch_target, to be written under locks (see batch/chunk).
+-- Writes a chunk of a run: the targets of :state. Preferences that are still as they were when the target was decided
+-- become what was decided, and that is logged (D28). Nothing is locked beforehand. PostgreSQL compares key and masks of a
+-- row when it updates it, and once more if it had to wait for somebody else's transaction; whatever was changed is
+-- therefore not among the rows that were updated, and is kept back: it is CHANGED in batch_target, to be decided again
+-- under locks (see batch/chunk). What was already as asked is not written, and counts if it is still so.
 --
--- {target} is a SELECT of subject_id, contact_point, method, missing, place, on_mask, off_mask, skip_if_chosen,
--- mark_as_chosen, was_on, was_chosen (all as in batch_target) and changed, each channel once. `changed` are bits that
--- stay as they are because somebody changed them after the plan. {table} and {subject}: see preference/write. {log} is
--- log/append.
---
--- A bit that changes is not chosen any more (D18). With keep_chosen every chosen bit stays as it is; those of
--- skip_if_chosen stay in any case if they are chosen. Those of mark_as_chosen become chosen, unless they are asked for
--- and do not change (D29).
+-- {table} and {subject}: see preference/write. {log} is log/append: it logs what changed where something was kept back.
+-- Else a target is already what the log tells of it.
 --
 -- `place` only finds the row quickly. The key, district_id too, is compared in a form that no index fits: the planner is
--- left with a look at the place for each row of `decision`, in whose order the rows are therefore locked. Else it would
--- read all preferences of a district that is larger than its statistics tell.
+-- left with a look at the place for each row of `write`, in whose order the rows are therefore locked. Else it would
+-- read all preferences of a district that is larger than its statistics tell. A batch names each contact point of a
+-- person with one method alone.
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: update, insert the missing rows,
--- take the district's revision, log. The district's row is locked last; that of the run is locked already. Rows that
--- are already as asked are not written; they count if they are still so.
--- Parameters: district_id, batch_run_id, chunk, household, subjects, under_locks, keep_chosen, source, actor
+-- take the district's revision, log. The district's row is locked last; that of the run is locked already.
+-- Parameters: district_id, batch_run_id, chunk, state, household, subjects, keep_chosen, source, actor
 -- Columns: contact_point, asked, flipped, overwrote, kept, skipped_as_chosen, rows, revision, kept_back (how many channels)
-with decision as materialized (
-  select subject_id, contact_point, method, missing, place, was_on, was_chosen, flipped,
-    on_mask | off_mask | (mark_as_chosen & leave) as asked, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
-    case when mark_as_chosen = 0 then 0
-      else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
-    flipped & was_chosen & ~mark_as_chosen as unchosen,
-    case when :keep_chosen then differs & ~flipped & ~leave else 0 end as kept,
-    case when leave = 0 then 0 else (differs | mark_as_chosen) & leave end as skipped_as_chosen
-  from (
-    select t.*, differs & ~(leave | case when :keep_chosen then was_chosen else 0 end) as flipped
-    from (
-      select t.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
-      from ({target}) t
-    ) t
-    order by subject_id, contact_point, method
-  ) t
+with target as materialized (
+  -- The masks that are the same for all, read from their arrays once for all.
+  select *, on_masks[1] as on_mask, off_masks[1] as off_mask, skip_if_chosen[1] as skip, mark_as_chosen[1] as mark,
+    was_on[1] as first_was_on, was_chosen[1] as first_was_chosen, leave[1] as first_leave, turned_on[1] as first_turned_on,
+    turned_off[1] as first_turned_off, chosen[1] as first_chosen, unchosen[1] as first_unchosen,
+    1 >= greatest(cardinality(on_masks), cardinality(off_masks), cardinality(mark_as_chosen), cardinality(was_on),
+      cardinality(was_chosen), cardinality(leave), cardinality(turned_on), cardinality(turned_off)) as alike
+  from batch_target
+  where district_id = :district_id and batch_run_id = :batch_run_id and chunk = :chunk and state = :state
+),
+write as materialized (
+  select s.subject_id, t.contact_point, t.method, s.place, coalesce(s.was_on, t.first_was_on) as was_on,
+    coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+    coalesce(s.turned_on, t.first_turned_on, 0) | coalesce(s.turned_off, t.first_turned_off, 0) as flipped,
+    coalesce(s.chosen, t.first_chosen, 0) | coalesce(s.unchosen, t.first_unchosen, 0) as choice_flipped
+  from target t
+  cross join lateral unnest(t.subject_ids, t.places, t.was_on, t.was_chosen, t.turned_on, t.turned_off, t.chosen, t.unchosen)
+    as s (subject_id, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen)
+  where t.changes
+  order by s.subject_id, t.contact_point
 ),
 written as (
   update {table} p
-  set reasons_on = d.was_on # (d.turned_on | d.turned_off), reasons_chosen = (d.was_chosen | d.chosen) & ~d.unchosen
-  from (
-    select subject_id, contact_point, method, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen
-    from decision
-    where not missing and flipped | chosen <> 0
-    offset 0
-  ) d
-  where p.ctid = d.place
+  set reasons_on = w.was_on # w.flipped, reasons_chosen = w.was_chosen # w.choice_flipped
+  from (select * from write where place is not null offset 0) w
+  where p.ctid = w.place
     and (p.district_id, p.{subject}, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
-      is not distinct from (:district_id::integer, d.subject_id, d.contact_point, d.method, d.was_on, d.was_chosen)
-  returning d.subject_id, d.contact_point, d.method, d.turned_on, d.turned_off, d.chosen, d.unchosen
-),
-others as materialized (
-  select * from decision where missing or flipped | chosen = 0
+      is not distinct from (:district_id::integer, w.subject_id, w.contact_point, w.method, w.was_on, w.was_chosen)
+  returning w.subject_id, w.contact_point
 ),
 added as (
   insert into {table} (district_id, {subject}, contact_point, method, reasons_on, reasons_chosen)
-  select :district_id, d.subject_id, d.contact_point, d.method, d.turned_on, d.chosen
-  from others d
-  where d.flipped | d.chosen <> 0 and (select count(*) from written) >= 0
+  select :district_id, subject_id, contact_point, method, flipped, choice_flipped
+  from write
+  where place is null and (select count(*) from written) >= 0
   on conflict do nothing
-  returning {subject} as subject_id, contact_point, method, reasons_on, reasons_chosen
+  returning {subject} as subject_id, contact_point
 ),
 as_asked as (
-  select d.subject_id, d.contact_point, d.method
-  from others d
+  select s.subject_id, t.contact_point
+  from target t
+  cross join lateral unnest(t.subject_ids, t.was_on, t.was_chosen) as s (subject_id, was_on, was_chosen)
   left join lateral (
     select p.reasons_on, p.reasons_chosen
     from {table} p
-    where p.district_id = :district_id and p.{subject} = d.subject_id
-      and p.contact_point = d.contact_point and p.method = d.method
+    where p.district_id = :district_id and p.{subject} = s.subject_id
+      and p.contact_point = t.contact_point and p.method = t.method
     offset 0
   ) now on true
-  where d.flipped | d.chosen = 0
-    and coalesce(now.reasons_on, 0) = d.was_on and coalesce(now.reasons_chosen, 0) = d.was_chosen
-),
-changed as not materialized (
-  select * from written
-  union all
-  select subject_id, contact_point, method, reasons_on, 0, reasons_chosen, 0 from added
+  where not t.changes and coalesce(now.reasons_on, 0) = coalesce(s.was_on, t.first_was_on)
+    and coalesce(now.reasons_chosen, 0) = coalesce(s.was_chosen, t.first_was_chosen)
 ),
 done as materialized (
-  select (select count(*) from changed) as changed, (select count(*) from as_asked) as as_asked
+  select changed, changed + as_asked = (select sum(channels) from target) as whole
+  from (
+    select (select count(*) from written) + (select count(*) from added) as changed,
+      (select count(*) from as_asked) as as_asked
+  ) n
+),
+kept_back as materialized (
+  select s.subject_id, t.contact_point, t.method, t.bucket, t.changes, coalesce(s.on_mask, t.on_mask, 0) as on_mask,
+    coalesce(s.off_mask, t.off_mask, 0) as off_mask, coalesce(s.skip, t.skip, 0) as skip, coalesce(s.mark, t.mark, 0) as mark,
+    coalesce(s.was_on, t.first_was_on) as was_on, coalesce(s.was_chosen, t.first_was_chosen) as was_chosen
+  from target t
+  cross join lateral unnest(t.subject_ids, t.on_masks, t.off_masks, t.skip_if_chosen, t.mark_as_chosen, t.was_on, t.was_chosen)
+    as s (subject_id, on_mask, off_mask, skip, mark, was_on, was_chosen)
+  where (select not whole from done)
+    and (s.subject_id, t.contact_point) not in (
+      select subject_id, contact_point from written
+      union all
+      select subject_id, contact_point from added
+      union all
+      select subject_id, contact_point from as_asked)
+),
+under_locks as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
+    subjects, channels, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+  select :district_id, :batch_run_id, :chunk, :household, contact_point, method, bucket, changes, 'CHANGED',
+    :subjects, count(*), array_agg(subject_id order by subject_id), array_agg(on_mask order by subject_id),
+    array_agg(off_mask order by subject_id), array_agg(skip order by subject_id), array_agg(mark order by subject_id),
+    array_agg(was_on order by subject_id), array_agg(was_chosen order by subject_id)
+  from kept_back
+  where :state = 'PLANNED'
+  group by contact_point, method, bucket, changes
 ),
 next_revision as (
   update district set revision = revision + 1
@@ -93,29 +110,26 @@ change_set_row as (
   insert into change_set (district_id, revision, source, actor, batch_run_id)
   select district_id, revision, :source, :actor, :batch_run_id from next_revision
 ),
+logged_as_decided as (
+  insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on,
+    turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
+  select :district_id, n.revision, {kind}, t.bucket, 'PREFERENCES', t.contact_point, t.method, t.subject_ids, t.turned_on,
+    t.turned_off, t.chosen, t.unchosen, t.reasons, t.subject_ids[1], t.subject_ids[t.channels]
+  from next_revision n cross join target t
+  where t.changes and (select whole from done)
+),
+changed as (
+  select s.subject_id, t.contact_point, t.method, coalesce(s.turned_on, t.first_turned_on, 0) as turned_on,
+    coalesce(s.turned_off, t.first_turned_off, 0) as turned_off, coalesce(s.chosen, t.first_chosen, 0) as chosen,
+    coalesce(s.unchosen, t.first_unchosen, 0) as unchosen
+  from target t
+  cross join lateral unnest(t.subject_ids, t.turned_on, t.turned_off, t.chosen, t.unchosen)
+    as s (subject_id, turned_on, turned_off, chosen, unchosen)
+  where t.changes and (select not whole from done)
+    and (s.subject_id, t.contact_point) not in (select subject_id, contact_point from kept_back)
+),
 logged as (
   {log}
-),
-kept_back as materialized (
-  select t.*
-  from ({target}) t
-  where (select count(*) from decision) > (select changed + as_asked from done)
-    and (t.subject_id, t.contact_point, t.method) not in (
-      select subject_id, contact_point, method from changed
-      union all
-      select subject_id, contact_point, method from as_asked)
-),
-under_locks as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
-    subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
-  select :district_id, :batch_run_id, :chunk, :household, contact_point, method, missing, true, :subjects,
-    array_agg(subject_id order by subject_id), array_agg(on_mask order by subject_id),
-    array_agg(off_mask order by subject_id), array_agg(skip_if_chosen order by subject_id),
-    array_agg(mark_as_chosen order by subject_id), array_agg(was_on order by subject_id),
-    array_agg(was_chosen order by subject_id)
-  from kept_back
-  where not :under_locks
-  group by contact_point, method, missing
 ),
 closed as (
   update batch_run r
@@ -125,11 +139,33 @@ closed as (
   where r.district_id = :district_id and r.batch_run_id = :batch_run_id
 ),
 counted as (
-  select contact_point, asked, flipped, flipped & was_chosen as overwrote, kept, skipped_as_chosen, count(*) as rows
-  from decision
-  where (select count(*) from kept_back) = 0
-    or (subject_id, contact_point, method) not in (select subject_id, contact_point, method from kept_back)
-  group by contact_point, asked, flipped, flipped & was_chosen, kept, skipped_as_chosen
+  select contact_point, on_mask | off_mask | (mark & leave) as asked, flipped, flipped & was_chosen as overwrote,
+    case when :keep_chosen then differs & ~(flipped | leave) else 0 end as kept,
+    (differs | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
+  from (
+    select contact_point, on_mask, off_mask, mark, leave, turned_on | turned_off as flipped, was_chosen, rows,
+      (on_mask & ~was_on) | (off_mask & was_on) as differs
+    from (
+      select t.contact_point, coalesce(s.on_mask, t.on_mask, 0) as on_mask, coalesce(s.off_mask, t.off_mask, 0) as off_mask,
+        coalesce(s.mark, t.mark, 0) as mark, coalesce(s.was_on, t.first_was_on) as was_on,
+        coalesce(s.was_chosen, t.first_was_chosen) as was_chosen, coalesce(s.leave, t.first_leave, 0) as leave,
+        coalesce(s.turned_on, t.first_turned_on, 0) as turned_on, coalesce(s.turned_off, t.first_turned_off, 0) as turned_off,
+        1 as rows
+      from target t
+      cross join lateral unnest(t.subject_ids, t.on_masks, t.off_masks, t.mark_as_chosen, t.was_on, t.was_chosen, t.leave,
+          t.turned_on, t.turned_off)
+        as s (subject_id, on_mask, off_mask, mark, was_on, was_chosen, leave, turned_on, turned_off)
+      where not (t.alike and (select whole from done))
+        and (s.subject_id, t.contact_point) not in (select subject_id, contact_point from kept_back)
+      union all
+      select t.contact_point, coalesce(t.on_mask, 0), coalesce(t.off_mask, 0), coalesce(t.mark, 0), t.first_was_on,
+        t.first_was_chosen, coalesce(t.first_leave, 0), coalesce(t.first_turned_on, 0), coalesce(t.first_turned_off, 0),
+        t.channels
+      from target t
+      where t.alike and (select whole from done)
+    ) c
+  ) c
+  group by 1, 2, 3, 4, 5, 6
 )
 select c.contact_point, coalesce(c.asked, 0) as asked, coalesce(c.flipped, 0) as flipped,
   coalesce(c.overwrote, 0) as overwrote, coalesce(c.kept, 0) as kept, coalesce(c.skipped_as_chosen, 0) as skipped_as_chosen,

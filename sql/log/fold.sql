@@ -112,10 +112,10 @@ changed as (
 insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,
   turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
 select :district_id, revision, :subject, :bucket, kind, contact_point, method, array_agg(subject_id order by subject_id),
-  packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)),
-  packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)),
-  packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)),
-  packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)),
+  packed_masks(array_agg(turned_on order by subject_id)),
+  packed_masks(array_agg(turned_off order by subject_id)),
+  packed_masks(array_agg(chosen order by subject_id)),
+  packed_masks(array_agg(unchosen order by subject_id)),
   bit_or(turned_on | turned_off | chosen | unchosen), min(subject_id), max(subject_id)
 from changed
 where turned_on | turned_off | chosen | unchosen <> 0 or kind <> 'PREFERENCES' and place = 1

@@ -13,10 +13,9 @@ create function bucket_of(id bigint) returns bigint
   return id / 1024;
 
 -- Packs masks that stand beside ids: null where all are 0, one element where all are the same, else an element an id.
--- `lowest` and `highest` are the lowest and the highest of the masks.
-create function packed_masks(masks bigint[], lowest bigint, highest bigint) returns bigint[]
+create function packed_masks(masks bigint[]) returns bigint[]
   language sql immutable parallel safe
-  return case when lowest < highest then masks when lowest <> 0 then array[lowest] end;
+  return case when array_remove(masks, masks[1]) <> '{}' then masks when masks[1] <> 0 then masks[1 : 1] end;
 
 -- One of packed masks: that of the subject at a place, from 1, of the ids.
 create function mask_at(masks bigint[], place bigint) returns bigint
@@ -64,10 +63,10 @@ insert into change (district_id, revision, subject, bucket, kind, contact_point,
   turned_on, turned_off, chosen, unchosen, reasons, lowest_id, highest_id)
 select district_id, revision, subject, bucket_of(subject_id), kind, contact_point, method,
   array_agg(subject_id order by subject_id),
-  packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)),
-  packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)),
-  packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)),
-  packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)),
+  packed_masks(array_agg(turned_on order by subject_id)),
+  packed_masks(array_agg(turned_off order by subject_id)),
+  packed_masks(array_agg(chosen order by subject_id)),
+  packed_masks(array_agg(unchosen order by subject_id)),
   bit_or(turned_on | turned_off | chosen | unchosen), min(subject_id), max(subject_id)
 from (
   -- A row could name a person and their household at once: then it tells of both.

@@ -1,9 +1,15 @@
 -- A plan keeps what it read, so that a chunk can be written without locking its rows first: whatever is still as the
--- plan read it is updated, and the rest is decided under locks. A target holds all people, or households, of a chunk
--- with one contact point, each with masks of their own.
+-- plan read it is updated as the plan decided, and the rest is decided under locks. A target is what the log will tell of
+-- it: one channel of the people, or households, of a chunk whose ids share a bucket, each with masks of their own.
 
 alter table batch_target rename to former_target;
 alter table former_target drop constraint batch_target_pkey;
+
+create type target_state as enum (
+  'PLANNED', -- decided by the plan, from what it read
+  'CHANGED', -- changed by somebody after the plan, or it is not known what the plan read: to be decided under locks
+  'LOCKED' -- decided again, under locks
+);
 
 create table batch_target (
   district_id integer not null,
@@ -13,16 +19,17 @@ create table batch_target (
   household boolean not null, -- whether subject_ids are households; else people. The same in all of a chunk
   contact_point contact_point_kind not null,
   method method not null,
-  missing boolean not null, -- whether the plan found no preference row of these subjects
-  -- These are decided under locks: they were changed after the plan, or it is not known what the plan read. Once a chunk
-  -- has such rows, they are all that is left of it to do.
-  under_locks boolean not null default false,
+  bucket bigint not null, -- bucket_of every one of subject_ids; of a plan that is only looked at, 0
+  changes boolean not null, -- whether the row is to be written, and then logged; else everything is already as asked
+  state target_state not null default 'PLANNED', -- once a chunk has CHANGED rows, they are all that is left of it to do
   subjects integer not null, -- how many people or households all rows of the chunk name together
+  channels integer not null, -- how many subject_ids there are
+  reasons bigint not null default 0, -- every bit that changes for anybody
   subject_ids bigint[] not null, -- ascending
-  -- Where in the table the plan found their preference rows. A row that is not there any more was changed, or moved by
-  -- maintenance. Null: there was none, or it is not known.
+  -- Where in the table the plan found their preference rows; null where there is none. A row that is not there any more
+  -- was changed, or moved by maintenance.
   places tid[],
-  -- Packed masks, in the order of subject_ids: see packed_masks.
+  -- What is asked for: packed masks, in the order of subject_ids (see packed_masks).
   on_masks bigint[],
   off_masks bigint[],
   skip_if_chosen bigint[], -- bits that are skipped where they are chosen when the chunk is written
@@ -30,7 +37,14 @@ create table batch_target (
   -- The preferences as the plan read them, packed in the same way, but {0} where they are all 0. Null: not known.
   was_on bigint[],
   was_chosen bigint[],
-  primary key (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks)
+  -- What is done to a preference that is still so, packed in the same way: the bits that it leaves alone, and what the log
+  -- will tell (see change).
+  leave bigint[],
+  turned_on bigint[],
+  turned_off bigint[],
+  chosen bigint[],
+  unchosen bigint[],
+  primary key (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state)
 );
 alter table batch_target
   -- Written once and read once: compressing them costs more than it saves.
@@ -41,22 +55,27 @@ alter table batch_target
   alter column skip_if_chosen set storage external,
   alter column mark_as_chosen set storage external,
   alter column was_on set storage external,
-  alter column was_chosen set storage external;
+  alter column was_chosen set storage external,
+  alter column leave set storage external,
+  alter column turned_on set storage external,
+  alter column turned_off set storage external,
+  alter column chosen set storage external,
+  alter column unchosen set storage external;
 
 -- It is not known what an unfinished revert read when it was planned. So it goes on as it began: of what was changed
 -- after its plan it leaves alone only what a person chose since (skip_if_chosen), and not yet all that somebody changed.
-insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing, under_locks,
-  subjects, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen)
-select district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method, false, true, max(t.subjects),
-  array_agg(s.subject_id order by s.subject_id),
-  packed_masks(array_agg(t.on_mask order by s.subject_id), min(t.on_mask), max(t.on_mask)),
-  packed_masks(array_agg(t.off_mask order by s.subject_id), min(t.off_mask), max(t.off_mask)),
-  packed_masks(array_agg(t.skip_if_chosen order by s.subject_id), min(t.skip_if_chosen), max(t.skip_if_chosen)),
-  packed_masks(array_agg(t.mark_as_chosen order by s.subject_id), min(t.mark_as_chosen), max(t.mark_as_chosen))
+insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
+  subjects, channels, subject_ids, on_masks, off_masks, skip_if_chosen, mark_as_chosen)
+select district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method, bucket_of(s.subject_id), true,
+  'CHANGED', max(t.subjects), count(*), array_agg(s.subject_id order by s.subject_id),
+  packed_masks(array_agg(t.on_mask order by s.subject_id)),
+  packed_masks(array_agg(t.off_mask order by s.subject_id)),
+  packed_masks(array_agg(t.skip_if_chosen order by s.subject_id)),
+  packed_masks(array_agg(t.mark_as_chosen order by s.subject_id))
 from former_target t
 join batch_run r using (district_id, batch_run_id)
 cross join lateral unnest(t.subject_ids) as s (subject_id)
 where needs_plan(r.status)
-group by district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method;
+group by district_id, batch_run_id, t.chunk, t.household, t.contact_point, t.method, bucket_of(s.subject_id);
 
 drop table former_target;

@@ -58,7 +58,8 @@ where district_id = 1 and contact_point = 'CELL_PHONE' and method = 'VOICE' and 
   and person_id in (select person_id from known_person)
 """
 KNOWN = """
-create table known_person as select distinct unnest(subject_ids) as person_id from batch_target where not missing;
+create table known_person as select distinct s.person_id
+from batch_target t cross join lateral unnest(t.subject_ids, t.places) as s (person_id, place) where place is not null;
 alter table known_person add primary key (person_id);
 analyze known_person;
 """

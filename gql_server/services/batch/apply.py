@@ -13,6 +13,7 @@ from gql_server.domain.reasons import ReasonBits
 from gql_server.services.batch.counting import count_cells, count_people
 from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.signals import CHANNEL, notify_run_changed
+from gql_server.services.batch.targets import write_targets
 from gql_server.services.changes import ConcurrentInsert, MaskCount, WriteResult, log_slots, table_slots
 
 
@@ -61,27 +62,28 @@ async def _apply_chunk(conn: Connection, run: Run, lease_seconds: float) -> Writ
 
 
 async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
-    """Write what is still as the plan read it, or, under locks, what was not. Raises ConcurrentInsert."""
+    """Write what is still as the plan read it, or, decided again under locks, what was not. Raises ConcurrentInsert."""
     key = {**run.key, "chunk": chunk["chunk"]}
-    slots, under_locks = {**log_slots(chunk["household"])}, chunk["under_locks"]
-    if under_locks:
-        await fetch(conn, statement("batch/chunk/lock").fill(**table_slots(chunk["household"])), **key)
-        target = statement("batch/chunk/target_now").fill(**table_slots(chunk["household"]))
-        slots["target"] = target.having(**key, reverts=run.reverts is not None)
-    else:
-        slots["target"] = statement("batch/chunk/target").having(**key)
+    state = "PLANNED"
+    if chunk["state"] == "CHANGED":
+        state = "LOCKED"
+        table = table_slots(chunk["household"])
+        await fetch(conn, statement("batch/chunk/lock").fill(**table), **key)
+        now = statement("batch/chunk/changed_now").fill(**table)
+        channels = now.having(**key, reverts=run.reverts is not None)
+        await write_targets(conn, run, channels, state=state, chunks=chunk["chunk"] - 1)
     rows = await fetch(
         conn,
-        statement("batch/write_chunk").fill(**slots),
+        statement("batch/write_chunk").fill(**log_slots(chunk["household"])),
         **key,
+        state=state,
         household=chunk["household"],
         subjects=chunk["subjects"],
-        under_locks=under_locks,
         keep_chosen=run.keep_chosen,
         source=change_source(run),
         actor=run.requested_by,
     )
-    if under_locks and rows[0]["kept_back"]:
+    if state == "LOCKED" and rows[0]["kept_back"]:
         raise ConcurrentInsert
     counts = tuple(MaskCount.from_row(row) for row in rows if row["contact_point"] is not None)
     return WriteResult(rows[0]["revision"], counts)

@@ -31,6 +31,7 @@ from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_run_changed
 from gql_server.services.batch.states import too_old_to_revert
+from gql_server.services.batch.targets import decided, write_targets
 from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
@@ -226,11 +227,8 @@ async def _write_targets(plan: Plan, ranges: Sequence[Subjects], chunk_size: int
 async def _write_range(plan: Plan, allowed: Sql, subjects: Subjects, chunk_size: int, chunks: int = 0) -> Row:
     """Write the targets of some of the subjects, in chunks that follow those that there are."""
     own = sum(masks.contact_point is not HOUSEHOLD_PHONE for masks in plan.masks)
-    size = max(1, chunk_size // max(1, own))
-    write = statement("batch/plan/write_targets").fill(allowed=allowed, current=_current(plan, subjects))
-    row = await fetchrow(plan.conn, write, **plan.run.key, size=size, chunks=chunks)
-    assert row is not None
-    return row
+    numbered = _channels(plan, allowed, subjects).having(size=max(1, chunk_size // max(1, own)))
+    return await write_targets(plan.conn, plan.run, numbered, state="PLANNED", chunks=chunks)
 
 
 async def _ranges(plan: Plan) -> list[Subjects]:
@@ -261,10 +259,16 @@ async def _preview(plan: Plan) -> int:
 
 def _predicted(plan: Plan) -> Sql:
     """Return a SELECT of what the run would do with each channel."""
-    predicted = statement("batch/plan/predicted").fill(
-        allowed=statement("batch/plan/allowed").having(**EVERYBODY), current=_current(plan, EVERYBODY)
-    )
+    allowed = statement("batch/plan/allowed").having(**EVERYBODY)
+    channels = _channels(plan, allowed, EVERYBODY).having(size=1)  # there are no chunks yet
+    predicted = statement("batch/plan/predicted").fill(decided=decided(plan.run, channels))
     return predicted.having(keep_chosen=plan.run.keep_chosen)
+
+
+def _channels(plan: Plan, allowed: Sql, subjects: Subjects) -> Sql:
+    """Return a SELECT of the channels of some subjects with anything to do, with the preferences as they are now."""
+    current = _current(plan, subjects)
+    return statement("batch/plan/channels_to_write").fill(allowed=allowed, current=current)
 
 
 def _current(plan: Plan, subjects: Subjects) -> Sql:

@@ -10,10 +10,10 @@ with block as materialized (
   group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
-    on_masks, off_masks, skip_if_chosen, subjects, subject_ids)
-  select :district_id, :batch_run_id, -block, household, contact_point, method, false,
-    array[on_mask], array[off_mask], array[skip_if_chosen], rows, subject_ids
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket,
+    changes, on_masks, off_masks, skip_if_chosen, subjects, channels, subject_ids)
+  select :district_id, :batch_run_id, -block, household, contact_point, method, 0, flipped <> 0,
+    array[on_mask], array[off_mask], array[skip_if_chosen], rows, rows, subject_ids
   from block where on_mask is not null
 ),
 home as (

@@ -1,41 +1,39 @@
--- Writes the targets of a run: the channels of {allowed} with anything to do, in chunks of :size people, then of :size
--- households, in key order, with the preferences as they are now, which {current} gives (see batch_target). The rows are
--- sorted once, by what they are grouped by and then by the subject: so every array has its elements in the order of
--- subject_ids, without a sort of its own. The chunks follow those that there are: their number is :chunks.
--- Parameters: district_id, batch_run_id, size, chunks
+-- Writes targets of a run (see batch_target): channels, decided by {decided}, which is batch/decide over channels in
+-- parts, each of which becomes a chunk. The rows are sorted once, by what they are grouped by and then by the subject: so
+-- every array has its elements in the order of subject_ids, without a sort of its own. The chunks follow those that there
+-- are: their number is :chunks.
+-- Parameters: district_id, batch_run_id, chunks, state
 -- Columns: chunks (how many there are now), total (people and households to do), unknown (denials of what is no candidate)
-with numbered as (
-  select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
-    p.reasons_on as was_on, p.reasons_chosen as was_chosen, p.place,
-    dense_rank() over (partition by a.household order by subject_id) - 1 as position
-  from ({allowed}) a
-  left join ({current}) p using (subject_id, contact_point) -- the contact point tells people from households
-  where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
-),
-sorted as (
-  select *, position / :size::integer as part, was_on is null as missing
-  from numbered
-  order by household, part, contact_point, method, missing, subject_id
+with sorted as (
+  select household, part, contact_point, method, bucket_of(subject_id) as bucket, position,
+    coalesce(turned_on | turned_off | chosen | unchosen, 0) <> 0 as changes, subject_id, place, on_mask, off_mask,
+    skip_if_chosen, mark_as_chosen, was_on, was_chosen, leave, turned_on, turned_off, chosen, unchosen
+  from ({decided}) d
+  order by household, part, contact_point, method, changes, bucket, subject_id
 ),
 grouped as materialized (
-  select household, part, contact_point, method, missing, max(position) % :size::integer + 1 as last_position,
+  select household, part, contact_point, method, changes, bucket, max(position) as last_position, count(*) as channels,
+    bit_or(turned_on | turned_off | chosen | unchosen) as reasons,
     array_agg(subject_id) as subject_ids, array_agg(place) as places,
-    packed_masks(array_agg(on_mask), min(on_mask), max(on_mask)) as on_masks,
-    packed_masks(array_agg(off_mask), min(off_mask), max(off_mask)) as off_masks,
-    packed_masks(array_agg(skip_if_chosen), min(skip_if_chosen), max(skip_if_chosen)) as skip_if_chosen,
-    packed_masks(array_agg(mark_as_chosen), min(mark_as_chosen), max(mark_as_chosen)) as mark_as_chosen,
-    coalesce(packed_masks(array_agg(was_on), min(was_on), max(was_on)), '{0}') as was_on,
-    coalesce(packed_masks(array_agg(was_chosen), min(was_chosen), max(was_chosen)), '{0}') as was_chosen,
+    packed_masks(array_agg(on_mask)) as on_masks, packed_masks(array_agg(off_mask)) as off_masks,
+    packed_masks(array_agg(skip_if_chosen)) as skip_if_chosen, packed_masks(array_agg(mark_as_chosen)) as mark_as_chosen,
+    coalesce(packed_masks(array_agg(was_on)), '{0}') as was_on,
+    coalesce(packed_masks(array_agg(was_chosen)), '{0}') as was_chosen,
+    packed_masks(array_agg(leave)) as leave,
+    packed_masks(array_agg(turned_on)) as turned_on, packed_masks(array_agg(turned_off)) as turned_off,
+    packed_masks(array_agg(chosen)) as chosen, packed_masks(array_agg(unchosen)) as unchosen,
     count(*) filter (where on_mask is null) as unknown
   from sorted
-  group by household, part, contact_point, method, missing
+  group by household, part, contact_point, method, changes, bucket
 ),
 target as (
-  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,
-    subjects, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen)
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
+    subjects, channels, reasons, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
+    was_chosen, leave, turned_on, turned_off, chosen, unchosen)
   select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
-    household, contact_point, method, missing, max(last_position) over (partition by household, part),
-    subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on, was_chosen
+    household, contact_point, method, bucket, changes, :state, max(last_position) over (partition by household, part),
+    channels, coalesce(reasons, 0), subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
+    was_chosen, leave, turned_on, turned_off, chosen, unchosen
   from grouped
   returning chunk, subjects
 )
