@@ -8,9 +8,9 @@
 -- Else a target is already what the log tells of it.
 --
 -- `place` only finds the row quickly. The key, district_id too, is compared in a form that no index fits: the planner is
--- left with a look at the place for each row of `write`, in whose order the rows are therefore locked. Else it would
--- read all preferences of a district that is larger than its statistics tell. A batch names each contact point of a
--- person with one method alone.
+-- left with a look at the place for each of the rows to write, in whose order they are therefore locked. Else it would
+-- read all preferences of a district that is larger than its statistics tell. A batch names each contact point with one
+-- method alone (D14).
 --
 -- Each step reads the one before it, so that PostgreSQL executes them in this order: update, insert the missing rows,
 -- take the district's revision, log. The district's row is locked last; that of the run is locked already.
@@ -26,31 +26,37 @@ with target as materialized (
   from batch_target
   where district_id = :district_id and batch_run_id = :batch_run_id and chunk = :chunk and state = :state
 ),
-write as materialized (
-  select s.subject_id, t.contact_point, t.method, s.place, coalesce(s.was_on, t.first_was_on) as was_on,
-    coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
-    coalesce(s.turned_on, t.first_turned_on, 0) | coalesce(s.turned_off, t.first_turned_off, 0) as flipped,
-    coalesce(s.chosen, t.first_chosen, 0) | coalesce(s.unchosen, t.first_unchosen, 0) as choice_flipped
-  from target t
-  cross join lateral unnest(t.subject_ids, t.places, t.was_on, t.was_chosen, t.turned_on, t.turned_off, t.chosen, t.unchosen)
-    as s (subject_id, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen)
-  where t.changes
-  order by s.subject_id, t.contact_point
-),
 written as (
   update {table} p
   set reasons_on = w.was_on # w.flipped, reasons_chosen = w.was_chosen # w.choice_flipped
-  from (select * from write where place is not null offset 0) w
+  from (
+    select s.subject_id, t.contact_point, t.method, s.place, coalesce(s.was_on, t.first_was_on) as was_on,
+      coalesce(s.was_chosen, t.first_was_chosen) as was_chosen,
+      coalesce(s.turned_on, t.first_turned_on, 0) | coalesce(s.turned_off, t.first_turned_off, 0) as flipped,
+      coalesce(s.chosen, t.first_chosen, 0) | coalesce(s.unchosen, t.first_unchosen, 0) as choice_flipped
+    from target t
+    cross join lateral unnest(t.subject_ids, t.places, t.was_on, t.was_chosen, t.turned_on, t.turned_off, t.chosen,
+        t.unchosen)
+      as s (subject_id, place, was_on, was_chosen, turned_on, turned_off, chosen, unchosen)
+    where t.changes
+    order by s.subject_id, t.contact_point
+  ) w
   where p.ctid = w.place
     and (p.district_id, p.{subject}, p.contact_point, p.method, p.reasons_on, p.reasons_chosen)
       is not distinct from (:district_id::integer, w.subject_id, w.contact_point, w.method, w.was_on, w.was_chosen)
   returning w.subject_id, w.contact_point
 ),
+updated as materialized (
+  select count(*) as rows from written
+),
 added as (
   insert into {table} (district_id, {subject}, contact_point, method, reasons_on, reasons_chosen)
-  select :district_id, subject_id, contact_point, method, flipped, choice_flipped
-  from write
-  where place is null and (select count(*) from written) >= 0
+  select :district_id, s.subject_id, t.contact_point, t.method, coalesce(s.turned_on, t.first_turned_on, 0),
+    coalesce(s.chosen, t.first_chosen, 0)
+  from target t
+  cross join lateral unnest(t.subject_ids, t.places, t.turned_on, t.chosen) as s (subject_id, place, turned_on, chosen)
+  where t.changes and array_position(t.places, null) is not null and s.place is null and (select rows from updated) >= 0
+  order by s.subject_id, t.contact_point
   on conflict do nothing
   returning {subject} as subject_id, contact_point
 ),
@@ -71,7 +77,7 @@ as_asked as (
 done as materialized (
   select changed, changed + as_asked = (select sum(channels) from target) as whole
   from (
-    select (select count(*) from written) + (select count(*) from added) as changed,
+    select (select rows from updated) + (select count(*) from added) as changed,
       (select count(*) from as_asked) as as_asked
   ) n
 ),
