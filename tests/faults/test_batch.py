@@ -227,7 +227,7 @@ async def test_leftovers_of_ended_runs_are_removed(
         run = await Batches(db, host, district, worker).run(*NAMED)
     await district.insert(
         "batch_target", batch_run_id=run, chunk=1, household=False, contact_point="EMAIL",
-        method="EMAIL", missing=False, on_masks=[1], subjects=1, subject_ids=[1],
+        method="EMAIL", bucket=0, changes=True, on_masks=[1], subjects=1, channels=1, subject_ids=[1],
     )  # fmt: skip
     async with working(BatchWorker(db, host, poll_seconds=0.05)), asyncio.timeout(10):
         while await district.conn.fetchval("select count(*) from batch_target"):

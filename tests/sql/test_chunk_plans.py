@@ -101,12 +101,12 @@ async def preferences(db: Pool, district: DistrictBuilder, request: Any) -> Asyn
         "insert into preference (district_id, person_id, contact_point, method)"
         " select $1, p.person_id, c::contact_point_kind, 'VOICE' from (select * from person limit $2) p"
         " cross join unnest(array['CELL_PHONE', 'WORK_PHONE']) c",
-        "insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, missing,"
-        " under_locks, subjects, subject_ids, places, on_masks, was_on, was_chosen)"
-        " select $1, 1, 1, false, contact_point, method, false, locked, $2, array_agg(person_id order by person_id),"
-        " array_agg(p.ctid order by person_id), '{1}', '{0}', '{0}' from preference p,"
-        " unnest('{f,t}'::boolean[]) locked"
-        " group by contact_point, method, locked",
+        "insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes,"
+        " state, subjects, channels, subject_ids, places, on_masks, was_on, was_chosen, turned_on)"
+        " select $1, 1, 1, false, contact_point, method, bucket_of(person_id), true, state, $2, count(*),"
+        " array_agg(person_id order by person_id), array_agg(p.ctid order by person_id), '{1}', '{0}', '{0}', '{1}'"
+        " from preference p, unnest('{PLANNED,CHANGED}'::target_state[]) state"
+        " group by contact_point, method, bucket_of(person_id), state",
     ):
         await district.conn.execute(text, district.id, people)
     async with db.acquire() as conn:
@@ -119,23 +119,16 @@ async def preferences(db: Pool, district: DistrictBuilder, request: Any) -> Asyn
 async def test_a_chunk_locks_its_rows_in_key_order(
     preferences: Connection, analyzed: bool, mode: str
 ) -> None:
-    """Whatever the size of a chunk and the statistics, its rows are found one by one in the order of `decision`, by
-    their place; those that are decided under locks are locked in the order of their keys, by their key."""
+    """Whatever the size of a chunk and the statistics, its rows are sorted by their keys and found one by one in this
+    order, by their place; those that were changed are locked in the order of their keys, by their key, and read so."""
     conn = preferences
     if analyzed:
         await conn.execute("vacuum analyze preference, batch_target")
     key = {"district_id": 1, "batch_run_id": 1, "chunk": 1}
     async with conn.transaction():
         await open_chunk(conn)
-        target = statement("batch/chunk/target").having(**key)
-        write = statement("batch/write_chunk").fill(**{**log_slots(False), "target": target})
-        rest = {
-            "household": False,
-            "subjects": 1,
-            "under_locks": False,
-            "keep_chosen": False,
-            "source": "BATCH",
-        }
+        write = statement("batch/write_chunk").fill(**log_slots(False))
+        rest = {"state": "PLANNED", "household": False, "subjects": 1, "keep_chosen": False, "source": "BATCH"}
         found = await plan_of(conn, write, mode, **key, **rest, actor="ada")
         update = next(
             node
@@ -149,9 +142,15 @@ async def test_a_chunk_locks_its_rows_in_key_order(
             "Tid Scan",
             "preference",
         )
-        assert {node["Node Type"] for node in nodes(outer)} <= {"Subquery Scan", "CTE Scan"}
-        decision = next(node for node in found if node.get("Subplan Name") == "CTE decision")
-        assert "Sort" in {node["Node Type"] for node in nodes(decision)}
+        assert [node["Node Type"] for node in nodes(outer)][:2] == ["Subquery Scan", "Sort"]
+
+        now = statement("batch/chunk/changed_now").fill(**table_slots(False)).having(**key, reverts=True)
+        decided = statement("batch/decide").fill(channel=now).having(keep_chosen=False)
+        again = statement("batch/plan/write_targets").fill(decided=decided)
+        key_only = {name: key[name] for name in ("district_id", "batch_run_id")}
+        found = await plan_of(conn, again, mode, **key_only, state="LOCKED", chunks=0)
+        reads = [node for node in found if node.get("Relation Name") == "preference"]
+        assert [node["Node Type"] for node in reads] == ["Index Scan"]
 
         lock = statement("batch/chunk/lock").fill(**table_slots(False))
         found = await plan_of(conn, lock, mode, **key)

@@ -41,43 +41,49 @@ async def planned(db: Pool, district: DistrictBuilder) -> AsyncIterator[Any]:
 async def test_targets_are_in_key_order_with_what_the_plan_read(
     planned: Any, district: DistrictBuilder, settings: str
 ) -> None:
-    """However the planner reads them, every chunk has the next people by their ids, ascending, each beside their own
-    preferences, and those without a row apart (D16)."""
+    """However the planner reads them, every chunk has the next people by their ids, ascending, by buckets and by whether
+    anything changes, each beside their own preferences and what becomes of them (D16)."""
     await planned.execute(settings or "select")
     current = statement("batch/plan/current").fill(**table_slots(False))
-    write = statement("batch/plan/write_targets").fill(
+    channels = statement("batch/plan/channels_to_write").fill(
         allowed=statement("batch/plan/allowed").having(**EVERYBODY),
         current=current.having(contact_points=[ContactPointKind.CELL_PHONE], **EVERYBODY),
     )
-    row = await fetchrow(planned, write, district_id=district.id, batch_run_id=1, size=SIZE, chunks=0)
+    decided = statement("batch/decide").fill(channel=channels.having(size=SIZE)).having(keep_chosen=False)
+    write = statement("batch/plan/write_targets").fill(decided=decided)
+    row = await fetchrow(planned, write, district_id=district.id, batch_run_id=1, state="PLANNED", chunks=0)
     assert row is not None
     assert tuple(row.values()) == (PEOPLE // SIZE, PEOPLE, 0)
-    targets = await planned.fetch("select * from batch_target order by chunk, missing")
-    assert [(row["chunk"], row["missing"]) for row in targets] == [
-        (n, missing) for n in range(1, PEOPLE // SIZE + 1) for missing in (False, True)
-    ]
-    everybody = []
-    for target in targets:
+    everybody = {}
+    for target in await planned.fetch("select * from batch_target"):
         ids = target["subject_ids"]
         assert ids == sorted(ids)
+        assert {person // 1024 for person in ids} == {target["bucket"]}
         assert (target["on_masks"], target["off_masks"], target["subjects"]) == ([1], [2], SIZE)
-        assert target["missing"] == (ids[0] % 5 == 0)
-        expected = [(0, 0) if target["missing"] else (person % 3, person % 2) for person in ids]
+        assert target["channels"] == len(ids)
+        was = [(person % 3, person % 2) if person % 5 else (0, 0) for person in ids]
         for name, place in (("was_on", 0), ("was_chosen", 1)):
-            assert target[name] == ([0] if target["missing"] else [each[place] for each in expected])
+            assert unpacked(target[name], ids) == [each[place] for each in was]
+        on, off = [1 & ~each[0] for each in was], [2 & each[0] for each in was]
+        assert (unpacked(target["turned_on"], ids), unpacked(target["turned_off"], ids)) == (on, off)
+        unchosen = [(on[n] | off[n]) & was[n][1] for n in range(len(ids))]
+        assert unpacked(target["unchosen"], ids) == unchosen
+        assert (target["leave"], target["chosen"]) == (None, None)
+        assert {bool(on[n] | off[n]) for n in range(len(ids))} == {target["changes"]}
         places = await planned.fetch(
             "select p.ctid from unnest($1::bigint[]) with ordinality as s (person_id, n)"
             " left join preference p using (person_id) order by s.n",
             ids,
         )
         assert target["places"] == [row["ctid"] for row in places]
-        everybody += ids
+        everybody.setdefault(target["chunk"], []).extend(ids)
     whole = [row["person_id"] for row in await planned.fetch("select person_id from person order by 1")]
-    assert sorted(everybody) == whole
-    chunks = [
-        sorted(a["subject_ids"] + b["subject_ids"]) for a, b in zip(targets[::2], targets[1::2], strict=True)
-    ]
-    assert [person for chunk in chunks for person in chunk] == whole
+    assert [person for chunk in sorted(everybody) for person in sorted(everybody[chunk])] == whole
+
+
+def unpacked(masks: list[int] | None, ids: list[int]) -> list[int]:
+    """Return a mask for each of the ids: none at all are 0, and one is the mask of all."""
+    return [0] * len(ids) if masks is None else masks * len(ids) if len(masks) == 1 else masks
 
 
 @pytest.mark.parametrize("percent", [100.0, 10.0])

@@ -26,7 +26,7 @@ create table batch_target (district_id integer, batch_run_id bigint, chunk integ
 async def conn(db: Pool) -> AsyncIterator[Connection]:
     """A connection to a database whose targets have the former shape."""
     async with db.acquire() as conn:
-        await conn.execute("drop table batch_target")
+        await conn.execute("drop table batch_target; drop type target_state")
         await conn.execute(FORMER)
         await conn.execute("delete from migration where name = '0011_targets'")
         yield conn
@@ -57,8 +57,8 @@ async def test_a_run_goes_on_with_the_targets_of_an_older_release(
         "update batch_run set status = 'APPLYING', total = 4, population = 4, today = current_date"
     )
     assert await migrate(conn) == [migrations()[10].name]
-    rows = await conn.fetch("select subject_ids, on_masks, off_masks, under_locks from batch_target")
-    assert [tuple(row.values()) for row in rows] == [(people, [general], [0, priority, 0, priority], True)]
+    rows = await conn.fetch("select subject_ids, on_masks, off_masks, state from batch_target")
+    assert [tuple(row.values()) for row in rows] == [(people, [general], [0, priority, 0, priority], "CHANGED")]
     fresh = await open_pool(dsn, max_size=4)  # what was prepared for the former table is of no use
     async with working(BatchWorker(fresh, host, poll_seconds=0.05)):
         row = await batches.ended(run)

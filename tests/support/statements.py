@@ -29,11 +29,11 @@ TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
-CHUNK = (
-    f"select t.*, false as missing, '(0,1)'::tid as place, 0::bigint as was_on, 0::bigint as was_chosen,"
-    f" 0::bigint as changed from ({TARGET}) t"
-)
 ALLOWED = f"select false as household, t.* from ({TARGET}) t"
+CHANNEL = (
+    f"select a.*, 0 as part, 1 as position, 0::bigint as was_on, 0::bigint as was_chosen, '(0,1)'::tid as place,"
+    f" 0::bigint as changed from ({ALLOWED}) a"
+)
 PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
 CURRENT = (
     f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen, null::tid as place from ({TARGET}) t"
@@ -43,8 +43,10 @@ FRAGMENTS = {
     "allowed": ALLOWED,
     "cells": TARGET,
     "counts": "batch_cell",
+    "channel": CHANNEL,
     "changed": "select 1::bigint as household_id, 1::bigint as reasons",
     "current": CURRENT,
+    "decided": Sql(TEXTS["batch/decide"]).fill(channel=Sql(CHANNEL)).text,
     "denials": DENIALS,
     "denied_by": "null::smallint",
     "denied_reasons": "0::bigint",
@@ -61,7 +63,7 @@ FRAGMENTS = {
     "subject": "person_id",
     "subjects": "select 'PERSON'::subject_kind as subject, 1::bigint as subject_id, null::bigint as member_id",
     "table": "preference",
-    "target": CHUNK,
+    "target": TARGET,
     "owner": "person",
     "addresses": "select c.kind as contact_point, c.value as address from contact_point c",
     "page": TEXTS["rules/page"],

@@ -1,5 +1,5 @@
 -- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
--- parts of :size people, and of :size households, in key order: the {numbered} of write_targets.
+-- parts of :size people, and of :size households, in key order: the {channel} of batch/decide.
 -- Parameters: size
 -- Columns: household, part (from 0), position (of the subject in its part, from 1), subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, place, changed
 select household, position / :size::integer as part, position % :size::integer + 1 as position, subject_id, contact_point,

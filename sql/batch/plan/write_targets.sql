@@ -1,5 +1,5 @@
--- Writes targets of a run (see batch_target): channels, decided by {decided}, which is batch/decide over channels in
--- parts, each of which becomes a chunk. The rows are sorted once, by what they are grouped by and then by the subject: so
+-- Writes targets of a run (see batch_target): the channels of {decided}, which is batch/decide, each part of which becomes a
+-- chunk. The rows are sorted once, by what they are grouped by and then by the subject: so
 -- every array has its elements in the order of subject_ids, without a sort of its own. The chunks follow those that there
 -- are: their number is :chunks.
 -- Parameters: district_id, batch_run_id, chunks, state

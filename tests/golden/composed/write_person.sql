@@ -113,10 +113,10 @@ select :district_id, next_revision.revision, 'PERSON', c.bucket, 'PREFERENCES', 
   c.turned_on, c.turned_off, c.chosen, c.unchosen, c.reasons, c.lowest_id, c.highest_id
 from (
   select bucket_of(subject_id) as bucket, contact_point, method, array_agg(subject_id order by subject_id) as subject_ids,
-    packed_masks(array_agg(turned_on order by subject_id), min(turned_on), max(turned_on)) as turned_on,
-    packed_masks(array_agg(turned_off order by subject_id), min(turned_off), max(turned_off)) as turned_off,
-    packed_masks(array_agg(chosen order by subject_id), min(chosen), max(chosen)) as chosen,
-    packed_masks(array_agg(unchosen order by subject_id), min(unchosen), max(unchosen)) as unchosen,
+    packed_masks(array_agg(turned_on order by subject_id)) as turned_on,
+    packed_masks(array_agg(turned_off order by subject_id)) as turned_off,
+    packed_masks(array_agg(chosen order by subject_id)) as chosen,
+    packed_masks(array_agg(unchosen order by subject_id)) as unchosen,
     bit_or(turned_on | turned_off | chosen | unchosen) as reasons, min(subject_id) as lowest_id,
     max(subject_id) as highest_id
   from changed
