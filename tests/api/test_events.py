@@ -136,7 +136,8 @@ async def test_a_refused_event_ends_its_stream(db: Pool, host: PluginHost, distr
     """An event that is larger than an answer may be is an error with its path, and the last of its stream."""
     run = await run_of(district, "APPLYING")
     await district.conn.execute(  # Held by a server that is elsewhere, so that none here works it meanwhile.
-        "update batch_run set lease_owner = 'elsewhere', lease_expires_at = 'infinity' where batch_run_id = $1", run
+        "update batch_run set lease_owner = 'elsewhere', lease_expires_at = 'infinity' where batch_run_id = $1",
+        run,
     )
     query = f'subscription {{ mine: batchRun(id: "run_{run}") {RUN} }}'
     async with serving(db, host, "maple", max_answer_bytes=1_000) as server, socket(server) as ws:

@@ -128,7 +128,13 @@ async def test_a_chunk_locks_its_rows_in_key_order(
     async with conn.transaction():
         await open_chunk(conn)
         write = statement("batch/write_chunk").fill(**log_slots(False))
-        rest = {"state": "PLANNED", "household": False, "subjects": 1, "keep_chosen": False, "source": "BATCH"}
+        rest = {
+            "state": "PLANNED",
+            "household": False,
+            "subjects": 1,
+            "keep_chosen": False,
+            "source": "BATCH",
+        }
         found = await plan_of(conn, write, mode, **key, **rest, actor="ada")
         update = next(
             node

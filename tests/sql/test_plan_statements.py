@@ -41,8 +41,8 @@ async def planned(db: Pool, district: DistrictBuilder) -> AsyncIterator[Any]:
 async def test_targets_are_in_key_order_with_what_the_plan_read(
     planned: Any, district: DistrictBuilder, settings: str
 ) -> None:
-    """However the planner reads them, every chunk has the next people by their ids, ascending, by buckets and by whether
-    anything changes, each beside their own preferences and what becomes of them (D16)."""
+    """However the planner reads them, every chunk has the next people by their ids, ascending, by buckets and by
+    whether anything changes, each beside their own preferences and what becomes of them (D16)."""
     await planned.execute(settings or "select")
     current = statement("batch/plan/current").fill(**table_slots(False))
     channels = statement("batch/plan/channels_to_write").fill(

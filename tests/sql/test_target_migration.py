@@ -58,7 +58,9 @@ async def test_a_run_goes_on_with_the_targets_of_an_older_release(
     )
     assert await migrate(conn) == [migrations()[10].name]
     rows = await conn.fetch("select subject_ids, on_masks, off_masks, state from batch_target")
-    assert [tuple(row.values()) for row in rows] == [(people, [general], [0, priority, 0, priority], "CHANGED")]
+    assert [tuple(row.values()) for row in rows] == [
+        (people, [general], [0, priority, 0, priority], "CHANGED")
+    ]
     fresh = await open_pool(dsn, max_size=4)  # what was prepared for the former table is of no use
     async with working(BatchWorker(fresh, host, poll_seconds=0.05)):
         row = await batches.ended(run)
