@@ -23,6 +23,7 @@ _FORECAST_NOTES = {
     "overwroteChosen": "of those to be updated are people's own choice, and would be overwritten",
     "keptChosen": "would be left alone because they are people's own choice",
 }
+_REVERT_RESULT_NOTES = {**_RESULT_NOTES, "unchanged": "already were as before the run"}
 _REVERT_NOTES = {
     "restored": "were restored",
     "leftAlone": "were left as they are: somebody has changed them since",
@@ -58,7 +59,8 @@ def updated(run: Json) -> int:
 
 def notes(run: Json) -> Iterable[str]:
     """Yield a line for each other count of a run, summed over its cells."""
-    for key, words in (_FORECAST_NOTES if _is_plan(run) else _RESULT_NOTES).items():
+    of_result = _REVERT_RESULT_NOTES if run["reverts"] else _RESULT_NOTES
+    for key, words in (_FORECAST_NOTES if _is_plan(run) else of_result).items():
         if count := _sum(run, key):
             yield f"{count:,} {words}."
     for key, words in _REVERT_NOTES.items():

@@ -24,9 +24,9 @@ from gql_server.hooks.host import PluginHost
 class MaskCount:
     """How many rows of one contact point have the same masks after a write.
 
-    asked: bits that the target turns on or off. flipped: bits that changed. overwrote: flipped bits that people had
-    chosen before. kept: bits left alone because people chose them. skipped_as_chosen: bits left alone because people
-    chose them after the target was made.
+    asked: bits that the target turns on or off, or marks as chosen. flipped: bits that changed. overwrote: flipped bits
+    that people had chosen before. kept: bits left alone because people chose them. skipped_as_chosen: bits left alone
+    because people chose them after the target was made.
     """
 
     contact_point: ContactPointKind

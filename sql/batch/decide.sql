@@ -14,7 +14,9 @@ select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
 from (
   select c.*, differs & ~(leave | case when :keep_chosen then was_chosen else 0 end) as flipped
   from (
-    select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
-    from ({channel}) c
+    select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
+    from (
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from ({channel}) c
+    ) c
   ) c
 ) c

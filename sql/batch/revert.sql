@@ -182,22 +182,28 @@ select subject = 'HOUSEHOLD', subject_id, contact_point, method, flipped, touche
 from summed
 where flipped <> 0
 
--- name: count_touched
--- Counts the cells that a revert leaves as they are because somebody changed them since.
+-- name: count_left
+-- Counts the cells that a revert leaves as they are: somebody changed them since, or they are again what they were before
+-- the run, a choice included.
 -- Parameters: district_id, batch_run_id
 -- Columns: none
 with counted as (
-  select contact_point, touched as reasons, count(*) as rows
-  from undone where touched <> 0
-  group by 1, 2
+  select contact_point, touched, flipped & ~(touched | differs | (chosen_before & choice_differs)) as as_before,
+    count(*) as rows
+  from undone
+  group by 1, 2, 3
 ),
 by_cell as (
-  select counted.contact_point, r.code as reason, sum(counted.rows) as rows
+  select counted.contact_point, r.code as reason,
+    coalesce(sum(counted.rows) filter (where counted.touched & (1::bigint << r.bit) <> 0), 0) as touched,
+    coalesce(sum(counted.rows) filter (where counted.as_before & (1::bigint << r.bit) <> 0), 0) as as_before
   from counted
-  join contact_reason r on r.district_id = :district_id and counted.reasons & (1::bigint << r.bit) <> 0
+  join contact_reason r
+    on r.district_id = :district_id and (counted.touched | counted.as_before) & (1::bigint << r.bit) <> 0
   group by counted.contact_point, r.code
 )
-update batch_cell cell set left_alone = cell.left_alone + by_cell.rows
+update batch_cell cell
+set left_alone = cell.left_alone + by_cell.touched, unchanged = cell.unchanged + by_cell.as_before
 from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason

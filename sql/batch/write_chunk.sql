@@ -145,9 +145,9 @@ closed as (
   where r.district_id = :district_id and r.batch_run_id = :batch_run_id
 ),
 counted as (
-  select contact_point, on_mask | off_mask | (mark & leave) as asked, flipped, flipped & was_chosen as overwrote,
+  select contact_point, on_mask | off_mask | mark as asked, flipped, flipped & was_chosen as overwrote,
     case when :keep_chosen then differs & ~(flipped | leave) else 0 end as kept,
-    (differs | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
+    (on_mask | off_mask | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
   from (
     select contact_point, on_mask, off_mask, mark, leave, turned_on | turned_off as flipped, was_chosen, rows,
       (on_mask & ~was_on) | (off_mask & was_on) as differs

@@ -131,19 +131,23 @@ class Life:
                     held.become(not held.on, False, number)
         self.done.add(number)
 
-    def revert(self, number: int, part: Part | None = None) -> tuple[int, int]:
-        """Undo a run, or a part of it; return how many preferences were restored, and how many left alone."""
-        restored = left_alone = 0
+    def revert(self, number: int, part: Part | None = None) -> tuple[int, int, int]:
+        """Undo a run, or a part of it; return how many preferences were restored, how many were as before, and how many
+        were left alone."""
+        restored = unchanged = left_alone = 0
         for where, held in self.preferences.items():
             if held.set_by(number):
                 before = held.undoing(number, self.reverted)
                 left_alone += before is None
-                if before is not None and (part is None or where[:2] in part):
-                    restored += held.become(*before, number, revert=True)
+                if before == (held.on, held.chosen):
+                    unchanged += 1
+                elif before is not None and (part is None or where[:2] in part):
+                    flipped = held.become(*before, number, revert=True)
+                    restored, unchanged = restored + flipped, unchanged + (not flipped)
         if part is None:
             self.done.discard(number)
             self.reverted.add(number)
-        return restored, left_alone
+        return restored, unchanged, left_alone
 
 
 CELLS = st.lists(
@@ -242,15 +246,14 @@ class Stepper:
         await self.work()
         self.life.revert(number)
 
-    async def _counts(self, revert: int) -> tuple[int, int]:
-        """Return how many preferences a revert restored, and how many it left alone."""
+    async def _counts(self, revert: int) -> tuple[int, ...]:
+        """Return how many preferences a revert restored, how many were as before, and how many it left alone."""
         row = await self.batches.district.conn.fetchrow(
-            "select coalesce(sum(updated), 0) as restored, coalesce(sum(left_alone), 0) as left_alone"
+            "select coalesce(sum(updated), 0), coalesce(sum(unchanged), 0), coalesce(sum(left_alone), 0)"
             " from batch_cell where batch_run_id = $1", revert,
         )  # fmt: skip
         assert row is not None
-        restored, left_alone = row.values()
-        return restored, left_alone
+        return tuple(row.values())
 
     async def _part(self, number: int) -> Part:
         """Return whose contact points a run has changed, by the log."""

@@ -104,7 +104,9 @@ class BatchCellResult:
     reason: ReasonCode = column("The contact reason.")
     set: Setting = column("The setting that was requested for the cell.")
     updated: int | None = column("The number of preferences that were changed.")
-    unchanged: int | None = column("The number of preferences that already were as requested.")
+    unchanged: int | None = column(
+        "The number of preferences that already were as requested; for a revert, as they were before the run."
+    )
     overwrote_chosen: int | None = column(
         "The number of preferences in `updated` that people had chosen for themselves."
     )

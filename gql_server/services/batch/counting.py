@@ -29,8 +29,7 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts:
             cell = sums.setdefault((count.contact_point, reason), [0] * len(masks))
             for index, mask in enumerate(masks):
                 cell[index] += count.rows if mask & bit else 0
-    reverts = run.reverts is not None
-    cells = {cell: _cell_counts(*asked_first, reverts=reverts) for cell, asked_first in sums.items()}
+    cells = {cell: _cell_counts(*asked_first) for cell, asked_first in sums.items()}
     await execute(
         conn,
         statement("batch/count/cells").fill(**counts_slot(run)),
@@ -41,17 +40,9 @@ async def count_cells(conn: Connection, run: Run, bits: ReasonBits, mask_counts:
     )
 
 
-def _cell_counts(
-    asked: int, updated: int, overwrote: int, kept: int, skipped: int, *, reverts: bool
-) -> tuple[int, ...]:
-    """Return the entries of `_COUNTS` for one cell.
-
-    A revert that finds a bit already as it would set it counts the bit as left alone: somebody else changed it.
-    """
-    unchanged = asked - updated - kept - skipped
-    if reverts:
-        return updated, 0, overwrote, kept, skipped + unchanged
-    return updated, unchanged, overwrote, kept, skipped
+def _cell_counts(asked: int, updated: int, overwrote: int, kept: int, skipped: int) -> tuple[int, ...]:
+    """Return the entries of `_COUNTS` for one cell."""
+    return updated, asked - updated - kept - skipped, overwrote, kept, skipped
 
 
 async def count_people(

@@ -140,7 +140,7 @@ async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     assert original is not None
     if original["folded"]:
         raise too_old_to_revert()
-    await execute(conn, "batch/revert/count_touched", **run.key)
+    await execute(conn, "batch/revert/count_left", **run.key)
     plan.progress.begin(PlanningStep.WRITING_PLAN)
     written = await _write_range(plan, statement("batch/revert/target"), EVERYBODY, chunk_size)
     return int(original["population"]), None, written["total"]

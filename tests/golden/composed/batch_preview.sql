@@ -194,8 +194,9 @@ select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
 from (
   select c.*, differs & ~(leave | case when :predicted__decided__keep_chosen then was_chosen else 0 end) as flipped
   from (
-    select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
-    from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
+    select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
+    from (
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
 select household, position / :predicted__decided__channel__size::integer as part, position % :predicted__decided__channel__size::integer + 1 as position, subject_id, contact_point,
   method, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
 from (
@@ -230,6 +231,7 @@ where district_id = :district_id and contact_point = any (:predicted__decided__c
   and household_id > :predicted__decided__channel__current__households__after::bigint and household_id <= :predicted__decided__channel__current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
   where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
 ) a) c
+    ) c
   ) c
 ) c) d) predicted
   group by household, contact_point, on_mask, off_mask, skip_if_chosen, flipped, kept

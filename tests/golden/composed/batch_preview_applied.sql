@@ -174,8 +174,9 @@ select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
 from (
   select c.*, differs & ~(leave | case when :decided__keep_chosen then was_chosen else 0 end) as flipped
   from (
-    select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs, (skip_if_chosen & was_chosen) | changed as leave
-    from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
+    select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
+    from (
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
 select household, position / :decided__channel__size::integer as part, position % :decided__channel__size::integer + 1 as position, subject_id, contact_point,
   method, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
 from (
@@ -210,6 +211,7 @@ where district_id = :district_id and contact_point = any (:decided__channel__cur
   and household_id > :decided__channel__current__households__after::bigint and household_id <= :decided__channel__current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
   where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
 ) a) c
+    ) c
   ) c
 ) c) d
   order by household, part, contact_point, method, changes, bucket, subject_id
@@ -387,9 +389,9 @@ closed as (
   where r.district_id = :district_id and r.batch_run_id = :batch_run_id
 ),
 counted as (
-  select contact_point, on_mask | off_mask | (mark & leave) as asked, flipped, flipped & was_chosen as overwrote,
+  select contact_point, on_mask | off_mask | mark as asked, flipped, flipped & was_chosen as overwrote,
     case when :keep_chosen then differs & ~(flipped | leave) else 0 end as kept,
-    (differs | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
+    (on_mask | off_mask | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
   from (
     select contact_point, on_mask, off_mask, mark, leave, turned_on | turned_off as flipped, was_chosen, rows,
       (on_mask & ~was_on) | (off_mask & was_on) as differs
@@ -580,9 +582,9 @@ closed as (
   where r.district_id = :district_id and r.batch_run_id = :batch_run_id
 ),
 counted as (
-  select contact_point, on_mask | off_mask | (mark & leave) as asked, flipped, flipped & was_chosen as overwrote,
+  select contact_point, on_mask | off_mask | mark as asked, flipped, flipped & was_chosen as overwrote,
     case when :keep_chosen then differs & ~(flipped | leave) else 0 end as kept,
-    (differs | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
+    (on_mask | off_mask | mark) & leave as skipped_as_chosen, sum(rows)::bigint as rows
   from (
     select contact_point, on_mask, off_mask, mark, leave, turned_on | turned_off as flipped, was_chosen, rows,
       (on_mask & ~was_on) | (off_mask & was_on) as differs
