@@ -209,29 +209,23 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason
 
 -- name: target
--- Returns what a revert is to write: a bit that is not what it was is turned on or off again, and a bit that was
--- chosen is marked as chosen again, also one that is not turned on or off. A bit that is chosen now and was not, by
--- the log, when the revert was planned, is skipped.
+-- Returns what a revert is to write to people, or to households: a bit that is not what it was is turned on or off again,
+-- and a bit that was chosen is marked as chosen again, also one that is not turned on or off. A bit that is chosen now and
+-- was not, by the log, when the revert was planned, is skipped. {table} and {subject}: see preference/write.
 --
 -- A bit that is only to be marked is compared with the preference of now: somebody may have turned it on or off after
 -- `undone` was filled, and then it is left alone. Such bits are few.
--- Parameters: district_id
--- Columns: household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
-select u.household, u.subject_id, u.contact_point, u.method,
-  u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
+-- Parameters: district_id, household
+-- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
+select u.subject_id, u.contact_point, u.method, u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
   u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
   u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
 from undone u
 left join lateral (
   select p.reasons_on
-  from preference p
-  where not u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
-    and p.district_id = :district_id and p.person_id = u.subject_id
+  from {table} p
+  where u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.{subject} = u.subject_id
     and p.contact_point = u.contact_point and p.method = u.method
-  union all
-  select h.reasons_on
-  from household_preference h
-  where u.household and u.chosen_before & u.choice_differs & ~u.differs <> 0
-    and h.district_id = :district_id and h.household_id = u.subject_id
-    and h.contact_point = u.contact_point and h.method = u.method
 ) now on true
+where u.household = :household

@@ -154,7 +154,7 @@ async def test_a_chunk_locks_its_rows_in_key_order(
         decided = statement("batch/decide").fill(channel=now).having(keep_chosen=False)
         again = statement("batch/plan/write_targets").fill(decided=decided)
         key_only = {name: key[name] for name in ("district_id", "batch_run_id")}
-        found = await plan_of(conn, again, mode, **key_only, state="LOCKED", chunks=0)
+        found = await plan_of(conn, again, mode, **key_only, household=False, state="LOCKED", chunks=0)
         reads = [node for node in found if node.get("Relation Name") == "preference"]
         assert [node["Node Type"] for node in reads] == ["Index Scan"]
 

@@ -8,7 +8,6 @@ import pytest
 from gql_server.db.pool import Pool
 from gql_server.db.statements import execute, fetchrow, fetchval, statement
 from gql_server.domain.channels import ContactPointKind
-from gql_server.services.batch.plan import EVERYBODY
 from gql_server.services.changes import table_slots
 from tests.support.builder import DistrictBuilder
 
@@ -45,13 +44,16 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
     whether anything changes, each beside their own preferences and what becomes of them (D16)."""
     await planned.execute(settings or "select")
     current = statement("batch/plan/current").fill(**table_slots(False))
+    ids = {"after": 0, "upto": 2**63 - 1}
     channels = statement("batch/plan/channels_to_write").fill(
-        allowed=statement("batch/plan/allowed").having(**EVERYBODY),
-        current=current.having(contact_points=[ContactPointKind.CELL_PHONE], **EVERYBODY),
+        allowed=statement("batch/plan/allowed").having(household=False, **ids),
+        current=current.having(contact_points=[ContactPointKind.CELL_PHONE], **ids),
     )
-    decided = statement("batch/decide").fill(channel=channels.having(size=SIZE)).having(keep_chosen=False)
+    channels = channels.having(household=False, size=SIZE)
+    decided = statement("batch/decide").fill(channel=channels).having(keep_chosen=False)
     write = statement("batch/plan/write_targets").fill(decided=decided)
-    row = await fetchrow(planned, write, district_id=district.id, batch_run_id=1, state="PLANNED", chunks=0)
+    key = {"district_id": district.id, "batch_run_id": 1, "household": False}
+    row = await fetchrow(planned, write, **key, state="PLANNED", chunks=0)
     assert row is not None
     assert tuple(row.values()) == (PEOPLE // SIZE, PEOPLE, 0)
     everybody = {}

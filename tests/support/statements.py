@@ -29,12 +29,12 @@ TARGET = (
     "select 1::bigint as subject_id, 'EMAIL'::contact_point_kind as contact_point, 'EMAIL'::method as method,"
     " 1::bigint as on_mask, 0::bigint as off_mask, 0::bigint as skip_if_chosen, 0::bigint as mark_as_chosen"
 )
-ALLOWED = f"select false as household, t.* from ({TARGET}) t"
+ALLOWED = TARGET
 CHANNEL = (
-    f"select a.*, 0 as part, 1 as position, 0::bigint as was_on, 0::bigint as was_chosen, '(0,1)'::tid as place,"
-    f" 0::bigint as changed from ({ALLOWED}) a"
+    f"select a.*, false as household, 0 as part, 1 as position, 0::bigint as was_on, 0::bigint as was_chosen,"
+    f" '(0,1)'::tid as place, 0::bigint as changed from ({ALLOWED}) a"
 )
-PREDICTED = f"select a.*, 0::bigint as flipped, 0::bigint as kept from ({ALLOWED}) a"
+PREDICTED = f"select c.*, 0::bigint as flipped, 0::bigint as kept from ({CHANNEL}) c"
 CURRENT = (
     f"select t.*, 0::bigint as reasons_on, 0::bigint as reasons_chosen, null::tid as place from ({TARGET}) t"
 )

@@ -71,7 +71,9 @@ async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
         await fetch(conn, statement("batch/chunk/lock").fill(**table), **key)
         now = statement("batch/chunk/changed_now").fill(**table)
         channels = now.having(**key, reverts=run.reverts is not None)
-        await write_targets(conn, run, channels, state=state, chunks=chunk["chunk"] - 1)
+        await write_targets(
+            conn, run, channels, household=chunk["household"], state=state, chunks=chunk["chunk"] - 1
+        )
     rows = await fetch(
         conn,
         statement("batch/write_chunk").fill(**log_slots(chunk["household"])),

@@ -1,12 +1,10 @@
 """The plan of a run: who is selected, who is excluded from which cells, what is to be done. One transaction."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TypeAlias
 
 import structlog
 
-from gql_server.db.protocols import Connection, Database, Row
+from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetch, fetchrow, fetchval, statement
 from gql_server.domain import defaults
 from gql_server.domain.batch import Cell, PlanningStep, Setting, channel_masks
@@ -31,8 +29,15 @@ from gql_server.services.batch.run import LeaseLost, Run
 from gql_server.services.batch.scope import nobody_selected
 from gql_server.services.batch.signals import notify_run_changed
 from gql_server.services.batch.states import too_old_to_revert
-from gql_server.services.batch.targets import decided, write_targets
-from gql_server.services.changes import MaskCount, table_slots
+from gql_server.services.batch.targets import (
+    Subjects,
+    channels_to_write,
+    decided,
+    everybody,
+    subject_ranges,
+    write_targets,
+)
+from gql_server.services.changes import MaskCount
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
@@ -40,13 +45,6 @@ from gql_server.services.rules.rule_set import RuleSet, applicable_rules
 
 _SAMPLES = 25
 _STATEMENT_SECONDS = 600.0
-RANGE = 75_000
-"""How many candidates one statement makes targets of, about: what it does in less than a second."""
-_SAMPLED = 5_000
-"""How many candidates are looked at to divide them into ranges, about."""
-Subjects: TypeAlias = dict[str, int]
-"""Subjects by their ids, those of households and of people alike: after one and up to another."""
-EVERYBODY: Subjects = {"after": -(2**63), "upto": 2**63 - 1}
 _log = structlog.get_logger(__name__)
 
 
@@ -117,11 +115,11 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     else:
         left_population = await intersect(plan)
     await _ask_rules(plan, rules)
-    ranges = [EVERYBODY] if run.plan_only else await _ranges(plan)
+    ranges = everybody(plan) if run.plan_only else await subject_ranges(plan)
     plan.progress.begin(PlanningStep.WRITING_PLAN, 1 + len(ranges))
     await _exclude(plan)
     plan.progress.advance()
-    total = await (_preview(plan) if run.plan_only else _write_targets(plan, ranges, chunk_size))
+    total = await (_preview(plan, ranges) if run.plan_only else _write_targets(plan, ranges, chunk_size))
     return population, left_population, total
 
 
@@ -141,9 +139,9 @@ async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     if original["folded"]:
         raise too_old_to_revert()
     await execute(conn, "batch/revert/count_left", **run.key)
-    plan.progress.begin(PlanningStep.WRITING_PLAN)
-    written = await _write_range(plan, statement("batch/revert/target"), EVERYBODY, chunk_size)
-    return int(original["population"]), None, written["total"]
+    ranges = everybody(plan)
+    plan.progress.begin(PlanningStep.WRITING_PLAN, len(ranges))
+    return int(original["population"]), None, await _write_targets(plan, ranges, chunk_size)
 
 
 async def _end(plan: Plan, **planned: float | None) -> None:
@@ -213,10 +211,14 @@ async def _write_targets(plan: Plan, ranges: Sequence[Subjects], chunk_size: int
 
     Return the number of people and households to do. Raises PluginError.
     """
+    own = sum(masks.contact_point is not HOUSEHOLD_PHONE for masks in plan.masks)
+    size = max(1, chunk_size // max(1, own))
     chunks = total = 0
     for subjects in ranges:
-        allowed = statement("batch/plan/allowed").having(**subjects)
-        row = await _write_range(plan, allowed, subjects, chunk_size, chunks)
+        channels = channels_to_write(plan, subjects, size=size)
+        row = await write_targets(
+            plan.conn, plan.run, channels, household=subjects.household, state="PLANNED", chunks=chunks
+        )
         chunks, total = row["chunks"], total + row["total"]
         if row["unknown"]:
             raise await _unknown_denial(plan)
@@ -224,31 +226,16 @@ async def _write_targets(plan: Plan, ranges: Sequence[Subjects], chunk_size: int
     return total
 
 
-async def _write_range(plan: Plan, allowed: Sql, subjects: Subjects, chunk_size: int, chunks: int = 0) -> Row:
-    """Write the targets of some of the subjects, in chunks that follow those that there are."""
-    own = sum(masks.contact_point is not HOUSEHOLD_PHONE for masks in plan.masks)
-    numbered = _channels(plan, allowed, subjects).having(size=max(1, chunk_size // max(1, own)))
-    return await write_targets(plan.conn, plan.run, numbered, state="PLANNED", chunks=chunks)
-
-
-async def _ranges(plan: Plan) -> list[Subjects]:
-    """Return ranges of about RANGE candidates or fewer each, which are all subjects together."""
-    candidates = plan.progress.candidates
-    ranges, ends = -(-candidates // RANGE), None
-    if ranges > 1:
-        percent = min(100.0, 100.0 * _SAMPLED / candidates)
-        ends = await fetchval(plan.conn, "batch/plan/range_ends", ranges=ranges, percent=percent)
-    bounds = [EVERYBODY["after"], *(ends or ()), EVERYBODY["upto"]]
-    return [{"after": after, "upto": upto} for after, upto in pairwise(bounds)]
-
-
-async def _preview(plan: Plan) -> int:
+async def _preview(plan: Plan, everybody: Sequence[Subjects]) -> int:
     """Write a plan that is only looked at, count what it would do, and keep samples of whom it would change.
 
     Return the number of people and households to do. Raises PluginError.
     """
     conn, run = plan.conn, plan.run
-    preview = statement("batch/plan/preview").fill(predicted=_predicted(plan))
+    first, *others = (_predicted(plan, subjects) for subjects in everybody)
+    both = Sql("{people} union all {households}")
+    predicted = both.fill(people=first, households=others[0]) if others else first
+    preview = statement("batch/plan/preview").fill(predicted=predicted)
     rows = await fetch(conn, preview, **run.key, samples=_SAMPLES)
     if any(row["asked"] is None for row in rows):
         raise await _unknown_denial(plan)
@@ -257,36 +244,11 @@ async def _preview(plan: Plan) -> int:
     return rows[0]["total"] if rows else 0
 
 
-def _predicted(plan: Plan) -> Sql:
+def _predicted(plan: Plan, subjects: Subjects) -> Sql:
     """Return a SELECT of what the run would do with each channel."""
-    allowed = statement("batch/plan/allowed").having(**EVERYBODY)
-    channels = _channels(plan, allowed, EVERYBODY).having(size=1)  # there are no chunks yet
+    channels = channels_to_write(plan, subjects, size=1)  # there are no chunks yet
     predicted = statement("batch/plan/predicted").fill(decided=decided(plan.run, channels))
     return predicted.having(keep_chosen=plan.run.keep_chosen)
-
-
-def _channels(plan: Plan, allowed: Sql, subjects: Subjects) -> Sql:
-    """Return a SELECT of the channels of some subjects with anything to do, with the preferences as they are now."""
-    current = _current(plan, subjects)
-    return statement("batch/plan/channels_to_write").fill(allowed=allowed, current=current)
-
-
-def _current(plan: Plan, subjects: Subjects) -> Sql:
-    """Return a SELECT of some subjects' preferences as they are now, for the contact points that the run names."""
-    own = [masks.contact_point for masks in plan.masks if masks.contact_point is not HOUSEHOLD_PHONE]
-    people, households = (
-        statement("batch/plan/current")
-        .fill(**table_slots(household))
-        .having(contact_points=named, **subjects)
-        for household, named in ((False, own), (True, [HOUSEHOLD_PHONE]))
-    )
-    if len(own) == len(plan.masks):  # reading the households would be for nothing
-        return people
-    return (
-        Sql("{people} union all {households}").fill(people=people, households=households)
-        if own
-        else households
-    )
 
 
 async def _unknown_denial(plan: Plan) -> PluginError:

@@ -2,17 +2,17 @@
 -- chunk. The rows are sorted once, by what they are grouped by and then by the subject: so
 -- every array has its elements in the order of subject_ids, without a sort of its own. The chunks follow those that there
 -- are: their number is :chunks.
--- Parameters: district_id, batch_run_id, chunks, state
+-- Parameters: district_id, batch_run_id, household, chunks, state
 -- Columns: chunks (how many there are now), total (people and households to do), unknown (denials of what is no candidate)
 with sorted as (
-  select household, part, contact_point, method, bucket_of(subject_id) as bucket, position,
+  select part, contact_point, method, bucket_of(subject_id) as bucket, position,
     coalesce(turned_on | turned_off | chosen | unchosen, 0) <> 0 as changes, subject_id, place, on_mask, off_mask,
     skip_if_chosen, mark_as_chosen, was_on, was_chosen, leave, turned_on, turned_off, chosen, unchosen
   from ({decided}) d
-  order by household, part, contact_point, method, changes, bucket, subject_id
+  order by part, contact_point, changes, bucket, subject_id
 ),
 grouped as materialized (
-  select household, part, contact_point, method, changes, bucket, max(position) as last_position, count(*) as channels,
+  select part, contact_point, min(method) as method, changes, bucket, max(position) as last_position, count(*) as channels,
     bit_or(turned_on | turned_off | chosen | unchosen) as reasons,
     array_agg(subject_id) as subject_ids, array_agg(place) as places,
     packed_masks(array_agg(on_mask)) as on_masks, packed_masks(array_agg(off_mask)) as off_masks,
@@ -24,14 +24,14 @@ grouped as materialized (
     packed_masks(array_agg(chosen)) as chosen, packed_masks(array_agg(unchosen)) as unchosen,
     count(*) filter (where on_mask is null) as unknown
   from sorted
-  group by household, part, contact_point, method, changes, bucket
+  group by part, contact_point, changes, bucket
 ),
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
     subjects, channels, reasons, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
     was_chosen, leave, turned_on, turned_off, chosen, unchosen)
-  select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
-    household, contact_point, method, bucket, changes, :state, max(last_position) over (partition by household, part),
+  select :district_id, :batch_run_id, :chunks::integer + part + 1, :household, contact_point, method, bucket, changes,
+    :state, max(last_position) over (partition by part),
     channels, coalesce(reasons, 0), subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
     was_chosen, leave, turned_on, turned_off, chosen, unchosen
   from grouped

@@ -185,50 +185,94 @@ with block as materialized (
     flipped, kept, array_agg(subject_id order by subject_id) as subject_ids, count(*) as rows
   from (-- Predicts what a run would do with each channel of {allowed}: {decided} is batch/decide over them.
 select household, subject_id, contact_point, method, on_mask, off_mask, (on_mask | off_mask) & ~was_chosen as skip_if_chosen,
-  flipped, case when :predicted__keep_chosen then differs & was_chosen else 0 end as kept
+  flipped, case when :predicted__people__keep_chosen then differs & was_chosen else 0 end as kept
 from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
 select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
   case when mark_as_chosen = 0 then 0
     else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
   flipped & was_chosen & ~mark_as_chosen as unchosen
 from (
-  select c.*, differs & ~(leave | case when :predicted__decided__keep_chosen then was_chosen else 0 end) as flipped
+  select c.*, differs & ~(leave | case when :predicted__people__decided__keep_chosen then was_chosen else 0 end) as flipped
   from (
     select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
     from (
-      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
-select household, position / :predicted__decided__channel__size::integer as part, position % :predicted__decided__channel__size::integer + 1 as position, subject_id, contact_point,
-  method, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed}, of people or of households, with anything to do, with the preferences as they are now,
+select :predicted__people__decided__channel__household::boolean as household, place_of_subject / :predicted__people__decided__channel__size::integer as part,
+  place_of_subject % :predicted__people__decided__channel__size::integer + 1 as position, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen,
+  mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
 from (
-  select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+  select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
-    dense_rank() over (partition by a.household order by subject_id) - 1 as position
+    dense_rank() over (order by subject_id) - 1 as place_of_subject
   from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
-select household, subject_id, contact_point, method, on_mask, off_mask,
+select subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
 from (
-  select household, subject_id, contact_point, method, c.skip_if_chosen,
+  select subject_id, contact_point, method, c.skip_if_chosen,
     c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
     c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
   from (
-    select * from all_channels where denied_by is null and subject_id > :predicted__decided__channel__allowed__after::bigint and subject_id <= :predicted__decided__channel__allowed__upto::bigint
+    select * from all_channels
+    where denied_by is null and household = :predicted__people__decided__channel__allowed__household and subject_id > :predicted__people__decided__channel__allowed__after::bigint and subject_id <= :predicted__people__decided__channel__allowed__upto::bigint
   ) c
   full join (
-    select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
-      bit_or(off_reasons) as off_reasons
-    from denial where subject_id > :predicted__decided__channel__allowed__after and subject_id <= :predicted__decided__channel__allowed__upto
-    group by household, subject_id, contact_point, method
-  ) d using (household, subject_id, contact_point, method)
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :predicted__people__decided__channel__allowed__household and subject_id > :predicted__people__decided__channel__allowed__after and subject_id <= :predicted__people__decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
 ) left_over) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from preference
-where district_id = :district_id and contact_point = any (:predicted__decided__channel__current__people__contact_points::contact_point_kind[]) and method <> 'TEXT'
-  and person_id > :predicted__decided__channel__current__people__after::bigint and person_id <= :predicted__decided__channel__current__people__upto::bigint union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+where district_id = :district_id and contact_point = any (:predicted__people__decided__channel__current__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and person_id > :predicted__people__decided__channel__current__after::bigint and person_id <= :predicted__people__decided__channel__current__upto::bigint) p using (subject_id, contact_point)
+  where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
+) a) c
+    ) c
+  ) c
+) c) d union all -- Predicts what a run would do with each channel of {allowed}: {decided} is batch/decide over them.
+select household, subject_id, contact_point, method, on_mask, off_mask, (on_mask | off_mask) & ~was_chosen as skip_if_chosen,
+  flipped, case when :predicted__households__keep_chosen then differs & was_chosen else 0 end as kept
+from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
+select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
+  case when mark_as_chosen = 0 then 0
+    else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
+  flipped & was_chosen & ~mark_as_chosen as unchosen
+from (
+  select c.*, differs & ~(leave | case when :predicted__households__decided__keep_chosen then was_chosen else 0 end) as flipped
+  from (
+    select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
+    from (
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed}, of people or of households, with anything to do, with the preferences as they are now,
+select :predicted__households__decided__channel__household::boolean as household, place_of_subject / :predicted__households__decided__channel__size::integer as part,
+  place_of_subject % :predicted__households__decided__channel__size::integer + 1 as position, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen,
+  mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
+from (
+  select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+    coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
+    dense_rank() over (order by subject_id) - 1 as place_of_subject
+  from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
+select subject_id, contact_point, method, on_mask, off_mask,
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
+from (
+  select subject_id, contact_point, method, c.skip_if_chosen,
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
+  from (
+    select * from all_channels
+    where denied_by is null and household = :predicted__households__decided__channel__allowed__household and subject_id > :predicted__households__decided__channel__allowed__after::bigint and subject_id <= :predicted__households__decided__channel__allowed__upto::bigint
+  ) c
+  full join (
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :predicted__households__decided__channel__allowed__household and subject_id > :predicted__households__decided__channel__allowed__after and subject_id <= :predicted__households__decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
+) left_over) a
+  left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from household_preference
-where district_id = :district_id and contact_point = any (:predicted__decided__channel__current__households__contact_points::contact_point_kind[]) and method <> 'TEXT'
-  and household_id > :predicted__decided__channel__current__households__after::bigint and household_id <= :predicted__decided__channel__current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
+where district_id = :district_id and contact_point = any (:predicted__households__decided__channel__current__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and household_id > :predicted__households__decided__channel__current__after::bigint and household_id <= :predicted__households__decided__channel__current__upto::bigint) p using (subject_id, contact_point)
   where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
 ) a) c
     ) c

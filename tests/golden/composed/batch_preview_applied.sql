@@ -163,7 +163,7 @@ where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
 
 with sorted as (
-  select household, part, contact_point, method, bucket_of(subject_id) as bucket, position,
+  select part, contact_point, method, bucket_of(subject_id) as bucket, position,
     coalesce(turned_on | turned_off | chosen | unchosen, 0) <> 0 as changes, subject_id, place, on_mask, off_mask,
     skip_if_chosen, mark_as_chosen, was_on, was_chosen, leave, turned_on, turned_off, chosen, unchosen
   from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
@@ -176,48 +176,45 @@ from (
   from (
     select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
     from (
-      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed} with anything to do, with the preferences as they are now, which {current} gives, in
-select household, position / :decided__channel__size::integer as part, position % :decided__channel__size::integer + 1 as position, subject_id, contact_point,
-  method, on_mask, off_mask, skip_if_chosen, mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed}, of people or of households, with anything to do, with the preferences as they are now,
+select :decided__channel__household::boolean as household, place_of_subject / :decided__channel__size::integer as part,
+  place_of_subject % :decided__channel__size::integer + 1 as position, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen,
+  mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
 from (
-  select a.household, subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+  select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
-    dense_rank() over (partition by a.household order by subject_id) - 1 as position
+    dense_rank() over (order by subject_id) - 1 as place_of_subject
   from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
-select household, subject_id, contact_point, method, on_mask, off_mask,
+select subject_id, contact_point, method, on_mask, off_mask,
   coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
 from (
-  select household, subject_id, contact_point, method, c.skip_if_chosen,
+  select subject_id, contact_point, method, c.skip_if_chosen,
     c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
     c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
   from (
-    select * from all_channels where denied_by is null and subject_id > :decided__channel__allowed__after::bigint and subject_id <= :decided__channel__allowed__upto::bigint
+    select * from all_channels
+    where denied_by is null and household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after::bigint and subject_id <= :decided__channel__allowed__upto::bigint
   ) c
   full join (
-    select household, subject_id, contact_point, method, bit_or(on_reasons) as on_reasons,
-      bit_or(off_reasons) as off_reasons
-    from denial where subject_id > :decided__channel__allowed__after and subject_id <= :decided__channel__allowed__upto
-    group by household, subject_id, contact_point, method
-  ) d using (household, subject_id, contact_point, method)
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after and subject_id <= :decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
 ) left_over) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from preference
-where district_id = :district_id and contact_point = any (:decided__channel__current__people__contact_points::contact_point_kind[]) and method <> 'TEXT'
-  and person_id > :decided__channel__current__people__after::bigint and person_id <= :decided__channel__current__people__upto::bigint union all -- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
-select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
-from household_preference
-where district_id = :district_id and contact_point = any (:decided__channel__current__households__contact_points::contact_point_kind[]) and method <> 'TEXT'
-  and household_id > :decided__channel__current__households__after::bigint and household_id <= :decided__channel__current__households__upto::bigint) p using (subject_id, contact_point) -- the contact point tells people from households
+where district_id = :district_id and contact_point = any (:decided__channel__current__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and person_id > :decided__channel__current__after::bigint and person_id <= :decided__channel__current__upto::bigint) p using (subject_id, contact_point)
   where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
 ) a) c
     ) c
   ) c
 ) c) d
-  order by household, part, contact_point, method, changes, bucket, subject_id
+  order by part, contact_point, changes, bucket, subject_id
 ),
 grouped as materialized (
-  select household, part, contact_point, method, changes, bucket, max(position) as last_position, count(*) as channels,
+  select part, contact_point, min(method) as method, changes, bucket, max(position) as last_position, count(*) as channels,
     bit_or(turned_on | turned_off | chosen | unchosen) as reasons,
     array_agg(subject_id) as subject_ids, array_agg(place) as places,
     packed_masks(array_agg(on_mask)) as on_masks, packed_masks(array_agg(off_mask)) as off_masks,
@@ -229,14 +226,95 @@ grouped as materialized (
     packed_masks(array_agg(chosen)) as chosen, packed_masks(array_agg(unchosen)) as unchosen,
     count(*) filter (where on_mask is null) as unknown
   from sorted
-  group by household, part, contact_point, method, changes, bucket
+  group by part, contact_point, changes, bucket
 ),
 target as (
   insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
     subjects, channels, reasons, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
     was_chosen, leave, turned_on, turned_off, chosen, unchosen)
-  select :district_id, :batch_run_id, :chunks::integer + dense_rank() over (order by household, part),
-    household, contact_point, method, bucket, changes, :state, max(last_position) over (partition by household, part),
+  select :district_id, :batch_run_id, :chunks::integer + part + 1, :household, contact_point, method, bucket, changes,
+    :state, max(last_position) over (partition by part),
+    channels, coalesce(reasons, 0), subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
+    was_chosen, leave, turned_on, turned_off, chosen, unchosen
+  from grouped
+  returning chunk, subjects
+)
+select (select coalesce(max(chunk), :chunks::integer) from target) as chunks,
+  (select coalesce(sum(subjects), 0) from (select distinct chunk, subjects from target) chunks)::bigint as total,
+  (select coalesce(sum(unknown), 0) from grouped)::bigint as unknown;
+
+with sorted as (
+  select part, contact_point, method, bucket_of(subject_id) as bucket, position,
+    coalesce(turned_on | turned_off | chosen | unchosen, 0) <> 0 as changes, subject_id, place, on_mask, off_mask,
+    skip_if_chosen, mark_as_chosen, was_on, was_chosen, leave, turned_on, turned_off, chosen, unchosen
+  from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
+select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
+  case when mark_as_chosen = 0 then 0
+    else mark_as_chosen & ~was_chosen & ~leave & (flipped | ~(on_mask | off_mask)) end as chosen,
+  flipped & was_chosen & ~mark_as_chosen as unchosen
+from (
+  select c.*, differs & ~(leave | case when :decided__keep_chosen then was_chosen else 0 end) as flipped
+  from (
+    select c.*, (skip_if_chosen & was_chosen & (differs | mark_as_chosen)) | changed as leave
+    from (
+      select c.*, (on_mask & ~was_on) | (off_mask & was_on) as differs from (-- Lists the channels of {allowed}, of people or of households, with anything to do, with the preferences as they are now,
+select :decided__channel__household::boolean as household, place_of_subject / :decided__channel__size::integer as part,
+  place_of_subject % :decided__channel__size::integer + 1 as position, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen,
+  mark_as_chosen, was_on, was_chosen, place, 0::bigint as changed
+from (
+  select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
+    coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
+    dense_rank() over (order by subject_id) - 1 as place_of_subject
+  from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
+select subject_id, contact_point, method, on_mask, off_mask,
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
+from (
+  select subject_id, contact_point, method, c.skip_if_chosen,
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
+  from (
+    select * from all_channels
+    where denied_by is null and household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after::bigint and subject_id <= :decided__channel__allowed__upto::bigint
+  ) c
+  full join (
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after and subject_id <= :decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
+) left_over) a
+  left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
+select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
+from household_preference
+where district_id = :district_id and contact_point = any (:decided__channel__current__contact_points::contact_point_kind[]) and method <> 'TEXT'
+  and household_id > :decided__channel__current__after::bigint and household_id <= :decided__channel__current__upto::bigint) p using (subject_id, contact_point)
+  where a.on_mask | a.off_mask | a.mark_as_chosen <> 0 or a.on_mask is null -- null: no candidate
+) a) c
+    ) c
+  ) c
+) c) d
+  order by part, contact_point, changes, bucket, subject_id
+),
+grouped as materialized (
+  select part, contact_point, min(method) as method, changes, bucket, max(position) as last_position, count(*) as channels,
+    bit_or(turned_on | turned_off | chosen | unchosen) as reasons,
+    array_agg(subject_id) as subject_ids, array_agg(place) as places,
+    packed_masks(array_agg(on_mask)) as on_masks, packed_masks(array_agg(off_mask)) as off_masks,
+    packed_masks(array_agg(skip_if_chosen)) as skip_if_chosen, packed_masks(array_agg(mark_as_chosen)) as mark_as_chosen,
+    coalesce(packed_masks(array_agg(was_on)), '{0}') as was_on,
+    coalesce(packed_masks(array_agg(was_chosen)), '{0}') as was_chosen,
+    packed_masks(array_agg(leave)) as leave,
+    packed_masks(array_agg(turned_on)) as turned_on, packed_masks(array_agg(turned_off)) as turned_off,
+    packed_masks(array_agg(chosen)) as chosen, packed_masks(array_agg(unchosen)) as unchosen,
+    count(*) filter (where on_mask is null) as unknown
+  from sorted
+  group by part, contact_point, changes, bucket
+),
+target as (
+  insert into batch_target (district_id, batch_run_id, chunk, household, contact_point, method, bucket, changes, state,
+    subjects, channels, reasons, subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
+    was_chosen, leave, turned_on, turned_off, chosen, unchosen)
+  select :district_id, :batch_run_id, :chunks::integer + part + 1, :household, contact_point, method, bucket, changes,
+    :state, max(last_position) over (partition by part),
     channels, coalesce(reasons, 0), subject_ids, places, on_masks, off_masks, skip_if_chosen, mark_as_chosen, was_on,
     was_chosen, leave, turned_on, turned_off, chosen, unchosen
   from grouped
