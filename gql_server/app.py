@@ -53,6 +53,10 @@ def shorten_pauses() -> None:
     # A full garbage collection stops the process for 40 to 90 ms. The objects loaded by now are excluded from it.
     gc.collect()
     gc.freeze()
+    # With full caches of documents it would take half a second, again and again while new documents come. It looks for
+    # old objects that only refer to each other, of which there are few: a hundredth of the default frequency is enough.
+    generation_0, generation_1, _ = gc.get_threshold()
+    gc.set_threshold(generation_0, generation_1, 1_000)
     # How long a thread with a plug-in's check may compute before the event loop runs again; the default is 5 ms.
     sys.setswitchinterval(0.0005)
 
