@@ -3,6 +3,7 @@
 A chunk is one transaction. A second one follows where somebody else changed the same preferences after the plan.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gql_server.db.protocols import Connection, Database, Row
@@ -63,17 +64,10 @@ async def _apply_chunk(conn: Connection, run: Run, lease_seconds: float) -> Writ
 
 async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
     """Write what is still as the plan read it, or, decided again under locks, what was not. Raises ConcurrentInsert."""
-    key = {**run.key, "chunk": chunk["chunk"]}
-    state = "PLANNED"
+    key, state = {**run.key, "chunk": chunk["chunk"]}, "PLANNED"
     if chunk["state"] == "CHANGED":
+        await _decide_again(conn, run, chunk, key)
         state = "LOCKED"
-        table = table_slots(chunk["household"])
-        await fetch(conn, statement("batch/chunk/lock").fill(**table), **key)
-        now = statement("batch/chunk/changed_now").fill(**table)
-        channels = now.having(**key, reverts=run.reverts is not None)
-        await write_targets(
-            conn, run, channels, household=chunk["household"], state=state, chunks=chunk["chunk"] - 1
-        )
     rows = await fetch(
         conn,
         statement("batch/write_chunk").fill(**log_slots(chunk["household"])),
@@ -89,6 +83,15 @@ async def _write_chunk(conn: Connection, run: Run, chunk: Row) -> WriteResult:
         raise ConcurrentInsert
     counts = tuple(MaskCount.from_row(row) for row in rows if row["contact_point"] is not None)
     return WriteResult(rows[0]["revision"], counts)
+
+
+async def _decide_again(conn: Connection, run: Run, chunk: Row, key: Mapping[str, object]) -> None:
+    """Lock what somebody changed after the plan, and make targets of it as it is now."""
+    household = chunk["household"]
+    tables = table_slots(household)
+    await fetch(conn, statement("batch/chunk/lock").fill(**tables), **key)
+    now = statement("batch/chunk/changed_now").fill(**tables).having(**key, reverts=run.reverts is not None)
+    await write_targets(conn, run, now, household=household, state="LOCKED", chunks=chunk["chunk"] - 1)
 
 
 async def finish_run(db: Database, run: Run) -> FinishedRun:

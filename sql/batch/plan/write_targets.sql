@@ -1,7 +1,6 @@
 -- Writes targets of a run (see batch_target): the channels of {decided}, which is batch/decide, each part of which becomes a
--- chunk. The rows are sorted once, by what they are grouped by and then by the subject: so
--- every array has its elements in the order of subject_ids, without a sort of its own. The chunks follow those that there
--- are: their number is :chunks.
+-- chunk. The rows are sorted once, by what they are grouped by and then by the subject: so every array has its elements in
+-- the order of subject_ids, without a sort of its own. The chunks follow those that there are: their number is :chunks.
 -- Parameters: district_id, batch_run_id, household, chunks, state
 -- Columns: chunks (how many there are now), total (people and households to do), unknown (denials of what is no candidate)
 with sorted as (
