@@ -121,9 +121,9 @@ class LeanConnection(asyncpg.Connection):
         get = cast(Any, super())._get_statement
         options |= {"use_cache": False}
         closed = self.reads.make_room(query)
+        self._close_later([*(closed or ()), *self.reads.plan(query)])
         if closed is None:
             return await get(query, timeout, **options)
-        self._close_later(closed)
         statement = await get(query, timeout, **options | {"named": True})
         self.reads.put(query, statement)
         return statement
