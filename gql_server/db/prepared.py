@@ -18,8 +18,8 @@ BYTES_PER_CHARACTER = 110
 """Memory of a prepared read for each character of its text. Measured: 60 before its plan is kept, and 70 to 90 with it.
 The rest is what the process cannot use again of the memory that was freed."""
 BYTES_TO_PLAN = 300
-"""Memory that planning a read takes for each character of its text. Measured: 210 to 280. The process frees it, but does
-not give it back to the system."""
+"""Memory that planning a read takes for each character of its text. Measured: 210 to 280. The process frees it, but
+does not give it back to the system."""
 _FIRST_USE_PREPARED = 2
 """A read is prepared from this use on: most documents that are seen once are never seen again."""
 _USES_OF_COPY = 16
@@ -152,7 +152,7 @@ class ConnectionReads:
         return [self._remove(other) for other in closed]
 
     def plan(self, text: str) -> list[Any]:
-        """Record that a read is planned on the connection. Return the statements to close, because they have no room."""
+        """Record that a read is planned on the connection. Return the statements to close, which have no room now."""
         self._bytes_to_plan = max(self._bytes_to_plan, _size_to_plan(text))
         by_worth = sorted(self._statements, key=self._worth) if self._bytes > self._room(text) else []
         closed = []
