@@ -43,7 +43,11 @@ returning saved_filter_id
 select kind, criteria from saved_filter where district_id = :district_id and saved_filter_id = :saved_filter_id
 
 -- name: list
--- Returns the kinds and criteria of all filters of a district.
--- Parameters: district_id
+-- Returns the kinds and criteria of the filters of a district: of one filter, or of all, or all of one kind.
+-- Parameters: district_id, all_filters, saved_filter_id, kind (null: all kinds)
 -- Columns: saved_filter_id, kind, criteria (jsonb)
-select saved_filter_id, kind, criteria from saved_filter where district_id = :district_id order by saved_filter_id
+select saved_filter_id, kind, criteria
+from saved_filter
+where district_id = :district_id and (:all_filters::boolean or saved_filter_id = :saved_filter_id::bigint)
+  and (:kind::filter_kind is null or kind = :kind::filter_kind)
+order by saved_filter_id

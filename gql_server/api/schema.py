@@ -21,9 +21,8 @@ from strawberry.schema.config import StrawberryConfig
 from gql_server.api.arguments import STRAWBERRY, mutation_resolver
 from gql_server.api.context import RequestContext
 from gql_server.api.enums import VALUE_DESCRIPTIONS
-from gql_server.api.fields import LINK
+from gql_server.api.fields import LINK, REF
 from gql_server.api.mutation import Mutation
-from gql_server.api.payloads import REF
 from gql_server.api.query import Query
 from gql_server.api.scalars import SCALARS
 from gql_server.api.subscription import Subscription

@@ -318,7 +318,7 @@ async def _fill_slots(
     errors: dict[ResponsePath, Exception] = {}
     for slots in statement.slots:
         try:
-            filled = await slots.slots(slots.field.args(variables, extra_args), context)
+            filled = await slots.slots(slots.args(variables, extra_args), context)
         except (GqlServerError, GraphQLError) as error:
             errors[slots.field.path] = error
             continue
