@@ -2,10 +2,16 @@
 
 -- name: lock
 -- Makes transactions that save filters of one district wait for each other, so that a name that was free when it
--- was looked up is still free when it is taken.
+-- was looked up is still free when it is taken, and no more are saved than can be listed.
 -- Parameters: district_id
 -- Columns: none
 select pg_advisory_xact_lock(hashtext('saved_filter'), :district_id)
+
+-- name: count
+-- Returns how many saved filters a district has. `lock` comes before it.
+-- Parameters: district_id
+-- Columns: count
+select count(*) from saved_filter where district_id = :district_id
 
 -- name: create
 -- Creates a saved filter, unless another filter of its kind has the name.

@@ -17,7 +17,7 @@ from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, Contac
 from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind, id_kind
-from gql_server.domain.limits import MAX_IDS
+from gql_server.domain.limits import MAX_IDS, MAX_SAVED_FILTERS
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
 from gql_server.reads.links import (
@@ -254,7 +254,7 @@ class Query:
             "{child}.kind, {child}.name",
             lambda args, context: {"kind": args.get("kind")},
             roles=ADMIN,
-            max_rows=200,
+            max_rows=MAX_SAVED_FILTERS,
         )
     )
     def saved_filters(
