@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import structlog
 
 from gql_server.db.pool import Pool, open_pool
@@ -25,6 +26,7 @@ from tests.support.server import serving
 
 BOOM = "1/(p.person_id - p.person_id) = any(:value::integer[])"
 BOOM_ALONE = "1/(p.person_id - p.person_id) = 1"
+UNREAD = "The mutation has succeeded; only this field of its payload could not be read."
 IN_DATABASE = "failed in the database (22012)."
 
 
@@ -57,7 +59,10 @@ class Failing:
 
     @hookimpl
     def filter_fields(self) -> list[FilterField]:
-        return [FilterField("boom", "B", FieldType.INTEGER, BOOM)]
+        return [
+            FilterField("boom", "B", FieldType.INTEGER, BOOM),
+            FilterField("slow", "S", FieldType.BOOLEAN, "pg_sleep(5) is not null"),
+        ]
 
 
 def failing_host() -> PluginHost:
@@ -156,6 +161,7 @@ async def test_the_payload_of_a_saved_filter_whose_sql_fails_names_the_plugin(
     )
     (error,) = answer["errors"]
     assert (error["extensions"]["code"], error["path"]) == ("PLUGIN", ["saveFilter", "filter"])
+    assert error["message"] == f"{UNREAD} Plug-in 'failing': filter field 'boom' {IN_DATABASE}"
     assert answer["data"] == {"saveFilter": {"filter": None, "userErrors": []}}
     assert logged["error"].startswith(f"Plug-in 'failing': filter field 'boom' {IN_DATABASE}")
 
@@ -208,3 +214,33 @@ async def test_a_read_that_takes_too_long_logs_whose_sql_it_held(
     (log,) = logged
     assert (log["log_level"], log["plugins"], log["district"]) == ("warning", ["failing"], "maple")
     assert log["parts"] == ["the selection of the mode 'SLOW'"]
+
+
+@pytest.mark.parametrize(
+    ("criteria", "code"),
+    [('{field: "slow", is: true}', "TIMEOUT"), ('{field: "hasContactPoint", is: "EMAIL"}', "BUSY")],
+)
+async def test_a_payload_that_cannot_be_read_says_that_the_mutation_has_succeeded(
+    dsn: str, db: Pool, district: DistrictBuilder, criteria: str, code: str
+) -> None:
+    """Where the payload's read takes too long, or waits for a lock, the error does not say that nothing was written and
+    does not ask for the same mutation again: the filter is saved."""
+    await district.student(await district.school())
+    timeout, lock = (5, 0.2) if code == "BUSY" else (0.3, 5)
+    pool = await open_pool(dsn, min_size=1, max_size=4, statement_timeout=timeout, lock_timeout=lock)
+    try:
+        async with db.transaction() as conn:
+            await conn.execute("lock table contact_point in access exclusive mode")
+            answer, _ = await asked(
+                pool,
+                district,
+                f'mutation {{ saveFilter(input: {{name: "n", kind: STUDENT, criteria: {criteria}}})'
+                " { filter { matches } userErrors { code } } }",
+            )
+    finally:
+        await pool.close()
+    (error,) = answer["errors"]
+    assert (error["extensions"]["code"], error["path"]) == (code, ["saveFilter", "filter"])
+    assert error["message"] == f"{UNREAD} Do not send the mutation again: read the field with a query."
+    assert answer["data"] == {"saveFilter": {"filter": None, "userErrors": []}}
+    assert await district.conn.fetchval("select name from saved_filter") == "n"
