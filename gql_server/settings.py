@@ -55,7 +55,10 @@ def _default_workers(connections: int) -> int:
 
 
 class Settings(BaseSettings):
-    """The settings of one process, read from the environment when a command starts. Times are in seconds."""
+    """The settings of one process, read from the environment when a command starts.
+
+    Every number that may have a fraction is a length of time, in seconds; `describe` says so.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -135,7 +138,8 @@ class Settings(BaseSettings):
         default_factory=lambda given: max(defaults.POOL_MAX_SIZE, 5 * given.get("workers", 1)),
         ge=_MIN_POOL,
         le=2_000,
-        description="Maximum of database connections. Half of them may write at the same time. One district may use "
+        description="Maximum of database connections of all processes together. Not set: 10, or 5 for each process of "
+        "GQL_SERVER_WORKERS if that is more. Half of them may write at the same time. One district may use "
         "about half of them for reads and a quarter for writes.",
     )
     acquire_timeout: Seconds = Field(
@@ -360,7 +364,7 @@ def describe(settings: Settings) -> Iterator[SettingDescription]:
             variable(name),
             _displayed(getattr(settings, name)),
             name not in settings.model_fields_set,
-            field.description or "",
+            f"{field.description} In seconds." if field.annotation is float else field.description or "",
         )
 
 

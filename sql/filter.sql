@@ -2,10 +2,16 @@
 
 -- name: lock
 -- Makes transactions that save filters of one district wait for each other, so that a name that was free when it
--- was looked up is still free when it is taken.
+-- was looked up is still free when it is taken, and no more are saved than can be listed.
 -- Parameters: district_id
 -- Columns: none
 select pg_advisory_xact_lock(hashtext('saved_filter'), :district_id)
+
+-- name: count
+-- Returns how many saved filters a district has. `lock` comes before it.
+-- Parameters: district_id
+-- Columns: count
+select count(*) from saved_filter where district_id = :district_id
 
 -- name: create
 -- Creates a saved filter, unless another filter of its kind has the name.
@@ -43,7 +49,11 @@ returning saved_filter_id
 select kind, criteria from saved_filter where district_id = :district_id and saved_filter_id = :saved_filter_id
 
 -- name: list
--- Returns the kinds and criteria of all filters of a district.
--- Parameters: district_id
+-- Returns the kinds and criteria of the filters of a district: of one filter, or of all, or all of one kind.
+-- Parameters: district_id, all_filters, saved_filter_id, kind (null: all kinds)
 -- Columns: saved_filter_id, kind, criteria (jsonb)
-select saved_filter_id, kind, criteria from saved_filter where district_id = :district_id order by saved_filter_id
+select saved_filter_id, kind, criteria
+from saved_filter
+where district_id = :district_id and (:all_filters::boolean or saved_filter_id = :saved_filter_id::bigint)
+  and (:kind::filter_kind is null or kind = :kind::filter_kind)
+order by saved_filter_id

@@ -89,7 +89,8 @@ VALUE_DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "VENDOR": "A messaging vendor that delivers messages for the district.",
     },
     "ChangeKind": {
-        "PREFERENCES": "Preferences were turned on or off.",
+        "PREFERENCES": "Preferences were turned on or off, or only became or ceased to be somebody's own choice, as "
+        "by a revert.",
         "CONTACT_POINTS": "A phone or email was added, changed or removed.",
         "MEMBERSHIP": "A membership of a household was added, changed or removed.",
         "RELATIONSHIP": "A relationship between a student and a contact was added, changed or removed.",

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from graphql import GraphQLError
 
-from gql_server.errors import GqlServerError, Rejected, error_location
+from gql_server.errors import AnswerTooLarge, GqlServerError, PluginError, Rejected, error_location
 from gql_server.reads.documents import Document
 
 log = structlog.get_logger(__name__)
@@ -18,6 +18,16 @@ _MAX_ERRORS = 20
 _MAX_CHARACTERS = 400
 """A longer message of graphql-core is cut off."""
 _SUGGESTION = re.compile(r"\s*Did you mean .*?\?")
+_UNREAD = "The mutation has succeeded; only this field of its payload could not be read."
+_READ_INSTEAD = "Do not send the mutation again: read the field with a query."
+
+
+class PayloadUnread(Exception):
+    """A field of the payload of a mutation that has succeeded could not be read. `reason` is the error of the read."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
 
 
 def error_entries(error: BaseException) -> list[dict[str, Any]]:
@@ -27,11 +37,19 @@ def error_entries(error: BaseException) -> list[dict[str, Any]]:
             {"message": each.message, "extensions": {"code": each.code, "inputPath": each.path}}
             for each in error.errors
         ]
+    if isinstance(error, PayloadUnread):
+        return [_unread_entry(error.reason, entry) for entry in error_entries(error.reason)]
     if isinstance(error, GqlServerError):
         return [{"message": str(error), "extensions": {"code": error.code}}]
     # The message of an unexpected error may hold data of the request: only its type and location are logged.
     log.error("unexpected_error", error=type(error).__name__, where=error_location(error))
     return [{"message": "Something went wrong here. Try again.", "extensions": {"code": INTERNAL}}]
+
+
+def _unread_entry(reason: Exception, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of a read's error for a payload, where it is not true that nothing was written."""
+    own_words = isinstance(reason, PluginError | AnswerTooLarge)
+    return {**entry, "message": f"{_UNREAD} {entry['message'] if own_words else _READ_INSTEAD}"}
 
 
 def _truncated(message: str) -> str:

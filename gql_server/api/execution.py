@@ -15,6 +15,7 @@ from graphql.execution.values import VariableValues
 from gql_server.api.coercion import coerce_variables
 from gql_server.api.context import RequestContext, Services
 from gql_server.api.errors import error_entries, graphql_error_entries
+from gql_server.api.fields import REF
 from gql_server.api.graphql_request import (
     BAD_REQUEST,
     VALIDATION,
@@ -25,7 +26,6 @@ from gql_server.api.graphql_request import (
 )
 from gql_server.api.introspection import Introspector
 from gql_server.api.json_executor import JsonFragmentExecutor
-from gql_server.api.payloads import REF
 from gql_server.api.schema import Schema
 from gql_server.api.variables import validate_variables
 from gql_server.db.protocols import Database

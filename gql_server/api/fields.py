@@ -13,6 +13,8 @@ from gql_server.reads.links import Args, Link, ParamsFunction, ReadContext
 
 LINK = "link"
 """The key of the link in the metadata of a field."""
+REF = "ref"
+"""The name of the internal id of a payload's object: an attribute of the payload, and an argument of its link."""
 
 ADMIN = frozenset({Role.ADMIN})
 

@@ -124,7 +124,7 @@ class Mutation:
     async def save_filter(
         self, info: RequestInfo, input: Annotated[SaveFilterInput, _INPUT]
     ) -> SavedFilterPayload:
-        """Create a saved filter, or change one. For administrators only.
+        """Create a saved filter, or change one. For administrators only. A district has at most 200.
 
         Existing runs keep the criteria that they were requested with.
         """

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import strawberry
 
-from gql_server.api.fields import LINK, column
+from gql_server.api.fields import LINK, REF, column
 from gql_server.api.types.batch import BatchRun, SavedFilter
 from gql_server.api.types.common import UserError
 from gql_server.api.types.people import Household, Person
@@ -13,8 +13,6 @@ from gql_server.errors import Rejected
 from gql_server.reads.links import Args, ReadContext, RowsLink
 
 USER_ERRORS = "Errors in the input that the caller can correct. Empty if the mutation succeeded."
-REF = "ref"
-"""The name of the internal id of a payload's object: an attribute of the payload, and an argument of its link."""
 
 
 def _ref(args: Args, context: ReadContext) -> dict[str, object]:

@@ -17,7 +17,7 @@ from gql_server.api.types.batch import BatchMode, BatchOptions, BatchRun, Contac
 from gql_server.api.types.common import Node, RelayConnection
 from gql_server.api.types.people import PERSON_ROW_COST, Household, Person, School, Viewer
 from gql_server.domain.ids import IdKind, id_kind
-from gql_server.domain.limits import MAX_IDS
+from gql_server.domain.limits import MAX_IDS, MAX_SAVED_FILTERS
 from gql_server.domain.reasons import MAX_REASONS
 from gql_server.domain.sql import Sql
 from gql_server.reads.links import (
@@ -104,6 +104,13 @@ def _plugins(args: Args, context: ReadContext) -> dict[str, object]:
     return {"plugins": orjson.dumps(list(context.host.plugins)).decode()}
 
 
+_PEOPLE_OF = Sql(
+    "select count(*) from ({population}) people"
+    " join person p on p.district_id = :district_id and p.person_id = people.person_id"
+)
+"""The number of people whom a mode selects, read as `batchOptions` reads them."""
+
+
 async def _population(args: Args, context: ReadContext) -> FilledSlots:
     """Return the SQL of the people whom a mode and scope select. Raises Rejected for an invalid scope."""
     named, mode = args["scope"], str(args["mode"])
@@ -122,8 +129,11 @@ async def _population(args: Args, context: ReadContext) -> FilledSlots:
     if scope.filter is not None:  # first, because the SQL of the mode contains the filter
         kind = context.host.modes[mode].mode.filter_kind
         parts.append(PluginPart(count_of(scope.filter), fragments_in(recorded.criteria, kind, context.host)))
-    alone = Sql("select count(people.person_id) from ({population}) people").fill(population=population.sql)
-    parts.append(PluginPart(alone, (selection_of(context.host, mode, population),)))
+    parts.append(
+        PluginPart(
+            _PEOPLE_OF.fill(population=population.sql), (selection_of(context.host, mode, population),)
+        )
+    )
     return FilledSlots({"population": population.sql}, tuple(parts))
 
 
@@ -244,7 +254,7 @@ class Query:
             "{child}.kind, {child}.name",
             lambda args, context: {"kind": args.get("kind")},
             roles=ADMIN,
-            max_rows=200,
+            max_rows=MAX_SAVED_FILTERS,
         )
     )
     def saved_filters(

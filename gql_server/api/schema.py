@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import strawberry
 from graphql import (
+    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLResolveInfo,
@@ -21,9 +22,9 @@ from strawberry.schema.config import StrawberryConfig
 from gql_server.api.arguments import STRAWBERRY, mutation_resolver
 from gql_server.api.context import RequestContext
 from gql_server.api.enums import VALUE_DESCRIPTIONS
-from gql_server.api.fields import LINK
+from gql_server.api.errors import PayloadUnread
+from gql_server.api.fields import LINK, REF
 from gql_server.api.mutation import Mutation
-from gql_server.api.payloads import REF
 from gql_server.api.query import Query
 from gql_server.api.scalars import SCALARS
 from gql_server.api.subscription import Subscription
@@ -111,7 +112,14 @@ def _read_through_links(schema: GraphQLSchema, links: Links) -> None:
 async def _resolve_payload_field(
     source: Any, info: GraphQLResolveInfo[Any], **args: object
 ) -> orjson.Fragment | None:
-    return None if source.ref is None else await _read(info, {REF: source.ref})
+    if source.ref is None:
+        return None
+    try:
+        return await _read(info, {REF: source.ref})
+    except GraphQLError:
+        raise
+    except Exception as error:
+        raise PayloadUnread(error) from error
 
 
 async def _resolve_event_field(

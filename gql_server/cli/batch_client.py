@@ -35,7 +35,7 @@ RUN_FIELDS = f"""
 fragment run on BatchRun {{
   ...state mode dryRun keepChosen requestedBy requestedAt plannedAt finishedAt population errors reverts {{ id }}
   restored leftAlone difference {{ leftPopulation choseSince excludedSince outdated }}
-  results {{ ...cell }} forecast {{ ...cell }} excludedByRule {{ rule because excluded }}
+  results {{ ...cell }} forecast {{ ...cell }} excludedByRule {{ rule code because remedy excluded }}
 }}
 fragment cell on BatchCellResult {{
   contactPoint reason set updated unchanged overwroteChosen keptChosen excluded leftAlone peopleAffected
@@ -46,6 +46,7 @@ mutation submit($input: BatchSetPreferencesInput!) {{
 }}{RUN_FIELDS}"""
 _RUN = f"query run($id: ID!) {{ batchRun(id: $id) {{ ...run }} }}{RUN_FIELDS}"
 _STATE = f"query state($id: ID!) {{ batchRun(id: $id) {{ ...state }} }}{STATE_FIELDS}"
+_LIST_RUNS = "{ batchRuns { edges { node { id status requestedAt } } } }"
 
 
 async def submit(client: GraphQLClient, request: Mapping[str, object]) -> Json:
@@ -74,7 +75,8 @@ async def find_run(client: GraphQLClient, run_id: str) -> Json:
 async def _find(client: GraphQLClient, document: str, run_id: str) -> Json:
     run: Json | None = (await client.execute(document, {"id": run_id}))["batchRun"]
     if run is None:
-        raise Rejected([UserError("UNKNOWN_RUN", f"There is no run {run_id[:40]}.")])
+        message = f"There is no run {run_id[:40]}. The query {_LIST_RUNS!r} lists the newest: use such an id."
+        raise Rejected([UserError("UNKNOWN_RUN", message)])
     return run
 
 

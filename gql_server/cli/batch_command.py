@@ -20,12 +20,12 @@ from gql_server.api.client import GraphQLClient, Json
 from gql_server.cli import batch_client, batch_report, common
 from gql_server.domain.batch import Setting
 from gql_server.domain.channels import ContactPointKind
+from gql_server.domain.ids import IdKind, parse_id
 from gql_server.errors import ConfigurationError, Rejected, UserError
 
 _CELL = re.compile(r"(\w+):(\w+)=(\w+)")
-_CHOICES = """query choices {
-  schools { id name sourceId } savedFilters { id name kind } batchModes { code filterKind }
-}"""
+_SCHOOLS = "query schools { schools { id name sourceId } }"
+_FILTERS = "query filters { savedFilters { id name kind } batchModes { code filterKind } }"
 _EXCLUSIONS = """query exclusions($id: ID!, $after: String) {
   batchRun(id: $id) {
     exclusions(first: 5000, after: $after) {
@@ -249,17 +249,11 @@ async def _start(client: GraphQLClient, command: BatchCommandOptions | RunAction
 
 async def _request(client: GraphQLClient, options: BatchCommandOptions) -> Json:
     scope: Json = {}
-    if options.schools or options.filter:
-        choices = await client.execute(_CHOICES)
-        if options.schools:
-            scope["schoolIds"] = [
-                _find_choice("school", name, choices["schools"]) for name in options.schools
-            ]
-        if options.filter:
-            kinds = {mode["filterKind"] for mode in choices["batchModes"] if mode["code"] == options.mode}
-            filters = choices["savedFilters"]
-            fitting = [each for each in filters if each["kind"] in kinds or each["id"] == options.filter]
-            scope["filterId"] = _find_choice(_FILTER, options.filter, fitting)
+    if options.schools:
+        schools = (await client.execute(_SCHOOLS))["schools"]
+        scope["schoolIds"] = [_find_choice("school", name, schools) for name in options.schools]
+    if options.filter:
+        scope["filterId"] = await _filter_id(client, options.mode, options.filter)
     if options.grades:
         scope["grades"] = list(options.grades)
     if options.school_year is not None:
@@ -268,6 +262,16 @@ async def _request(client: GraphQLClient, options: BatchCommandOptions) -> Json:
     if options.dry_run:
         request["dryRun"] = True
     return {**request, "keepChosen": options.keep_chosen}
+
+
+async def _filter_id(client: GraphQLClient, mode: str, wanted: str) -> str:
+    """Return the id of the filter with this name, or `wanted` if it is an id. Raises Rejected."""
+    if parse_id(IdKind.SAVED_FILTER, wanted) is not None:
+        return wanted  # the server knows whether there is one, and whether the mode takes it
+    choices = await client.execute(_FILTERS)
+    kinds = {each["filterKind"] for each in choices["batchModes"] if each["code"] == mode}
+    fitting = [each for each in choices["savedFilters"] if each["kind"] in kinds]
+    return _find_choice(_FILTER, wanted, fitting)
 
 
 def _find_choice(what: str, wanted: str, choices: Iterable[Json]) -> str:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import orjson
 from pydantic import SecretStr
-from rich.console import Console
-from rich.table import Table
 
 from gql_server.api.auth import Tokens
 from gql_server.cli import batch_client, common
@@ -126,14 +124,17 @@ def _welcome(url: str, tokens: Tokens, people: SamplePeople) -> None:
         "staff member": (Role.STAFF, people.staff),
         "vendor": (Role.VENDOR, None),
     }
-    table = Table("Role", "Person", "Token (valid for a day)", box=None, pad_edge=False)
     issued = {
         name: tokens.issue(DISTRICT, role, person, _EXPIRES) for name, (role, person) in bearers.items()
     }
-    for name, token in issued.items():
-        table.add_row(name, bearers[name][1] or "-", token)
-    wide = Console(width=40 + max(map(len, issued.values())), highlight=False)
-    wide.print(table)
+    rows = [("Role", "Person", "Token (valid for a day)")]
+    rows += [(name, bearers[name][1] or "-", token) for name, token in issued.items()]
+    for (
+        name,
+        person,
+        token,
+    ) in rows:  # nothing follows a token: on a narrow terminal its line alone goes on below
+        common.print_line(f"{name:<15}{person:<10}{token}")
     common.print_line(f"\nGraphiQL: {url}/graphql")
     common.print_line('Give it the header {"Authorization": "Bearer <token>"}.\nOr try:\n')
     common.print_line(_curl(f"{url}/graphql", issued["administrator"]))

@@ -38,9 +38,10 @@ _FORBIDDEN_MESSAGE = (
     " user needs that right."
 )
 _CONNECTION_LOST_MESSAGE = "The connection to the database was lost. Try again."
-# The three lists hold SQLSTATEs, or the first characters of SQLSTATEs.
+# These lists hold SQLSTATEs, or the first characters of SQLSTATEs.
 _STATEMENT_FAULTS = ("21", "22", "23", "25006", "42", "57014", "P0")
 _TRANSIENT = ("08", "40", "53", "55P03", "57")
+_TIMEOUTS = ("57014", "25P03", "25P04")
 _REFUSALS = {"25006": _READ_ONLY_MESSAGE, "42501": _FORBIDDEN_MESSAGE}
 
 _ADVICE: dict[type[BaseException], str] = {
@@ -66,7 +67,7 @@ def translated(error: BaseException) -> GqlServerError | None:
     something, or it refuses writes, or refuses this user.
     """
     state = getattr(error, "sqlstate", None) or ""
-    if isinstance(error, TimeoutError) or state in ("57014", "25P03", "25P04"):
+    if is_timeout(error):
         return TimedOut(_TIMED_OUT_MESSAGE)
     if state == "55P03":
         return Busy(_LOCKED_MESSAGE)
@@ -89,6 +90,11 @@ def is_session_mismatch(error: BaseException) -> bool:
     That happens when a pooler hands connections on while the driver uses named statements.
     """
     return isinstance(error, asyncpg.InvalidSQLStatementNameError | asyncpg.DuplicatePreparedStatementError)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Return whether a statement took too long, by PostgreSQL's clock or the driver's."""
+    return isinstance(error, TimeoutError) or getattr(error, "sqlstate", None) in _TIMEOUTS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

@@ -71,6 +71,8 @@ MAX_IDS = 1_000
 MAX_SCHOOLS = 1_000
 MAX_GRADES = 100
 MAX_CELLS = 1_000
+MAX_SAVED_FILTERS = 200
+"""Saved filters of one district: `savedFilters` lists them all."""
 
 
 def count_error(what: str, values: Sequence[object], most: int) -> str | None:

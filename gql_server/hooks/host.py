@@ -141,9 +141,7 @@ class PluginHost:
     def population(self, mode: str, scope: BatchScope, current: CurrentPlugin | None = None) -> Population:
         """Return the people of one of `modes`. Raises PluginError where its plug-in gives none."""
         plugin = self.modes[mode].plugin
-        result = None
-        if plugin in self._hooks["select_population"]:
-            result = self._call("select_population", plugin, current, mode=mode, scope=scope)
+        result = self._call("select_population", plugin, current, mode=mode, scope=scope)
         if not isinstance(result, Population):
             raise PluginError(plugin, f"it lists the mode {mode!r} but gives no `Population` for it.")
         _require_valid(plugin, "select_population", result)
@@ -244,6 +242,11 @@ class PluginHost:
         modes: dict[str, OwnedMode] = {}
         for plugin, mode in self._collect("batch_modes", BatchMode):
             _require_new(set(modes), mode.code, plugin, "mode")
+            if plugin not in self._hooks["select_population"]:
+                problem = (
+                    f"it lists the mode {mode.code!r} but has no `select_population` to select its people."
+                )
+                raise PluginError(plugin, problem)
             modes[mode.code] = OwnedMode(mode, plugin)
         return modes
 

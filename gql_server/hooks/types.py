@@ -77,7 +77,8 @@ class Population:
     through_students: the SELECT also has the column `student_id`: the student through whom the person was selected,
     a row for each. Rules find both columns in the relation `selected` (D31).
     of_district: the SELECT takes `person_id` from rows with `district_id = :district_id` of a table in which a foreign
-    key makes that the person's district, as it is in every table of people. Then it is not looked up for each (D38).
+    key makes that the person's district, as it is in every table of people. It saves looking each of them up, and is
+    believed of the built-in plug-ins alone: what another mode selects is compared with the district all the same (D38).
     """
 
     sql: Sql

@@ -88,12 +88,19 @@ class FieldSlots:
     """The slots of one field: where the statement has room for SQL that is made anew for each request.
 
     parent: the alias of the row that `{parent}` stands for in that SQL.
+    rows: the field whose rows have this field; None for a field of the root.
     """
 
     prefix: str
     parent: str
     field: FieldParams
+    rows: FieldParams | None
     slots: SlotsFunction
+
+    def args(self, variables: VariableValues, extra_args: Args) -> Args:
+        """Return the field's arguments in a request, and those by which its rows are selected. Raises GraphQLError."""
+        of_rows = self.rows.args(variables, extra_args) if self.rows is not None else {}
+        return {**of_rows, **self.field.args(variables, extra_args)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +229,8 @@ class Compiler:
                 return self._connection(selected, row, link)
             case ExpressionLink() as link:
                 params = self._add_params(selected, link.params)
-                sql = self._adapt(link.sql, params, row or "", row or "", link.slots)
+                rows = self._params_of_rows(selected) if link.slots else None
+                sql = self._adapt(link.sql, params, row or "", row or "", link.slots, rows)
                 return json_value(f"({sql})", selected.definition.type)
             case RowsLink() as link:
                 return nullable_json(self._rows(selected, link, selected.fields(), row))
@@ -310,8 +318,24 @@ class Compiler:
         self._params.append(params)
         return params
 
+    def _params_of_rows(self, selected: SelectedField) -> FieldParams | None:
+        """Return the parameters of the nearest field above whose link selects rows."""
+        paths = [params.path for params in self._params]
+        above = selected.parent
+        while above is not None:
+            if above.path in paths:
+                return self._params[paths.index(above.path)]
+            above = above.parent
+        return None
+
     def _adapt(
-        self, text: str, params: FieldParams, child: str, parent: str, fill: SlotsFunction | None
+        self,
+        text: str,
+        params: FieldParams,
+        child: str,
+        parent: str,
+        fill: SlotsFunction | None,
+        rows: FieldParams | None = None,
     ) -> str:
         """Return a link's SQL for its place in the statement.
 
@@ -326,7 +350,7 @@ class Compiler:
             assert fill is not None, f"{names} are not filled"
             for name in names:
                 text = text.replace(f"{{{name}}}", f"{{{params.prefix}__{name}}}")
-            self._slots.append(FieldSlots(params.prefix, parent, params, fill))
+            self._slots.append(FieldSlots(params.prefix, parent, params, rows, fill))
         return text
 
 

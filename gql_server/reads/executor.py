@@ -20,7 +20,7 @@ from gql_server.reads.background import Background
 from gql_server.reads.compiler import TOO_LONG, CompiledStatement, Compiler
 from gql_server.reads.documents import Document, Operation, shape_bytes, variable_shape
 from gql_server.reads.links import Args, Links, PluginPart, ReadContext
-from gql_server.reads.plugin_failures import PartsByField, failed_fields
+from gql_server.reads.plugin_failures import PartsByField, failed_fields, log_slow_parts
 from gql_server.reads.price import Price
 from gql_server.reads.selections import FieldErrors, FieldSelector, ResponsePath
 
@@ -272,6 +272,7 @@ class ReadExecutor:
             except Exception as error:
                 if too_long := _list_too_long(statement, error):
                     raise too_long from None
+                log_slow_parts(error, parts, viewer.district.code)
                 failed = await failed_fields(conn, error, parts, args, context.limits.timeout_seconds)
                 if failed:
                     raise _FieldsRefused(failed, ran=True) from None
@@ -317,7 +318,7 @@ async def _fill_slots(
     errors: dict[ResponsePath, Exception] = {}
     for slots in statement.slots:
         try:
-            filled = await slots.slots(slots.field.args(variables, extra_args), context)
+            filled = await slots.slots(slots.args(variables, extra_args), context)
         except (GqlServerError, GraphQLError) as error:
             errors[slots.field.path] = error
             continue

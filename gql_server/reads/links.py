@@ -84,7 +84,11 @@ class FilledSlots:
 
 
 SlotsFunction: TypeAlias = Callable[[Args, ReadContext], Awaitable[FilledSlots]]
-"""Returns the SQL for a link's slots. It may query the database to make it."""
+"""Returns the SQL for a link's slots. It may query the database to make it.
+
+For the slots of an expression the arguments are also those of the field that selects the rows it is computed for, so
+that nothing is made for rows that are not selected.
+"""
 
 
 def no_params(args: Args, context: ReadContext) -> Mapping[str, object]:

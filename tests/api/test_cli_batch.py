@@ -80,6 +80,7 @@ async def test_it_prints_json(server: TestServer) -> None:
         (("--grade", "10"), 1),
         (("--grade", "09", "--grade", "10", "--school-year", "2026"), 4),
         (("--filter", "Tenth grade"), 1),
+        (("--filter", "filter_"), 1),
     ],
 )
 async def test_the_scope_is_by_name_or_id(
@@ -87,8 +88,11 @@ async def test_the_scope_is_by_name_or_id(
 ) -> None:
     """Schools, grades, the year and a saved filter narrow the batch (D12); names are found whatever their case."""
     criteria = '{"field": "grade", "in": ["10"]}'
-    await district.insert("saved_filter", name="Tenth grade", kind="STUDENT", criteria=criteria)
-    result = await batch(server, *STUDENTS, "--json", *arguments)
+    number = await district.insert(
+        "saved_filter", "saved_filter_id", name="Tenth grade", kind="STUDENT", criteria=criteria
+    )
+    given = [f"filter_{number}" if argument == "filter_" else argument for argument in arguments]
+    result = await batch(server, *STUDENTS, "--json", *given)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["population"] == population
 
@@ -111,6 +115,19 @@ async def test_every_exclusion_is_written(
     assert all(row["rule"] and row["because"] for row in rows)
     assert {row["code"] for row in rows} == {"OPTED_OUT"}
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+async def test_json_says_of_each_rule_what_the_table_says(
+    server: TestServer, district: DistrictBuilder
+) -> None:
+    """--json has each rule's code, words and remedy, as the exclusions' file has them."""
+    await district.student(await district.school("Maple Middle"), cell_phone="555-1777")
+    await district.opt_out("555-1777", Method.VOICE)
+    result = await batch(server, *STUDENTS, "--json", "--school", "Maple Middle")
+    (rule,) = json.loads(result.stdout)["excludedByRule"]
+    assert (rule["rule"], rule["code"], rule["excluded"]) == ("opt_outs.opt_out", "OPTED_OUT", 1)
+    assert rule["because"]
+    assert rule.keys() >= {"remedy"}
 
 
 async def test_a_file_that_cannot_be_written_is_said_before_anything_is_sent(
@@ -137,10 +154,11 @@ async def test_user_errors_are_a_line_each(server: TestServer) -> None:
         ((), "--mode"),
         (("--mode", "STUDENTS", "--watch", "run_1"), "--mode"),
         (("--watch", "run_1", "--dry-run"), "already has its cells"),
-        (("--watch", "run_999"), "no run run_999"),
+        (("--watch", "run_999"), "no run run_999. The query '{ batchRuns "),
         (("--mode", "STUDENTS", "--set", "CELL_PHONE=ON"), "CELL_PHONE:EMERGENCY=ON"),
         ((*STUDENTS, "--school", "Nowhere"), "'Maple High', 'Maple Low'"),
         ((*STUDENTS, "--filter", "Nowhere"), "saved filter"),
+        ((*STUDENTS, "--filter", "filter_999"), "Use an id that `savedFilters` lists."),
         ((*STUDENTS, "--filter", "Nowhere"), "Make one with the mutation `saveFilter`"),
         ((*STUDENTS, "--url", "http://127.0.0.1:1"), "does not answer: nothing listens there."),
         ((*STUDENTS, "--url", "127.0.0.1"), "must begin with http://"),
@@ -224,6 +242,7 @@ def test_what_else_there_is_to_say_is_said() -> None:
     run = {
         "results": [cell, cell],
         "difference": difference,
+        "reverts": None,
         "restored": 5,
         "leftAlone": None,
         "status": "DONE",

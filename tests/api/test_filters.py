@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gql_server.db.pool import Pool
 from gql_server.db.statements import fetch
 from gql_server.domain.batch import FilterKind
+from gql_server.domain.limits import MAX_SAVED_FILTERS
 from gql_server.domain.sql import Sql
 from gql_server.domain.viewer import District, Role, Viewer
 from gql_server.errors import Forbidden, Rejected
@@ -19,6 +20,7 @@ from gql_server.hooks.host import PluginHost
 from gql_server.services.filters import FilterService, compile_criteria
 from tests.support.builder import DistrictBuilder
 from tests.support.model import fits
+from tests.support.server import serving
 from tests.support.worlds import load, row_id, to_api, worlds
 
 STUDENT, CENSUS = FilterKind.STUDENT, FilterKind.CENSUS
@@ -244,6 +246,40 @@ async def test_of_many_that_want_one_name_one_gets_it(
     refused = [result for result in results if not isinstance(result, int)]
     assert len(refused) == len(ids) - 1
     assert all(isinstance(r, Rejected) and r.errors[0].code == "NAME_TAKEN" for r in refused)
+
+
+async def test_no_more_filters_are_saved_than_can_be_listed(
+    db: Pool, host: PluginHost, filters: FilterService, district: DistrictBuilder
+) -> None:
+    """Of many that are saved at once as many are as `savedFilters` lists; the others hear TOO_MANY_FILTERS. A filter
+    can still be changed, and after one is deleted another saved; other districts have their own."""
+    admin = viewer(district.district)
+    for n in range(MAX_SAVED_FILTERS - 2):
+        await district.insert("saved_filter", name=f"old {n}", kind="STUDENT", criteria="{}")
+    saving = [
+        filters.save(admin, name=f"N{n}", kind=kind, criteria={"field": "person", "is": "person_1"})
+        for n in range(3)
+        for kind in (STUDENT, CENSUS)
+    ]
+    results = await asyncio.gather(*saving, return_exceptions=True)
+    saved = [result for result in results if isinstance(result, int)]
+    refused = [result for result in results if isinstance(result, Rejected)]
+    assert (len(saved), len(refused)) == (2, 4)
+    assert {(error.code, error.path) for each in refused for error in each.errors} == {
+        ("TOO_MANY_FILTERS", None)
+    }
+    async with serving(db, host, district.district.code) as server:
+        listed = (await server.run("{ savedFilters { id kind } }"))["savedFilters"]
+    assert len(listed) == MAX_SAVED_FILTERS
+    old = next(each["id"] for each in listed if each["kind"] == "STUDENT")
+    await filters.save(admin, name="changed", kind=STUDENT, criteria=NINTH, filter_id=old)
+    assert await codes(filters.save(admin, name="new", kind=STUDENT, criteria=NINTH)) == [
+        ("TOO_MANY_FILTERS", None)
+    ]
+    await filters.delete(admin, old)
+    await filters.save(admin, name="new", kind=STUDENT, criteria=NINTH)
+    other = await DistrictBuilder.create(district.conn, host, code="birch")
+    await filters.save(viewer(other.district), name="new", kind=STUDENT, criteria=NINTH)
 
 
 async def test_the_kind_of_a_filter_stays(filters: FilterService, district: DistrictBuilder) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import structlog
+from asyncpg import QueryCanceledError
 
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
-from gql_server.hooks import Candidate, DistrictReader, Rule, hookimpl
+from gql_server.errors import PluginError
+from gql_server.hooks import Candidate, DistrictReader, Rule, Verdict, hookimpl
 from gql_server.hooks.host import PluginHost
 from gql_server.services.batch.worker import BatchWorker
-from gql_server.services.rules.redact import redacted
+from gql_server.services.rules.redact import redacted, with_reason
 from tests.support.batch import CELL, Batches, cells, working
 from tests.support.builder import DistrictBuilder
 from tests.support.checks import run_checking
@@ -85,6 +87,52 @@ async def test_nothing_on_record_is_told(db: Pool, district: DistrictBuilder, sa
     word, but for those of one or two characters; so is what looks like an email address or a longer number, on record
     or not."""
     assert await redacted(db, district.id, said) == told
+
+
+def asking(sql: str) -> Callable[[Sequence[Candidate], DistrictReader], Awaitable[Sequence[Any]]]:
+    async def check(candidates: Sequence[Candidate], reader: DistrictReader) -> Sequence[Any]:
+        await reader.fetch(sql)
+        return [Verdict.ALLOW] * len(candidates)
+
+    return check
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("select d.household from person d", "column d.household does not exist"),
+        ("update person set last_name = '' returning 1", "cannot execute UPDATE in a read-only transaction"),
+        ("select burke_Sara from person", 'column "…_…" does not exist'),
+        ("select 1 from person where last_name = 'O'Burke'", 'syntax error at or near "…"'),
+        ("select 1 from person where last_name = Burke", 'column "…" does not exist'),
+    ],
+)
+async def test_postgresqls_own_sentences_can_be_read(
+    db: Pool, district: DistrictBuilder, sql: str, told: str
+) -> None:
+    """Words of PostgreSQL about SQL that is wrong or writes are told whole, though names are parts of them. A name
+    that a plug-in wrote into its SQL is a word of its own there, and hidden."""
+    for name in ("Hold House", "Ann Exec", "Tat Men", "Ute Pdat"):
+        await district.person(name)
+    _, row = await run_checking(db, district, asking(sql), *cells(CELL, "EMERGENCY"))
+    assert row["status"] == "FAILED"
+    assert row["errors"][0].endswith(f" It says: {told}")
+
+
+async def test_a_statement_that_was_stopped_can_be_read(db: Pool, district: DistrictBuilder) -> None:
+    """What PostgreSQL says of a time limit is told whole, in the same way; an exception of Python with such a word is
+    not: it may hold what was read."""
+    for name in ("Tat Men", "Lin Tim", "Out Cel"):
+        await district.person(name)
+    words = "canceling statement due to statement timeout"
+    for cause, told in (
+        (QueryCanceledError(words), words),
+        (RuntimeError(words), "can…ing s…e…t due to s…e…t …e…"),
+    ):
+        error = PluginError("odd", "it failed.")
+        error.__cause__ = cause
+        assert str(await with_reason(db, district.id, error)).endswith(f"It says: {told}")
 
 
 async def test_a_hooks_exception_is_told_too(db: Pool, district: DistrictBuilder) -> None:

@@ -114,7 +114,13 @@ async def test_a_person_selected_through_two_students_counts_once(
 
 
 class Everybody:
-    """A plug-in whose mode compares no district, and selects somebody who is not there."""
+    """A plug-in whose mode compares no district, and selects somebody who is not there.
+
+    `of_district`: whether it says that it selects people of the district alone.
+    """
+
+    def __init__(self, of_district: bool) -> None:
+        self.of_district = of_district
 
     @hookimpl
     def batch_modes(self) -> list[BatchMode]:
@@ -123,17 +129,18 @@ class Everybody:
     @hookimpl
     def select_population(self, mode: str, scope: object) -> Population | None:
         people = Sql("select person_id from person union all select 999999999")
-        return Population(people) if mode == "EVERYBODY" else None
+        return Population(people, of_district=self.of_district) if mode == "EVERYBODY" else None
 
 
+@pytest.mark.parametrize("of_district", [False, True])
 async def test_nobody_of_another_district_is_selected(
-    db: Pool, host: PluginHost, district: DistrictBuilder
+    db: Pool, host: PluginHost, district: DistrictBuilder, of_district: bool
 ) -> None:
     """Where the SQL of a mode names no district, `batchOptions` and the run count the same people, those of the
-    district alone, and nobody else is excluded or changed (D38)."""
+    district alone, and nobody else is excluded or changed, also where the mode says that all are of it (D38)."""
     await district.person(cell_phone="1")
     neighbor = await (await DistrictBuilder.create(district.conn, host, "birch")).person()
-    everybody = PluginHost([resource_folder("plugins")], given={"everybody": Everybody()})
+    everybody = PluginHost([resource_folder("plugins")], given={"everybody": Everybody(of_district)})
     cells_on = '{contactPoint: CELL_PHONE, reason: "GENERAL", set: ON}'
     async with serving(db, everybody, district.district.code) as server:
         options = (await server.run('{ batchOptions(mode: "EVERYBODY") { population } }'))["batchOptions"]

@@ -94,7 +94,7 @@ class PostGraphile:
 
 def installed_postgraphile() -> PostGraphile | None:
     """Return the installation that the environment names; None where there is none, or Node is too old."""
-    folder = Path(os.environ.get(VARIABLE, ""))
+    folder = Path(os.environ.get(VARIABLE, "")).resolve()  # Node looks for it from elsewhere
     package = folder / "node_modules" / "postgraphile" / "package.json"
     if VARIABLE not in os.environ or not package.is_file():
         return None

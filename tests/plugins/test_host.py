@@ -167,6 +167,10 @@ def test_names_that_begin_with_an_underscore_or_a_dot_are_no_plugins(tmp_path: P
             hook("batch_modes()", "[BatchMode('all people', 'A', 'A', FilterKind.CENSUS)]"),
             "mode code 'all people'",
         ),
+        "mode without people": (
+            hook("batch_modes()", "[BatchMode('ALL', 'A', 'A', FilterKind.CENSUS)]"),
+            "the mode 'ALL' but has no `select_population`",
+        ),
         "filter kind": (hook("batch_modes()", "[BatchMode('ALL', 'A', 'A', 'CENSUS')]"), "a FilterKind"),
         "field name": (
             hook("filter_fields()", "[FilterField('Last name', 'A', FieldType.TEXT, 'true')]"),
@@ -205,7 +209,8 @@ def test_a_plugin_at_fault_stops_the_start(body: str, words: str, tmp_path: Path
     "body",
     [
         reason("A"),
-        hook("batch_modes()", "[BatchMode('A', 'A', 'A', FilterKind.CENSUS)]"),
+        hook("batch_modes()", "[BatchMode('A', 'A', 'A', FilterKind.CENSUS)]")
+        + hook("select_population(mode, scope)", "None"),
         hook("filter_fields()", "[FilterField('a', 'A', FieldType.BOOLEAN, 'true')]"),
     ],
 )

@@ -21,6 +21,11 @@ def test_every_setting_is_described() -> None:
     settings = list(describe(load_settings()))
     assert all(setting.description.endswith(".") and setting.is_default for setting in settings)
     assert all(setting.variable.startswith("GQL_SERVER_") for setting in settings)
+    in_seconds = {setting.variable for setting in settings if setting.description.endswith(" In seconds.")}
+    assert in_seconds == {
+        variable(name) for name, of in Settings.model_fields.items() if of.annotation is float
+    }
+    assert {"GQL_SERVER_CHECK_TIMEOUT", "GQL_SERVER_BATCH_PLAN_MAX_AGE"} <= in_seconds
 
 
 def test_the_environment_overrides_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,11 @@ class Change:
     )
     turned_on: list[PreferenceCell] = linked(
         _cells("turned_on_cell"),
-        "The preferences that were turned on, on all channels. Empty unless PREFERENCES is one of `kinds`.",
+        "The preferences that were turned on, on all channels. Empty unless PREFERENCES is one of `kinds`, and where "
+        "only choices were given back.",
     )
     turned_off: list[PreferenceCell] = linked(
         _cells("turned_off_cell"),
-        "The preferences that were turned off, on all channels. Empty unless PREFERENCES is one of `kinds`.",
+        "The preferences that were turned off, on all channels. Empty unless PREFERENCES is one of `kinds`, and where "
+        "only choices were given back.",
     )

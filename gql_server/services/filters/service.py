@@ -6,7 +6,7 @@ from gql_server.db.protocols import Connection, Database
 from gql_server.db.statements import execute, fetchval
 from gql_server.domain.batch import FilterKind
 from gql_server.domain.ids import IdKind, parse_id
-from gql_server.domain.limits import FILTER_NAME
+from gql_server.domain.limits import FILTER_NAME, MAX_SAVED_FILTERS
 from gql_server.domain.viewer import Viewer, require_admin
 from gql_server.errors import Rejected, UserError, rejected
 from gql_server.hooks.host import PluginHost
@@ -26,7 +26,8 @@ class FilterService:
         """Create a filter, or change the one of `filter_id`, and return its number.
 
         Raises Forbidden unless the viewer is an administrator, and Rejected: INVALID_NAME, INVALID_CRITERIA,
-        UNKNOWN_FILTER, WRONG_FILTER_KIND (a filter's kind cannot change), NAME_TAKEN (names are unique within a kind).
+        UNKNOWN_FILTER, WRONG_FILTER_KIND (a filter's kind cannot change), NAME_TAKEN (names are unique within a kind),
+        TOO_MANY_FILTERS (a new one would be more than can be listed).
         """
         require_admin(viewer, "manage saved filters")
         name = name.strip()
@@ -36,6 +37,8 @@ class FilterService:
         async with self._db.transaction(viewer.district.district_id) as conn:
             await execute(conn, "filter/lock", district_id=district_id)
             if filter_id is None:
+                if await fetchval(conn, "filter/count", district_id=district_id) >= MAX_SAVED_FILTERS:
+                    raise _too_many()
                 saved = await fetchval(conn, "filter/create", kind=kind, **values)
             else:
                 number = await _existing(conn, district_id, filter_id, kind)
@@ -84,6 +87,13 @@ async def _existing(conn: Connection, district_id: int, filter_id: str, kind: Fi
         message = f"This is a {saved_kind} filter, and its kind cannot change. Save a new filter instead."
         raise rejected("WRONG_FILTER_KIND", message, "kind")
     return number
+
+
+def _too_many() -> Rejected:
+    message = (
+        f"A district has at most {MAX_SAVED_FILTERS} saved filters. Delete one with `deleteFilter` first."
+    )
+    return rejected("TOO_MANY_FILTERS", message)
 
 
 def _unknown() -> Rejected:
