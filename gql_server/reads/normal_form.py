@@ -6,9 +6,8 @@ different things never share a form. A text for which no form is found is parsed
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 _TOKEN = re.compile(
     r"""[ \t\n\r,\ufeff]*+(?:
@@ -67,8 +66,7 @@ def normal_form(text: str, max_tokens: int) -> NormalForm | None:
     return NormalForm(" ".join(tokens), tuple(names))
 
 
-@lru_cache(maxsize=4)  # all errors of an answer are told from the same two texts
-def token_starts(text: str, max_tokens: int) -> Sequence[int]:
+def token_starts(text: str, max_tokens: int) -> list[int]:
     """Return where the tokens of a document's normal form begin in its text."""
     tokens = _tokens(text, max_tokens)
     return [token.start for token in tokens if token is not None and not token.is_operation_name]

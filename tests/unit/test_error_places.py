@@ -1,16 +1,11 @@
 """Where an error is told to be: in the text that its sender sent."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 from graphql.execution.values import VariableValues
 
 from gql_server.api.document_limits import validation_rules
 from gql_server.api.errors import graphql_error_entries
 from gql_server.api.schema import build_schema
 from gql_server.domain.viewer import District, Role, Viewer
-from gql_server.reads import normal_form
 from gql_server.reads.documents import DocumentCache
 from gql_server.reads.executor import ReadExecutor
 from gql_server.reads.links import ReadContext, ReadLimits
@@ -34,22 +29,3 @@ def test_an_error_that_outlived_its_document_is_told_in_the_senders_text() -> No
         compiled = reads.compile(document, document.operation(None), VariableValues({}, {}), context)
         [entry] = graphql_error_entries(compiled.errors, "FORBIDDEN", document)
         assert entry["locations"] == [{"line": line, "column": column}]
-
-
-def test_texts_are_searched_once_for_all_errors_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many errors told in a text that differs from the parsed one cost what one of them does, on the event loop."""
-    searched: list[str] = []
-
-    def tokens(text: str, max_tokens: int) -> Iterator[Any]:
-        searched.append(text)
-        return all_tokens(text, max_tokens)
-
-    all_tokens = normal_form._tokens
-    monkeypatch.setattr(normal_form, "_tokens", tokens)
-    cache = DocumentCache(SCHEMA.graphql, validation_rules(20, 15), max_tokens=1_000)
-    wrong = " ".join(f"unknown{n}" for n in range(5))
-    first, second = (cache.get(f"query {name} {{ {wrong} }}") for name in ("One", "Another"))
-    searched.clear()
-    entries = graphql_error_entries(first.errors, "GRAPHQL_VALIDATION_FAILED", second)
-    assert len({entry["locations"][0]["column"] for entry in entries}) == 5
-    assert len(searched) == 2
