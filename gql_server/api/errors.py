@@ -64,7 +64,9 @@ def graphql_error_entries(
     An error that was caused by an exception has the code of that exception; all others have `code`.
     """
     all_entries: list[dict[str, Any]] = []
-    for error in islice(errors, _MAX_ERRORS):  # no more, because each may become a line in the log
+    told = list(islice(errors, _MAX_ERRORS))  # no more, because each may become a line in the log
+    places = document.locations(told) if document else [error.locations or () for error in told]
+    for error, locations in zip(told, places, strict=True):
         cause = error.original_error
         if cause is not None and not isinstance(cause, GraphQLError):
             entries = error_entries(cause)
@@ -74,7 +76,7 @@ def graphql_error_entries(
             message = _SUGGESTION.sub("", _truncated(error.message))
             entries = [{"message": message, "extensions": {"code": code}}]
         for entry in entries:
-            if locations := document.locations(error) if document else error.locations:
+            if locations:
                 entry["locations"] = [{"line": at.line, "column": at.column} for at in locations]
             if error.path:
                 entry["path"] = error.path

@@ -3,9 +3,10 @@
 Documents that differ only in layout, comments and the names of their operations are one document: see normal_form.py.
 """
 
+import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +23,6 @@ from graphql import (
     Source,
     SourceLocation,
     TokenKind,
-    get_location,
     get_nullable_type,
     is_input_object_type,
     parse,
@@ -33,7 +33,7 @@ from graphql.execution.values import VariableValues
 from gql_server.domain import defaults
 from gql_server.domain.bounded_cache import ByteBoundedCache
 from gql_server.domain.ids import id_kind
-from gql_server.reads.normal_form import NormalForm, normal_form, token_starts
+from gql_server.reads.normal_form import NormalForm, normal_form
 from gql_server.reads.selections import INTROSPECTION
 
 _MAX_NUMBER_CHARACTERS = 100
@@ -45,6 +45,15 @@ _MAX_CACHED_CHARACTERS = 20_000
 """A longer document is not cached, but parsed and validated for each request."""
 _MAX_CHARACTERS_AT_ONCE = 5_000
 """The normal form of a longer text is made outside of the event loop. A shorter one takes less than a millisecond."""
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class TokenizedSource(Source):
+    """A text that is parsed, with the places where the tokens of its normal form begin."""
+
+    def __init__(self, text: str, starts: Sequence[int]) -> None:
+        super().__init__(text)
+        self.starts = starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Document:
     text: what the client sent. Several texts may share all of the rest.
     key: identifies what the text means: its normal form, or the text itself if it has none.
     operations: by their names in `text`; that of an operation without a name is empty.
+    starts: where the tokens of the normal form begin in `text`.
     """
 
     text: str
@@ -75,29 +85,37 @@ class Document:
     key: str = ""
     fragments: Mapping[str, FragmentDefinitionNode] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
+    starts: Sequence[int] = ()
 
     @property
     def bytes(self) -> int:
         """The approximate memory that it takes."""
         return 1_000 + _BYTES_PER_CHARACTER * len(self.text)
 
-    def sent_as(self, text: str, names: Sequence[str | None]) -> "Document":
-        """Return the document as another text of the same form has it, whose operations have these names."""
+    def sent_as(self, text: str, form: NormalForm) -> "Document":
+        """Return the document as another text has it, which has the same form with other names and places."""
         if text == self.text:
             return self
-        operations = zip(names, self.operations.values(), strict=True)
-        return replace(self, text=text, operations={name or "": operation for name, operation in operations})
+        operations = zip(form.names, self.operations.values(), strict=True)
+        named = {name or "": operation for name, operation in operations}
+        return replace(self, text=text, operations=named, starts=form.starts)
 
-    def locations(self, error: GraphQLError) -> Sequence[SourceLocation]:
-        """Return where in `text` an error is.
+    def locations(self, errors: Iterable[GraphQLError]) -> list[Sequence[SourceLocation]]:
+        """Return for each error where in `text` it is.
 
         It may have been found in any text of this form: what was compiled of one can outlive it in the cache.
         """
-        if error.source is None or not error.positions or self.text == error.source.body:
-            return error.locations or ()
-        parsed, sent = (token_starts(text, sys.maxsize) for text in (error.source.body, self.text))
-        tokens = (bisect_right(parsed, position) - 1 for position in error.positions)
-        return [get_location(Source(self.text), sent[token]) for token in tokens]
+        lines: list[int] = []
+        found: list[Sequence[SourceLocation]] = []
+        for error in errors:
+            source = error.source
+            if not isinstance(source, TokenizedSource) or not error.positions or self.text == source.body:
+                found.append(error.locations or ())
+                continue
+            lines = lines or [0, *(end.end() for end in _LINE_END.finditer(self.text))]
+            tokens = (bisect_right(source.starts, position) - 1 for position in error.positions)
+            found.append([_location(lines, self.starts[token]) for token in tokens])
+        return found
 
     def single(self, operation: Operation) -> DocumentNode:
         """Return a document with one of the operations alone, and the fragments."""
@@ -153,7 +171,7 @@ class DocumentCache:
             if form is None or not form.has_valid_names:
                 form = NormalForm(f"\0{text}", ())
             if len(text) <= _MAX_CACHED_CHARACTERS:
-                self._forms.put(text, form, 500 + sys.getsizeof(text) + sys.getsizeof(form.text))
+                self._forms.put(text, form, _form_bytes(text, form))
         return form
 
     def _cached(self, text: str, form: NormalForm) -> Document | None:
@@ -161,18 +179,19 @@ class DocumentCache:
         if document is None or text == document.text:
             return document
         # The words and the positions of a validation error are those of one text.
-        return None if document.errors else document.sent_as(text, form.names)
+        return None if document.errors else document.sent_as(text, form)
 
     def _new(self, text: str, form: NormalForm) -> Document:
-        document = self._parse_and_validate(text)
+        document = self._parse_and_validate(text, form)
         document.key = form.text
         if len(text) <= _MAX_CACHED_CHARACTERS:
             self._documents.put(form.text, document, document.bytes + sys.getsizeof(form.text))
         return document
 
-    def _parse_and_validate(self, text: str) -> Document:
+    def _parse_and_validate(self, text: str, form: NormalForm) -> Document:
         try:
-            ast = parse(text, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
+            source = TokenizedSource(text, form.starts)
+            ast = parse(source, max_tokens=self._max_tokens, allow_empty_selection_sets=False)
             if error := _long_number_error(ast):
                 return Document(text, None, [error])
             errors = validate(
@@ -193,7 +212,17 @@ class DocumentCache:
             (node.name.value if node.name else ""): Operation(number, node, _introspects(node, fragments))
             for number, node in enumerate(nodes)
         }
-        return Document(text, ast, (), "", fragments, operations)
+        return Document(text, ast, (), "", fragments, operations, form.starts)
+
+
+def _location(lines: Sequence[int], position: int) -> SourceLocation:
+    """Return the line and column of a position, from 1; `lines` are the positions where the lines begin."""
+    line = bisect_right(lines, position)
+    return SourceLocation(line, position - lines[line - 1] + 1)
+
+
+def _form_bytes(text: str, form: NormalForm) -> int:
+    return 500 + sys.getsizeof(text) + sys.getsizeof(form.text) + sys.getsizeof(form.starts)
 
 
 def _long_number_error(ast: DocumentNode) -> GraphQLError | None:

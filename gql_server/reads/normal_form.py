@@ -6,8 +6,9 @@ different things never share a form. A text for which no form is found is parsed
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
     r"""[ \t\n\r,\ufeff]*+(?:
@@ -31,10 +32,12 @@ class NormalForm:
 
     text: the tokens, without the names of operations.
     names: the name of each operation in order; None for one without a name.
+    starts: where each of the tokens begins in the text that the form was made of. Texts of one form differ in it.
     """
 
     text: str
     names: tuple[str | None, ...]
+    starts: Sequence[int] = field(default=(), compare=False)
 
     @property
     def has_valid_names(self) -> bool:
@@ -53,6 +56,7 @@ class _Token:
 def normal_form(text: str, max_tokens: int) -> NormalForm | None:
     """Return the normal form of a document; None if it has none, or more than `max_tokens` tokens and comments."""
     tokens: list[str] = []
+    starts = array("I")
     names: list[str | None] = []
     for token in _tokens(text, max_tokens):
         if token is None:
@@ -63,13 +67,8 @@ def normal_form(text: str, max_tokens: int) -> NormalForm | None:
         if token.begins_operation:
             names.append(None)
         tokens.append(token.text)
-    return NormalForm(" ".join(tokens), tuple(names))
-
-
-def token_starts(text: str, max_tokens: int) -> list[int]:
-    """Return where the tokens of a document's normal form begin in its text."""
-    tokens = _tokens(text, max_tokens)
-    return [token.start for token in tokens if token is not None and not token.is_operation_name]
+        starts.append(token.start)
+    return NormalForm(" ".join(tokens), tuple(names), starts)
 
 
 def _tokens(text: str, max_tokens: int) -> Iterator[_Token | None]:

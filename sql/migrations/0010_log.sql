@@ -1,5 +1,5 @@
--- The log in its last form (D28): what a change set did to the same channel of up to 1,024 people with consecutive ids
--- is one row, with the people and their masks as arrays.
+-- The log in its last form (D28): what a change set did to the same channel of up to 960 people with consecutive ids is
+-- one row, with the people and their masks as arrays.
 
 create type subject_kind as enum ('PERSON', 'HOUSEHOLD', 'SCHOOL', 'REASON');
 -- No statement of this migration names them: PostgreSQL forbids it in the transaction that adds them.
@@ -7,10 +7,11 @@ alter type change_kind add value 'ASSIGNMENT';
 alter type change_kind add value 'SCHOOL';
 alter type change_kind add value 'REASON';
 
--- The bucket of an id: 1,024 consecutive ids share one. So the bucket of a person is known from their id.
+-- The bucket of an id: 960 consecutive ids share one. So the bucket of a person is known from their id. It is the largest
+-- round number of ids that fit in a page as an array, beside the other columns of a row of the log.
 create function bucket_of(id bigint) returns bigint
   language sql immutable parallel safe
-  return id / 1024;
+  return id / 960;
 
 -- Packs masks that stand beside ids: null where all are 0, one element where all are the same, else an element an id.
 create function packed_masks(masks bigint[]) returns bigint[]
@@ -22,10 +23,11 @@ create function mask_at(masks bigint[], place bigint) returns bigint
   language sql immutable parallel safe
   return coalesce(masks[place], masks[1], 0);
 
--- The place of one id, from 1, in the ids of a row; null if the row does not name it.
+-- The place of one id, from 1, in the ids of a row; null if the row does not name it. width_bucket searches by halves for
+-- how many of the ids are not above a number.
 create function place_of(subject_ids bigint[], id bigint) returns integer
   language sql immutable parallel safe
-  return array_position(subject_ids, id);
+  return nullif(width_bucket(id, subject_ids), width_bucket(id - 1, subject_ids));
 
 -- The place of a channel, from 1, in an array that holds a mask for each channel.
 create function channel_no(contact_point contact_point_kind, method method) returns integer
@@ -43,20 +45,22 @@ drop index change_revision, change_person, change_household;
 -- the last change alone.
 create table change (
   district_id integer not null,
-  revision bigint not null,
   subject subject_kind not null, -- what subject_ids are: persons, households, schools, or bits of reasons
+  revision bigint not null,
   bucket bigint not null, -- bucket_of every one of subject_ids
+  lowest_id bigint not null, -- the first of subject_ids
+  highest_id bigint not null, -- the last of subject_ids
+  reasons bigint not null default 0, -- every bit that any of the masks holds for anybody
   kind change_kind not null,
   contact_point contact_point_kind, -- this and the method for PREFERENCES alone
   method method,
-  subject_ids bigint[] not null, -- ascending
   turned_on bigint[], -- this and the next three are packed_masks, in the order of subject_ids
   turned_off bigint[],
   chosen bigint[], -- bits that became the person's own choice
   unchosen bigint[], -- bits that ceased to be
-  reasons bigint not null default 0, -- every bit that any of the masks holds for anybody
-  lowest_id bigint not null, -- the first of subject_ids
-  highest_id bigint not null -- the last of subject_ids
+  -- Ascending. They stay in the row: where it is too long, PostgreSQL moves the longest array out, and of several that are
+  -- as long as each other the first. So whoever looks for one person sees without another read whether a row names them.
+  subject_ids bigint[] not null
 );
 
 alter table change

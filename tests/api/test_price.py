@@ -119,6 +119,21 @@ async def test_what_users_need_fits(server: TestServer) -> None:
         assert 0 < answer["extensions"]["price"]["price"] <= answer["extensions"]["price"]["budget"]
 
 
+async def test_each_history_costs_the_search_of_a_log(server: TestServer) -> None:
+    """A vendor's page of a thousand people with the newest changes of each fits, but not with fifteen histories of
+    each, however short: every one is searched for in the log."""
+    newest = " ".join(f"a{n}: history(first: 1) {{ edges {{ cursor }} }}" for n in range(15))
+    whole = "history(first: 50) { edges { node { revision } } }"
+    for inner, over in ((whole, False), (newest, True)):
+        query = f"{{ people(first: 1000) {{ edges {{ node {{ id {inner} }} }} }} }}"
+        answer = await asked(server, query, Role.VENDOR)
+        assert ("errors" in answer) is over, answer
+        if over:
+            assert refusal(answer)[0] == "QUERY_TOO_EXPENSIVE"
+    family = "{ viewer { person { students { student { history(first: 10) { edges { node { at } } } } } } } }"
+    assert "errors" not in await asked(server, family, Role.GUARDIAN, "P1")
+
+
 async def test_the_plain_family_page_and_pages_by_id_fit(server: TestServer) -> None:
     """A guardian's page of all they see, schools beside it, with the default `first`; several small pages; ids."""
     answer = await asked(server, PEOPLE, Role.GUARDIAN, "P1")

@@ -40,7 +40,7 @@ from tests.bench.measure import (
 )  # fmt: skip
 from tests.support.log import history_of
 
-BLOCKS, ROWS = "blocks of 1,024 ids", "a row a person"
+BLOCKS, ROWS = "blocks of 960 ids", "a row a person"
 PEOPLE = 10_000  # in a change set
 UNIFORM, MIXED = "the same mask for all", "mixed masks"
 MASKS = {

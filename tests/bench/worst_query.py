@@ -49,6 +49,8 @@ ACCEPT = "application/json, text/event-stream"
 WARM = "{ viewer { role } }"
 CHILDREN, CHANGES = 8, 300
 """Of the family that the portal's roles are measured with: children, and logged changes of each of its people."""
+OTHERS = 500
+"""Newer changes of two thirds of the people of every bucket of the log; none names the family or the other third."""
 
 FAMILY = """
 with chosen as (
@@ -77,6 +79,25 @@ select s.district_id, s.revision, 'PERSON', bucket_of(p.person_id), 'PREFERENCES
   array[p.person_id], array[1 + n % 127], 1 + n % 127, p.person_id, p.person_id
 from change_set s, unnest($1::bigint[]) as p (person_id), generate_series(1, $2) as n
 where s.revision = (select min(revision) from change_set)
+"""
+LOG_OF_OTHERS = """
+with taken as (
+  update district set revision = revision + $2::bigint returning district_id, revision - $2 as before
+), change_sets as (
+  insert into change_set (district_id, revision, source, actor)
+  select district_id, before + n, 'ADMIN', 'ADMIN' from taken, generate_series(1, $2) n
+)
+insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids, turned_on,
+  reasons, lowest_id, highest_id)
+select t.district_id, t.before + n, 'PERSON', bucket, 'PREFERENCES', 'CELL_PHONE', 'VOICE', ids, '{1}', 1,
+  ids[1], ids[cardinality(ids)]
+from taken t
+join (
+  select district_id, bucket_of(person_id) as bucket, array_agg(person_id order by person_id) as ids
+  from person where person_id % 3 > 0 and person_id <> all ($1::bigint[])
+  group by district_id, bucket_of(person_id)
+) others using (district_id)
+cross join generate_series(1, $2) n
 """
 SELECTED = """
 select p.person_id, p.source_id from person p where exists (
@@ -143,7 +164,7 @@ class Search:
 
 
 async def prepare(dsn: str, students: int) -> None:
-    """Make the district, once: a family with many children and a long history, filters, runs and a plan."""
+    """Make the district, once: a family with many children and a long history, and changes of others."""
     conn = await asyncpg.connect(dsn)
     try:
         if await conn.fetchval("select to_regclass('bench_family')"):
@@ -153,6 +174,7 @@ async def prepare(dsn: str, students: int) -> None:
         family = await conn.fetchrow(FAMILY, CHILDREN)
         members = [family["contact_id"], *family["students"]]
         await conn.execute(LOG, members, CHANGES)
+        await conn.execute(LOG_OF_OTHERS, members, OTHERS)
         await conn.execute("create table bench_family as select unnest($1::bigint[]) as person_id", members)
         await conn.execute("vacuum analyze")
     finally:

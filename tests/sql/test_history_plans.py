@@ -9,7 +9,7 @@ import pytest
 from gql_server.db.statements import bind, execute, statement
 from gql_server.domain.sql import Sql
 from tests.support.builder import DistrictBuilder
-from tests.support.log import history_of
+from tests.support.log import BUCKET, history_of
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ async def full(district: DistrictBuilder) -> DistrictBuilder:
 
 async def explain(district: DistrictBuilder, query: Sql, **args: object) -> dict[str, Any]:
     text, values = bind(query, district_id=district.id, **args)
-    answer = await district.conn.fetchval(f"explain (analyze, format json) {text}", *values)
+    answer = await district.conn.fetchval(f"explain (analyze, buffers, format json) {text}", *values)
     plan: dict[str, Any] = json.loads(answer)[0]["Plan"]
     return plan
 
@@ -135,6 +135,42 @@ async def test_a_page_of_history_reads_of_a_household_the_days_of_membership(
     assert log_rows(plan) <= 33 * 2
 
 
+@pytest.mark.parametrize("every", [BUCKET, 3])
+async def test_a_row_that_names_others_is_seen_to_do_so_without_another_read(
+    district: DistrictBuilder, every: int
+) -> None:
+    """Of runs that leave out one person of the bucket, or every third, with a mask for each of the others, no more is
+    read for a person left out than the rows themselves: the ids are in them (D28)."""
+    conn, person, rows = district.conn, 500, 300
+    await conn.execute(
+        "insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,"
+        " turned_on, turned_off, chosen, reasons, lowest_id, highest_id)"
+        " select $1, n, 'PERSON', 0, 'PREFERENCES', 'CELL_PHONE', 'VOICE', ids, ids, ids, ids, 1023, ids[1],"
+        " ids[cardinality(ids)] from generate_series(1, $4) n, (select array_agg(i order by i) as ids"
+        " from generate_series(0::bigint, $3 - 1) i where (i - $2) % $5 <> 0) of",
+        district.id, person, BUCKET, rows, every,
+    )  # fmt: skip
+    await conn.execute("insert into person (district_id, person_id, first_name, last_name)"
+        " overriding system value values ($1, $2, 'A', 'B')", district.id, person)  # fmt: skip
+    await conn.execute("vacuum analyze change")
+    plan = await explain(district, history_of(person), time_zone="UTC", nodes=22, up_to=None)
+    assert (plan["Actual Rows"], log_rows(plan)) == (0, rows)
+    [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "change" and log_rows(node)]
+    assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] <= rows * 1.1 + 10
+
+
+async def test_the_place_of_an_id_is_found_in_any_ids(district: DistrictBuilder) -> None:
+    """The search by halves finds what a search from the first to the last finds, at both ends too (D28)."""
+    wrong = await district.conn.fetch(
+        "select * from generate_series(0, 40) n"
+        " cross join lateral (select array_agg(g order by g) as ids"
+        " from generate_series(1::bigint, 60) g where g % 41 < n and (g * 7919 + n) % 3 > 0) of,"
+        " generate_series(0::bigint, 61) id"
+        " where place_of(ids, id) is distinct from array_position(ids, id)"
+    )
+    assert not wrong
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_the_plan_of_a_revert_reads_its_buckets_once(full: DistrictBuilder, analyzed: bool) -> None:
     """A run that changed the people of one bucket is reverted by reading the changes of this bucket since then, once,
@@ -148,7 +184,7 @@ async def test_the_plan_of_a_revert_reads_its_buckets_once(full: DistrictBuilder
     async with conn.transaction():
         await execute(conn, "batch/revert/create_undone")
         plan = await explain(full, statement("batch/revert/fill_undone"), reverts_run_id=run)
-        assert await conn.fetchval("select count(*) from undone") == 1_024
+        assert await conn.fetchval("select count(*) from undone") == BUCKET
         assert await conn.fetchval("select bit_and(touched) from undone") == 1  # by the four runs after it
     assert log_rows(plan) <= since + 2
     assert not [n for n in nodes(plan) if n.get("Relation Name") == "change" and n["Node Type"] == "Seq Scan"]

@@ -207,7 +207,7 @@ async def full(district: DistrictBuilder) -> DistrictBuilder:
         "insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,"
         " turned_on, reasons, lowest_id, highest_id)"
         " select $1, n, 'PERSON', b, 'PREFERENCES', 'EMAIL', 'EMAIL', array_agg(s order by s), '{1}', 1, min(s), max(s)"
-        " from generate_series(1, 600) n, generate_series(0, 3) b, generate_series(b * 1024, b * 1024 + 255) s"
+        " from generate_series(1, 600) n, generate_series(0, 3) b, generate_series(b * 960, b * 960 + 255) s"
         " group by n, b",
         "insert into change (district_id, revision, subject, bucket, kind, contact_point, method, subject_ids,"
         " turned_on, reasons, lowest_id, highest_id)"

@@ -13,7 +13,7 @@ insert into change (district_id, revision, kind, person_id, household_id, contac
   chosen, unchosen)
 select d, r, 'PREFERENCES'::change_kind, p, null::bigint, 'EMAIL'::contact_point_kind, 'EMAIL'::method,
   case when r = 1 then 3 else p % 4 end, 0, case when p % 2 = 0 then 1 else 0 end, 0
-from generate_series(1, 2) d, generate_series(1, 3) r, generate_series(1000, 2100, 3) p
+from generate_series(1, 2) d, generate_series(1, 3) r, generate_series(900, 2100, 3) p
 union all
 select 1, 4, 'PREFERENCES', null, h, 'HOUSEHOLD_PHONE', 'VOICE', 0, 5, 0, 1 from generate_series(1, 3) h
 union all

@@ -10,6 +10,7 @@ from gql_server.db.statements import execute, fetchrow, fetchval, statement
 from gql_server.domain.channels import ContactPointKind
 from gql_server.services.changes import table_slots
 from tests.support.builder import DistrictBuilder
+from tests.support.log import BUCKET
 
 PEOPLE, SIZE = 3_000, 1_000
 FILL = (
@@ -60,7 +61,7 @@ async def test_targets_are_in_key_order_with_what_the_plan_read(
     for target in await planned.fetch("select * from batch_target"):
         ids = target["subject_ids"]
         assert ids == sorted(ids)
-        assert {person // 1024 for person in ids} == {target["bucket"]}
+        assert {person // BUCKET for person in ids} == {target["bucket"]}
         assert (target["on_masks"], target["off_masks"], target["subjects"]) == ([1], [2], SIZE)
         assert target["channels"] == len(ids)
         was = [(person % 3, person % 2) if person % 5 else (0, 0) for person in ids]

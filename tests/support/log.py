@@ -6,7 +6,7 @@ from typing import Any
 from gql_server.db.statements import body
 from gql_server.domain.sql import Sql
 
-BUCKET = 1024
+BUCKET = 960
 MASKS = ("turned_on", "turned_off", "chosen", "unchosen")
 
 

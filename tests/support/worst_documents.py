@@ -39,6 +39,10 @@ def page(name: str, arguments: str, inner: str) -> str:
     return f"{name}({arguments}) {{ edges {{ node {{ {inner} }} }} pageInfo {{ endCursor }} }}"
 
 
+def _newest(number: int) -> str:
+    return page("history", "first: 1", "revision")
+
+
 def _people(filter_: str, first: int, inner: str = "id", times: int = 15) -> str:
     pages = many(times, lambda n: page("people", f"filter: {{ {filter_} }}, first: {first}", "...P"))
     return f"{{ {pages} }} fragment P on Person {{ {inner} }}"
@@ -83,6 +87,8 @@ VENDOR: Mapping[str, str] = {
     + f"{{ {many(14, lambda n: 'preferences { contactPoint method value on chosen }')} }}",
     "two pages of much": _people("", 1_000, "id active preferences { on chosen } optOuts { address }", 2),
     "histories of a page": f"{{ {page('people', 'first: 1000', page('history', 'first: 1000', 'at actor'))} }}",
+    "the newest changes of a page": f"{{ {page('people', 'first: 490', many(4, _newest))} }}",
+    "the newest changes of a page, many times": f"{{ {page('people', 'first: 1000', many(15, _newest))} }}",
     "links doubled": "{ "
     + many(8, lambda n: 'person(id: "{person}") { ...F0 }')
     + " } "

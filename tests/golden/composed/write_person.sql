@@ -133,5 +133,6 @@ select exists (
   select from change
   where district_id = :district_id and subject = 'PERSON' and bucket = bucket_of(:subject_id)
     and revision > :since and revision < coalesce(:mine::bigint, 9223372036854775807)
-    and lowest_id <= :subject_id and highest_id >= :subject_id and :subject_id = any (subject_ids)) as changed;
+    and lowest_id <= :subject_id and highest_id >= :subject_id and subject_ids[place_of(subject_ids, :subject_id)] = :subject_id
+) as changed;
 
