@@ -208,18 +208,29 @@ from by_cell
 where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
   and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason
 
--- name: target
--- Returns what a revert is to write to people, or to households: a bit that is not what it was is turned on or off again,
--- and a bit that was chosen is marked as chosen again, also one that is not turned on or off. A bit that is chosen now and
--- was not, by the log, when the revert was planned, is skipped. {table} and {subject}: see preference/write.
+-- name: find_channels
+-- Finds what a revert is to write to people, or to households, with the value on record: a bit that is not what it was is
+-- turned on or off again, and a bit that was chosen is marked as chosen again, also one that is not turned on or off. A bit
+-- that is chosen now and was not, by the log, when the revert was planned, is skipped. {table} and {subject}: see
+-- preference/write.
 --
 -- A bit that is only to be marked is compared with the preference of now: somebody may have turned it on or off after
 -- `undone` was filled, and then it is left alone. Such bits are few.
 -- Parameters: district_id, household
--- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
-select u.subject_id, u.contact_point, u.method, u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
-  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
-  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
+-- Columns: none
+insert into all_channels (household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+  address)
+select u.household, u.subject_id, u.contact_point, u.method, u.on_before & u.differs, u.off_before & u.differs,
+  u.differs & ~(u.chosen_before & ~u.choice_differs),
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))),
+  case
+    when u.on_before & u.differs = 0 then null -- rules are asked about what is turned on
+    when u.household then (
+      select h.phone from household h where h.district_id = :district_id and h.household_id = u.subject_id)
+    else (
+      select c.value from contact_point c
+      where c.district_id = :district_id and c.person_id = u.subject_id and c.kind = u.contact_point)
+  end
 from undone u
 left join lateral (
   select p.reasons_on

@@ -9,6 +9,7 @@ import pytest
 from gql_server.db.pool import Pool
 from gql_server.db.statements import resource_folder
 from gql_server.domain.changes import Source
+from gql_server.domain.channels import Method
 from gql_server.errors import Rejected
 from gql_server.hooks import RunSummary, hookimpl
 from gql_server.hooks.host import PluginHost
@@ -102,6 +103,32 @@ async def test_a_revert_brings_everything_back(
     assert (original["revertedBy"], original["restored"], original["leftAlone"]) == (
         {"id": run_id(revert)}, None, None,
     )  # fmt: skip
+
+
+async def test_a_revert_turns_nothing_on_for_whom_a_rule_denies_it(
+    batches: Batches, district: DistrictBuilder, people: list[int]
+) -> None:
+    """An opt-out that was recorded after the run holds: the cell stays off, and is told as excluded (D19). Turning off is
+    not prevented by it."""
+    run = await batches.run(*NAMED)
+    await district.opt_out("s1@x", Method.EMAIL)
+    await district.opt_out("14", Method.VOICE)
+    revert = await batches.revert(run)
+    assert await district.on(people[1], EMAIL) == ["ATTENDANCE"]
+    assert await district.on(people[3], EMAIL) == ["GENERAL"]
+    assert await district.on(people[4], CELL) == []
+    counts = await batches.counts(revert, EMAIL, "GENERAL")
+    assert (counts["updated"], counts["unchanged"], counts["excluded"]) == (1, 0, 1)
+    fields = "exclusions { edges { node { person { id } contactPoint reason code } } }"
+    assert [edge["node"] for edge in (await told(batches, revert, fields))["exclusions"]["edges"]] == [
+        {
+            "person": {"id": f"person_{people[1]}"},
+            "contactPoint": "EMAIL",
+            "reason": "GENERAL",
+            "code": "OPTED_OUT",
+        }
+    ]
+    assert await replayed(district) == await actual(district)
 
 
 async def test_what_was_changed_since_stays(

@@ -1,6 +1,7 @@
 """The plan of a run: who is selected, who is excluded from which cells, what is to be done. One transaction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -37,7 +38,7 @@ from gql_server.services.batch.targets import (
     subject_ranges,
     write_targets,
 )
-from gql_server.services.changes import MaskCount
+from gql_server.services.changes import MaskCount, table_slots
 from gql_server.services.districts import reason_bits
 from gql_server.services.rules.checks import unknown_denial
 from gql_server.services.rules.limits import RuleLimits
@@ -104,7 +105,7 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
     """
     conn, run = plan.conn, plan.run
     await execute(conn, "batch/plan/relations")
-    rules = await _number_rules(plan)
+    rules = (await _number_rules(plan, plan.cells)).with_early(plan.bits)
     await select_people(plan)
     population = await find_channels(plan, rules)
     if population == 0 and run.planned_at is None:
@@ -114,21 +115,31 @@ async def _plan_batch(plan: Plan, chunk_size: int) -> tuple[int, int | None, int
         await require_enabled(plan)
     else:
         left_population = await intersect(plan)
+    return population, left_population, await _write_plan(plan, rules, chunk_size)
+
+
+async def _write_plan(plan: Plan, rules: RuleSet, chunk_size: int) -> int:
+    """Ask the rules about the channels that were found, and write who is excluded and what is to do.
+
+    Return the number of people and households to do. Raises PluginError.
+    """
     await _ask_rules(plan, rules)
-    ranges = everybody(plan) if run.plan_only else await subject_ranges(plan)
+    ranges = everybody(plan) if plan.run.plan_only else await subject_ranges(plan)
     plan.progress.begin(PlanningStep.WRITING_PLAN, 1 + len(ranges))
     await _exclude(plan)
     plan.progress.advance()
-    total = await (_preview(plan, ranges) if run.plan_only else _write_targets(plan, ranges, chunk_size))
-    return population, left_population, total
+    return await (_preview(plan, ranges) if plan.run.plan_only else _write_targets(plan, ranges, chunk_size))
 
 
 async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     """Read what the run to revert has changed, and count what was changed since (D29). Return as `_plan_batch`.
 
-    Raises Rejected: TOO_OLD_TO_REVERT.
+    Rules are asked about what is turned on again: an opt-out that was recorded since holds (D19). Turning off is never
+    prevented, so that conditions, which deny a whole channel, are not asked.
+    Raises Rejected: TOO_OLD_TO_REVERT; and PluginError.
     """
     conn, run = plan.conn, plan.run
+    await execute(conn, "batch/plan/relations")
     await execute(conn, "batch/revert/create_undone")
     await execute(
         conn, "batch/revert/fill_undone", district_id=run.district.district_id, reverts_run_id=run.reverts
@@ -139,9 +150,18 @@ async def _plan_revert(plan: Plan, chunk_size: int) -> tuple[int, None, int]:
     if original["folded"]:
         raise too_old_to_revert()
     await execute(conn, "batch/revert/count_left", **run.key)
-    ranges = everybody(plan)
-    plan.progress.begin(PlanningStep.WRITING_PLAN, len(ranges))
-    return int(original["population"]), None, await _write_targets(plan, ranges, chunk_size)
+    for subjects in everybody(plan):
+        household = subjects.household
+        find = statement("batch/revert/find_channels").fill(**table_slots(household))
+        found = await execute(conn, find, district_id=run.district.district_id, household=household)
+        plan.progress.candidates += found
+    await execute(conn, Sql("analyze all_channels"))
+    rules = await _number_rules(plan, [cell for cell in plan.cells if cell.set is Setting.ON])
+    return (
+        int(original["population"]),
+        None,
+        await _write_plan(plan, replace(rules, conditions={}), chunk_size),
+    )
 
 
 async def _end(plan: Plan, **planned: float | None) -> None:
@@ -151,8 +171,8 @@ async def _end(plan: Plan, **planned: float | None) -> None:
     await notify_run_changed(plan.conn, **plan.run.key)
 
 
-async def _number_rules(plan: Plan) -> RuleSet:
-    """Record the rules that are about what the run sets, and return them by their numbers."""
+async def _number_rules(plan: Plan, cells: Sequence[Cell]) -> RuleSet:
+    """Record the rules that are about these cells of the run, and return them by their numbers."""
     request = RuleRequest(
         context=Context.BATCH,
         district=plan.run.district.code,
@@ -161,7 +181,7 @@ async def _number_rules(plan: Plan) -> RuleSet:
         mode=plan.run.mode,
         cells=tuple(
             RuleCell(cell.contact_point, batch_method(cell.contact_point), cell.reason, cell.set)
-            for cell in plan.cells
+            for cell in cells
         ),
     )
     rules = applicable_rules(await plan.host.calls.rules(request), request)
@@ -176,7 +196,7 @@ async def _number_rules(plan: Plan) -> RuleSet:
         remedies=[owned.rule.remedy for owned in rules],
     )
     numbered = dict(zip(sorted(row["rule_no"] for row in rows), rules, strict=True))
-    return RuleSet.of(numbered).with_early(plan.bits)
+    return RuleSet.of(numbered)
 
 
 async def _ask_rules(plan: Plan, rules: RuleSet) -> None:

@@ -47,14 +47,10 @@ async def subject_ranges(plan: Plan) -> list[Subjects]:
 def channels_to_write(plan: Plan, subjects: Subjects, *, size: int) -> Sql:
     """Return a SELECT of the channels of some subjects with anything to do, in parts of `size` subjects."""
     household, ids = subjects.household, {"after": subjects.after, "upto": subjects.upto}
-    tables = table_slots(household)
-    current = statement("batch/plan/current").fill(**tables)
-    if plan.run.reverts is None:
-        allowed = statement("batch/plan/allowed").having(household=household, **ids)
-    else:
-        allowed = statement("batch/revert/target").fill(**tables).having(household=household)
+    current = statement("batch/plan/current").fill(**table_slots(household))
     channels = statement("batch/plan/channels_to_write").fill(
-        allowed=allowed, current=current.having(contact_points=_contact_points(plan, household), **ids)
+        allowed=statement("batch/plan/allowed").having(household=household, **ids),
+        current=current.having(contact_points=_contact_points(plan, household), **ids),
     )
     return channels.having(household=household, size=size)
 

@@ -3,9 +3,10 @@
 -- Parameters: household, after, upto
 -- Columns: subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen
 select subject_id, contact_point, method, on_mask, off_mask,
-  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, 0::bigint as mark_as_chosen
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, coalesce(mark_as_chosen, 0) as mark_as_chosen
 from (
   select subject_id, contact_point, method, c.skip_if_chosen,
+    c.mark_as_chosen & ~coalesce(d.on_reasons & c.on_mask, 0) as mark_as_chosen,
     c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
     c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
   from (

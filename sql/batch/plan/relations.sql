@@ -9,8 +9,8 @@ create temp table selected (person_id bigint not null, student_id bigint) on com
 -- The people selected, each once. Left empty where a run names one contact point alone: then they are listed only once.
 create temp table population (person_id bigint not null) on commit drop;
 
--- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17). There may be
--- millions: the columns are in the order that wastes no space, and nothing is checked that the statements see to.
+-- The channels that the run's cells name, of all people selected and of their households (D14, D16, D17); of a revert,
+-- those that the reverted run changed (D29). There may be millions: the columns are in the order that wastes no space, and nothing is checked that the statements see to.
 create temp table all_channels (
   subject_id bigint, -- the household's id, or the person's
   on_mask bigint,
@@ -23,7 +23,8 @@ create temp table all_channels (
   denied_by smallint, -- the number of the rule whose condition denies the whole channel
   household boolean,
   address text, -- null: none on record
-  skip_if_chosen bigint -- see batch_target; null where there is no earlier plan
+  skip_if_chosen bigint, -- see batch_target; null where there is no earlier plan
+  mark_as_chosen bigint -- the same; null where the run is no revert
 ) on commit drop;
 
 -- The rules that are asked where the channels are found, and for which reasons: each reason has one such rule at most.

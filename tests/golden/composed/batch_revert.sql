@@ -1,3 +1,171 @@
+insert into all_channels (household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+  address)
+select u.household, u.subject_id, u.contact_point, u.method, u.on_before & u.differs, u.off_before & u.differs,
+  u.differs & ~(u.chosen_before & ~u.choice_differs),
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))),
+  case
+    when u.on_before & u.differs = 0 then null -- rules are asked about what is turned on
+    when u.household then (
+      select h.phone from household h where h.district_id = :district_id and h.household_id = u.subject_id)
+    else (
+      select c.value from contact_point c
+      where c.district_id = :district_id and c.person_id = u.subject_id and c.kind = u.contact_point)
+  end
+from undone u
+left join lateral (
+  select p.reasons_on
+  from preference p
+  where u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.person_id = u.subject_id
+    and p.contact_point = u.contact_point and p.method = u.method
+) now on true
+where u.household = :household;
+
+insert into all_channels (household, subject_id, contact_point, method, on_mask, off_mask, skip_if_chosen, mark_as_chosen,
+  address)
+select u.household, u.subject_id, u.contact_point, u.method, u.on_before & u.differs, u.off_before & u.differs,
+  u.differs & ~(u.chosen_before & ~u.choice_differs),
+  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))),
+  case
+    when u.on_before & u.differs = 0 then null -- rules are asked about what is turned on
+    when u.household then (
+      select h.phone from household h where h.district_id = :district_id and h.household_id = u.subject_id)
+    else (
+      select c.value from contact_point c
+      where c.district_id = :district_id and c.person_id = u.subject_id and c.kind = u.contact_point)
+  end
+from undone u
+left join lateral (
+  select p.reasons_on
+  from household_preference p
+  where u.chosen_before & u.choice_differs & ~u.differs <> 0
+    and p.district_id = :district_id and p.household_id = u.subject_id
+    and p.contact_point = u.contact_point and p.method = u.method
+) now on true
+where u.household = :household;
+
+insert into denial (rule_no, household, subject_id, contact_point, method, on_reasons, off_reasons)
+select :denials__rule_2__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_2__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_2__off_bits::bigint as off_reasons
+from (
+with marked as materialized (
+select distinct r.contact_id as person_id, r.student_id
+from relationship r
+where r.district_id = :district_id and r.no_contact and active_on(r.start_date, r.end_date, :today)), kept_apart as materialized (
+select m.person_id, m.student_id
+from marked m
+where coalesce((
+  select bool_and(r.no_contact)
+  from relationship r
+  where r.district_id = :district_id and r.contact_id = m.person_id and r.student_id = m.student_id
+    and r.messenger and active_on(r.start_date, r.end_date, :today)), true)),
+excluded as materialized (
+select s.person_id
+from selected s
+where s.person_id in (select person_id from kept_apart)
+group by s.person_id
+having bool_and(coalesce((s.person_id, s.student_id) in (select person_id, student_id from kept_apart), false)))
+select c.household, c.subject_id, c.contact_point, c.method, -1::bigint as reasons
+from candidate c
+where exists (select from selected where student_id is not null)
+  and (not c.household and c.subject_id in (select person_id from excluded)
+    or c.household and c.subject_id in (
+select m.household_id
+from household_member m
+where m.district_id = :district_id and active_on(m.start_date, m.end_date, :today)
+  and m.household_id in (
+    select own.household_id from household_member own
+    join excluded using (person_id)
+    where own.district_id = :district_id and active_on(own.start_date, own.end_date, :today))
+group by m.household_id
+having bool_and(
+  m.person_id in (select person_id from excluded) or m.person_id not in (select person_id from selected))))) d
+group by d.household, d.subject_id, d.contact_point, d.method
+union all
+select :denials__rule_3__rule_no::smallint as rule_no, d.household, d.subject_id, d.contact_point, d.method,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_3__on_bits::bigint as on_reasons,
+  bit_or(coalesce(d.reasons, -1)) & :denials__rule_3__off_bits::bigint as off_reasons
+from (select c.household, c.subject_id, c.contact_point, c.method, coalesce(o.reasons, -1) as reasons from candidate c join opt_out o on o.address = c.address and o.method = c.method where o.district_id = :district_id and o.lifted_at is null) d
+group by d.household, d.subject_id, d.contact_point, d.method;
+
+with before_early as ( -- what rules before an early one deny of its reasons
+  select d.household, d.subject_id, d.contact_point, d.method, bit_or(d.on_reasons & e.reasons) as on_reasons,
+    bit_or(d.off_reasons & e.reasons) as off_reasons
+  from early_rule e
+  join denial d on d.rule_no < e.rule_no
+  group by d.household, d.subject_id, d.contact_point, d.method
+),
+denied_when_found as (
+  select denied_by, household, contact_point, reasons, bucket_of(subject_id) as bucket, array_agg(subject_id) as subject_ids
+  from (
+    select c.denied_by, c.household, c.subject_id, c.contact_point,
+      case
+        when c.denied_by is not null then (c.on_mask | c.off_mask) & (c.planned_reasons | c.denied_reasons)
+        else c.denied_reasons & ~coalesce((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask), 0)
+      end as reasons
+    from all_channels c
+    left join before_early d using (household, subject_id, contact_point, method)
+    where c.denied_by is not null or c.denied_reasons <> 0
+  ) c
+  where reasons <> 0
+  group by denied_by, household, contact_point, reasons, bucket
+),
+block as (
+  insert into batch_exclusion_block
+    (district_id, batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy, subject_ids, block)
+  select :district_id, :batch_run_id, rule_no, household, contact_point, reasons, code, because, remedy,
+    subject_ids,
+    coalesce((
+      select max(b.block) from batch_exclusion_block b
+      where b.district_id = :district_id and b.batch_run_id = :batch_run_id), 0)
+    + row_number() over (order by rule_no, household, bucket, contact_point, reasons, code, because, remedy)
+  from (
+    select coalesce(c.denied_by, e.rule_no) as rule_no, c.household, c.contact_point,
+      c.reasons & coalesce(e.reasons, -1) as reasons, null as code, null as because, null as remedy, c.bucket, c.subject_ids
+    from denied_when_found c
+    left join early_rule e on c.denied_by is null and c.reasons & e.reasons <> 0
+    union all
+    select rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id), array_agg(subject_id)
+    from (-- Lists who denies which reasons of the candidates: each reason by the first rule that denies it, in the order of the
+select rule_no, household, subject_id, contact_point, method, reasons & ~coalesce(earlier, 0) as reasons, code,
+  because, remedy
+from (
+  select d.*, bit_or(d.reasons) over (
+    partition by d.household, d.subject_id, d.contact_point, d.method
+    order by d.rule_no rows between unbounded preceding and 1 preceding) as earlier
+  from (
+    select d.rule_no, household, subject_id, contact_point, method,
+      ((d.on_reasons & c.on_mask) | (d.off_reasons & c.off_mask))
+        & case
+          when c.denied_reasons = 0 then c.planned_reasons
+          else c.planned_reasons | (c.denied_reasons & coalesce(
+            (select bit_or(e.reasons) from early_rule e where e.rule_no > d.rule_no), 0))
+        end as reasons,
+      d.code, d.because, d.remedy
+    from denial d
+    join all_channels c using (household, subject_id, contact_point, method)
+    where c.denied_by is null
+  ) d
+) d
+where reasons & ~coalesce(earlier, 0) <> 0) first
+    group by rule_no, household, contact_point, reasons, code, because, remedy, bucket_of(subject_id)
+  ) excluded
+  returning contact_point, reasons, cardinality(subject_ids) as rows
+),
+by_cell as (
+  select block.contact_point, r.code as reason, sum(block.rows) as rows
+  from block
+  join contact_reason r on r.district_id = :district_id and block.reasons & (1::bigint << r.bit) <> 0
+  group by block.contact_point, r.code
+)
+update batch_cell cell
+set excluded = cell.excluded + by_cell.rows,
+  excluded_since = cell.excluded_since + case when :since then by_cell.rows else 0 end
+from by_cell
+where cell.district_id = :district_id and cell.batch_run_id = :batch_run_id
+  and cell.contact_point = by_cell.contact_point and cell.reason = by_cell.reason;
+
 with sorted as (
   select part, contact_point, method, bucket_of(subject_id) as bucket, position,
     coalesce(turned_on | turned_off | chosen | unchosen, 0) <> 0 as changes, subject_id, place, on_mask, off_mask,
@@ -20,19 +188,24 @@ from (
   select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
     dense_rank() over (order by subject_id) - 1 as place_of_subject
-  from (-- Returns what a revert is to write to people, or to households: a bit that is not what it was is turned on or off again,
-select u.subject_id, u.contact_point, u.method, u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
-  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
-  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
-from undone u
-left join lateral (
-  select p.reasons_on
-  from preference p
-  where u.chosen_before & u.choice_differs & ~u.differs <> 0
-    and p.district_id = :district_id and p.person_id = u.subject_id
-    and p.contact_point = u.contact_point and p.method = u.method
-) now on true
-where u.household = :decided__channel__allowed__household) a
+  from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
+select subject_id, contact_point, method, on_mask, off_mask,
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, coalesce(mark_as_chosen, 0) as mark_as_chosen
+from (
+  select subject_id, contact_point, method, c.skip_if_chosen,
+    c.mark_as_chosen & ~coalesce(d.on_reasons & c.on_mask, 0) as mark_as_chosen,
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
+  from (
+    select * from all_channels
+    where denied_by is null and household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after::bigint and subject_id <= :decided__channel__allowed__upto::bigint
+  ) c
+  full join (
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after and subject_id <= :decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
+) left_over) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select person_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from preference
@@ -97,19 +270,24 @@ from (
   select subject_id, contact_point, a.method, a.on_mask, a.off_mask, a.skip_if_chosen, a.mark_as_chosen,
     coalesce(p.reasons_on, 0) as was_on, coalesce(p.reasons_chosen, 0) as was_chosen, p.place,
     dense_rank() over (order by subject_id) - 1 as place_of_subject
-  from (-- Returns what a revert is to write to people, or to households: a bit that is not what it was is turned on or off again,
-select u.subject_id, u.contact_point, u.method, u.on_before & u.differs as on_mask, u.off_before & u.differs as off_mask,
-  u.differs & ~(u.chosen_before & ~u.choice_differs) as skip_if_chosen,
-  u.chosen_before & (u.differs | (u.choice_differs & ~(coalesce(now.reasons_on, 0) # u.on_before))) as mark_as_chosen
-from undone u
-left join lateral (
-  select p.reasons_on
-  from household_preference p
-  where u.chosen_before & u.choice_differs & ~u.differs <> 0
-    and p.district_id = :district_id and p.household_id = u.subject_id
-    and p.contact_point = u.contact_point and p.method = u.method
-) now on true
-where u.household = :decided__channel__allowed__household) a
+  from (-- Lists the candidates with what the rules leave of the reasons to turn on and off. Null masks mark a denial of what is
+select subject_id, contact_point, method, on_mask, off_mask,
+  coalesce(skip_if_chosen & (on_mask | off_mask), 0) as skip_if_chosen, coalesce(mark_as_chosen, 0) as mark_as_chosen
+from (
+  select subject_id, contact_point, method, c.skip_if_chosen,
+    c.mark_as_chosen & ~coalesce(d.on_reasons & c.on_mask, 0) as mark_as_chosen,
+    c.on_mask & c.planned_reasons & ~coalesce(d.on_reasons, 0) as on_mask,
+    c.off_mask & c.planned_reasons & ~coalesce(d.off_reasons, 0) as off_mask
+  from (
+    select * from all_channels
+    where denied_by is null and household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after::bigint and subject_id <= :decided__channel__allowed__upto::bigint
+  ) c
+  full join (
+    select subject_id, contact_point, method, bit_or(on_reasons) as on_reasons, bit_or(off_reasons) as off_reasons
+    from denial where household = :decided__channel__allowed__household and subject_id > :decided__channel__allowed__after and subject_id <= :decided__channel__allowed__upto
+    group by subject_id, contact_point, method
+  ) d using (subject_id, contact_point, method)
+) left_over) a
   left join (-- Lists the preferences of a district's people or households for the contact points that a run names, by VOICE and EMAIL
 select household_id as subject_id, contact_point, reasons_on, reasons_chosen, ctid as place
 from household_preference
