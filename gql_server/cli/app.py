@@ -92,9 +92,16 @@ def serve(
 
 
 @app.command()
-def migrate() -> None:
-    """Apply pending migrations, and give districts the reasons of new plug-ins."""
-    server.migrate_database(load_settings())
+def migrate(
+    while_connected: Annotated[
+        bool,
+        typer.Option(
+            "--while-connected", help="Apply migrations although servers are connected to the database."
+        ),
+    ] = False,
+) -> None:
+    """Apply pending migrations, and give districts the reasons of new plug-ins. Stop all servers before."""
+    server.migrate_database(load_settings(), while_connected=while_connected)
 
 
 @app.command("demo")
