@@ -17,6 +17,7 @@ from gql_server.domain.slots import write_slot_count
 from gql_server.errors import ConfigurationError
 
 PREFIX = "GQL_SERVER_"
+MAX_WORKERS = 256
 _MIN_POOL = 2
 """Database connections of one process: the plan of a batch holds one, while rules in Python read through another."""
 Seconds = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
@@ -92,9 +93,22 @@ class Settings(BaseSettings):
     workers: int = Field(
         1,
         ge=1,
-        le=256,
+        le=MAX_WORKERS,
         description="Processes that serve on one port; `serve --workers` has precedence. The maximum of connections, "
         "HTTP and database, is shared equally among them.",
+    )
+    worker_silence_timeout: Seconds = Field(
+        defaults.WORKER_SILENCE_SECONDS,
+        ge=1,
+        description="How long one of several worker processes may give no sign of life before it is killed and "
+        "replaced. Each gives ten in that time, as long as its event loop runs; choose more if a machine is so loaded "
+        "that none of them comes through.",
+    )
+    worker_start_timeout: Seconds = Field(
+        defaults.WORKER_START_SECONDS,
+        ge=1,
+        description="How long one of several worker processes may take from its start until it serves; then it is "
+        "killed and tried again. At the first start, at which all load at once, the command ends instead.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
@@ -287,7 +301,7 @@ class Settings(BaseSettings):
         if self.pool_max_size < _MIN_POOL * self.workers:
             raise ValueError(
                 f"{variable('pool_max_size')} must be {_MIN_POOL * self.workers} at least: {_MIN_POOL} for each of the"
-                f" {self.workers} processes of {variable('workers')}"
+                f" {self.workers} worker processes"
             )
         if self.pool_min_size > self.pool_max_size:
             raise ValueError(f"{variable('pool_min_size')} must not exceed {variable('pool_max_size')}")

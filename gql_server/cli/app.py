@@ -19,7 +19,7 @@ from gql_server.api.auth import Tokens
 from gql_server.cli import batch_command, common, demo, server
 from gql_server.domain.viewer import Role
 from gql_server.errors import ConfigurationError
-from gql_server.settings import describe, load_settings, unknown_variables
+from gql_server.settings import MAX_WORKERS, describe, load_settings, unknown_variables
 
 app = typer.Typer(
     name="gql-server",
@@ -82,6 +82,7 @@ def serve(
         int | None,
         typer.Option(
             min=1,
+            max=MAX_WORKERS,
             help="Processes that serve on one port, one for each core. Default: GQL_SERVER_WORKERS, or 1.",
         ),
     ] = None,
@@ -91,9 +92,16 @@ def serve(
 
 
 @app.command()
-def migrate() -> None:
-    """Apply pending migrations, and give districts the reasons of new plug-ins."""
-    server.migrate_database(load_settings())
+def migrate(
+    while_connected: Annotated[
+        bool,
+        typer.Option(
+            "--while-connected", help="Apply migrations although servers are connected to the database."
+        ),
+    ] = False,
+) -> None:
+    """Apply pending migrations, and give districts the reasons of new plug-ins. Stop all servers before."""
+    server.migrate_database(load_settings(), while_connected=while_connected)
 
 
 @app.command("demo")

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from gql_server.api.auth import Tokens
 from gql_server.cli import common
-from gql_server.db.migrations import migrate, retry_on_lock_timeout
+from gql_server.db.migrations import migrate, require_no_servers, retry_on_lock_timeout
 from gql_server.db.pool import connect
 from gql_server.db.protocols import Connection
 from gql_server.hooks.host import PluginHost
@@ -32,13 +32,16 @@ def serve(settings: Settings) -> None:
         )
 
 
-def migrate_database(settings: Settings) -> None:
-    """Apply pending migrations, give districts the reasons of the plug-ins (D3), and print what was done."""
+def migrate_database(settings: Settings, *, while_connected: bool) -> None:
+    """Apply pending migrations, give districts the reasons of the plug-ins (D3), and print what was done.
+
+    Raises ConfigurationError where migrations are pending and servers are connected, unless `while_connected`.
+    """
     from gql_server.app import make_host
 
     host = make_host(settings)
     with common.database(settings) as dsn:
-        applied, reasons = common.run(_migrate(settings, dsn, host))
+        applied, reasons = common.run(_migrate(settings, dsn, host, while_connected))
     for name in applied:
         common.print_line(f"Applied {name}.")
     if not applied:
@@ -49,9 +52,15 @@ def migrate_database(settings: Settings) -> None:
         common.print_line("Every district has the reasons of all loaded plug-ins.")
 
 
-async def _migrate(settings: Settings, dsn: str, host: PluginHost) -> tuple[list[str], int]:
+async def _migrate(
+    settings: Settings, dsn: str, host: PluginHost, while_connected: bool
+) -> tuple[list[str], int]:
     lock_timeout = settings.migrate_lock_timeout
-    async with connect(dsn, unnamed_statements=settings.unnamed_statements) as conn:
+    async with connect(
+        dsn, unnamed_statements=settings.unnamed_statements, application_name="gql-server migrate"
+    ) as conn:
+        if not while_connected:
+            await require_no_servers(conn)
         applied = await migrate(conn, lock_timeout=lock_timeout, report=common.print_line)
 
         async def register(conn: Connection) -> int:

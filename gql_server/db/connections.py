@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 _CACHED_STATEMENTS = 200
 _MAX_CACHED_BYTES = 256 * 1024
 """Length of the longest statement that stays prepared. A deep read is a long text; the driver's default is 15 KiB."""
+APPLICATION_NAME = "gql-server"
+"""What servers and imports call themselves in pg_stat_activity. `migrate` looks for it, in older versions too."""
 _CONNECT_SECONDS = 10.0
 _CANCEL_SECONDS = 2.0
 """How long PostgreSQL may take to confirm that it cancelled a statement."""
@@ -230,7 +232,7 @@ class Connector:
         *,
         unnamed: Unnamed = "auto",
         begin_timeout: float | None = None,
-        application_name: str = "gql-server",
+        application_name: str = APPLICATION_NAME,
         log_pooler: bool = False,
         init: Callable[[LeanConnection], Awaitable[None]] | None = None,
     ) -> None:

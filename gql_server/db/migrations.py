@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
+from gql_server.db.connections import APPLICATION_NAME
 from gql_server.db.database_errors import is_lock_timeout
 from gql_server.db.protocols import Connection
 from gql_server.db.statements import resource_folder
@@ -72,6 +73,31 @@ async def require_writable(conn: Connection) -> None:
         raise Unavailable(
             "The database is read-only: it is a standby, or was made read-only."
             " Name the primary server in GQL_SERVER_DATABASE_URL."
+        )
+
+
+async def require_no_servers(conn: Connection) -> None:
+    """Raise ConfigurationError if migrations are pending and servers or imports are connected to the database.
+
+    `conn` itself must have another application name. Sessions that were idle for a minute do not count: every server is
+    heard more often, and a pooler keeps the sessions of servers that have ended.
+    """
+    if not await pending(conn):
+        return
+    row = await conn.fetchrow(
+        "select count(*) as sessions,"
+        " string_agg(distinct coalesce(host(client_addr), 'a local socket'), ', ') as addresses"
+        " from pg_stat_activity"
+        " where datname = current_database() and application_name = $1 and pid <> pg_backend_pid()"
+        " and (state is distinct from 'idle' or state_change > clock_timestamp() - interval '1 minute')",
+        APPLICATION_NAME,
+    )
+    if row is not None and row["sessions"]:
+        raise ConfigurationError(
+            f"Migrations are pending, and servers or imports use this database: {row['sessions']} session(s) of"
+            f" {APPLICATION_NAME} from {row['addresses']}. A server of an older version fails once the tables change,"
+            " and so do the runs that it works. Nothing was changed. Stop every server, migrate, and start the servers"
+            " of the new version. With --while-connected the migrations are applied nevertheless."
         )
 
 

@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 
 from gql_server.db.connections import (
+    APPLICATION_NAME,
     Connector,
     LeanConnection,
     Unnamed,
@@ -277,7 +278,7 @@ async def open_pool(
     unnamed_statements: Unnamed = "auto",
     max_prepared_bytes: int = defaults.MAX_PREPARED_BYTES,
     max_read_memory: int = defaults.MAX_READ_MEMORY,
-    application_name: str = "gql-server",
+    application_name: str = APPLICATION_NAME,
 ) -> Pool:
     """Connect to PostgreSQL. Times are in seconds. Raises Unavailable, ConfigurationError.
 
@@ -325,13 +326,16 @@ async def open_pool(
 
 
 @asynccontextmanager
-async def connect(dsn: str, *, unnamed_statements: Unnamed = "auto") -> AsyncIterator[Connection]:
-    """Give one connection without a pool and without timeouts, for commands.
+async def connect(
+    dsn: str, *, unnamed_statements: Unnamed = "auto", application_name: str = APPLICATION_NAME
+) -> AsyncIterator[Connection]:
+    """Give one connection without a pool and without timeouts, for commands and notifications.
 
     Raises Unavailable, ConfigurationError.
     """
     with _translated_connection_errors():
-        conn = await Connector(_SETTINGS, unnamed=unnamed_statements)(dsn)
+        connector = Connector(_SETTINGS, unnamed=unnamed_statements, application_name=application_name)
+        conn = await connector(dsn)
     try:
         yield cast(Connection, conn)
     finally:

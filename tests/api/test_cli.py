@@ -150,6 +150,36 @@ async def test_migrate_applies_all_once(empty_dsn: str) -> None:
     assert "up to date" in second.stdout
 
 
+async def test_migrate_changes_no_tables_under_a_server(empty_dsn: str) -> None:
+    """Where migrations are pending and a server is connected, `migrate` says from where and what to do, and changes
+    nothing; --while-connected goes on nevertheless. With nothing pending nobody is asked to leave."""
+    settings = {"DATABASE_URL": empty_dsn}
+    async with connect(empty_dsn) as server:
+        told = refusal(await asyncio.to_thread(gql_server, "migrate", settings=settings))
+        assert "1 session(s) of gql-server from a local socket" in told
+        assert "--while-connected" in told
+        assert await server.fetchval("select to_regclass('migration')") is None
+        forced = await asyncio.to_thread(gql_server, "migrate", "--while-connected", settings=settings)
+        assert f"Applied {migrations()[-1].name}." in forced.stdout
+        again = await asyncio.to_thread(gql_server, "migrate", settings=settings)
+        assert "up to date" in again.stdout
+
+
+async def test_migrate_lets_other_programs_be_connected(empty_dsn: str) -> None:
+    """A session that is not a server's, such as psql, keeps nothing from being migrated."""
+    async with connect(empty_dsn, application_name="psql"):
+        migrated = await asyncio.to_thread(gql_server, "migrate", settings={"DATABASE_URL": empty_dsn})
+    assert f"Applied {migrations()[-1].name}." in migrated.stdout
+
+
+def test_too_many_workers_are_told_by_the_option() -> None:
+    """A number that `serve --workers` was given is refused in the option's name, not in that of the variable."""
+    result = CliRunner().invoke(app, ["serve", "--workers", "300"], env={"GQL_SERVER_SIGNING_KEY": KEY})
+    assert result.exit_code == 2
+    assert "--workers" in result.stderr
+    assert "GQL_SERVER_WORKERS" not in result.stderr
+
+
 async def test_migrate_gives_a_new_reason_its_place(
     district: DistrictBuilder, dsn: str, tmp_path: Path
 ) -> None:

@@ -108,8 +108,8 @@ async def test_a_revert_brings_everything_back(
 async def test_a_revert_turns_nothing_on_for_whom_a_rule_denies_it(
     batches: Batches, district: DistrictBuilder, people: list[int]
 ) -> None:
-    """An opt-out that was recorded after the run holds: the cell stays off, and is told as excluded (D19). Turning off is
-    not prevented by it."""
+    """An opt-out that was recorded after the run holds: the cell stays off, and is told as excluded (D19). Turning
+    off is not prevented by it."""
     run = await batches.run(*NAMED)
     await district.opt_out("s1@x", Method.EMAIL)
     await district.opt_out("14", Method.VOICE)

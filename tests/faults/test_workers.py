@@ -162,6 +162,85 @@ async def test_a_stop_waits_for_what_is_answered(dsn: str, tmp_path: Path, distr
         assert not [process for process in started if process.is_running()]
 
 
+async def test_a_worker_that_hangs_is_killed_and_replaced(
+    dsn: str, tmp_path: Path, district: DistrictBuilder
+) -> None:
+    """A worker whose process stands still is killed once it was silent for the time of the setting; the log says why,
+    and another process takes its place. Its neighbor, which works, is left alone."""
+    async with several(dsn, tmp_path, WORKER_SILENCE_TIMEOUT="3") as server:
+        hung, other = processes(server)
+        hung.suspend()
+        await until(lambda: "worker_replaced" in server.log)
+        assert '"reason": "It has said nothing for 3 s:' in server.log
+        assert server.log.count("worker_killed") == 1
+        assert not hung.is_running()
+        assert other in processes(server)
+        assert len(processes(server)) == 2
+
+
+async def test_a_parent_that_stood_still_kills_nobody(dsn: str, tmp_path: Path) -> None:
+    """Time in which the parent itself stood still, with its workers or alone, is nobody's silence."""
+    async with several(dsn, tmp_path, WORKER_SILENCE_TIMEOUT="3") as server:
+        workers = processes(server)
+        for stopped in ([], workers):
+            for process in stopped:
+                process.suspend()
+            server.freeze()
+            await asyncio.sleep(4)
+            server.thaw()
+            await asyncio.sleep(0.2)
+            for process in stopped:
+                process.resume()
+            await asyncio.sleep(1)
+        assert processes(server) == workers
+        assert "worker_killed" not in server.log
+
+
+async def test_a_worker_that_does_not_come_up_is_given_up(dsn: str, tmp_path: Path) -> None:
+    """A process that hangs while it starts, as in a plug-in that never finishes loading, is killed after the time of
+    the setting, and tried again until one serves."""
+    plugins, marker = tmp_path / "plugins", tmp_path / "hang"
+    plugins.mkdir()
+    hanging = f"import pathlib, time\nif pathlib.Path({str(marker)!r}).exists():\n    time.sleep(600)\n"
+    (plugins / "hanging.py").write_text(hanging)
+    settings = {"PLUGINS_DIR": str(plugins), "WORKER_START_TIMEOUT": "20"}
+    async with several(dsn, tmp_path, **settings) as server:
+        marker.touch()
+        processes(server)[0].kill()
+        await until(lambda: "worker_not_started" in server.log)
+        assert "GQL_SERVER_WORKER_START_TIMEOUT" in server.log
+        marker.unlink()
+        await until(lambda: "worker_replaced" in server.log)
+        assert len(processes(server)) == 2
+
+
+async def test_a_first_start_that_hangs_ends(dsn: str, tmp_path: Path) -> None:
+    """If a worker does not come up when the server starts, the start ends with one line and no process is left."""
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
+    settings = {
+        "DATABASE_URL": dsn,
+        "SIGNING_KEY": KEY,
+        "PORT": str(free_port()),
+        "PLUGINS_DIR": str(tmp_path),
+    }
+    limits = {"WORKER_START_TIMEOUT": "2", "STOP_TIMEOUT": "1"}
+    told = await asyncio.to_thread(gql_server, "serve", "--workers", "2", settings={**settings, **limits})
+    assert told.returncode == 1
+    assert "Error: Worker 1 did not serve within 2 s" in told.stderr
+
+
+async def test_a_stop_that_had_to_kill_a_worker_says_so(dsn: str, tmp_path: Path) -> None:
+    """A worker that does not stop in time is killed, and the exit code is 1, as that of a single process would be."""
+    async with several(dsn, tmp_path, STOP_TIMEOUT="1") as server:
+        started = processes(server)
+        started[0].suspend()
+        os.kill(server.pid, signal.SIGTERM)
+        await server.gone()
+        assert server.stop() == 1
+        assert "Error: Worker 1 did not stop within" in server.log or "Error: Worker 2" in server.log
+        assert not [process for process in started if process.is_running()]
+
+
 async def test_workers_do_not_outlive_their_parent(
     dsn: str, tmp_path: Path, district: DistrictBuilder
 ) -> None:
