@@ -201,8 +201,9 @@ async def test_a_worker_that_does_not_come_up_is_given_up(dsn: str, tmp_path: Pa
     the setting, and tried again until one serves."""
     plugins, marker = tmp_path / "plugins", tmp_path / "hang"
     plugins.mkdir()
+    hook = "from gql_server.hooks import hookimpl\n@hookimpl\ndef contact_reasons():\n    return []\n"
     hanging = f"import pathlib, time\nif pathlib.Path({str(marker)!r}).exists():\n    time.sleep(600)\n"
-    (plugins / "hanging.py").write_text(hanging)
+    (plugins / "hanging.py").write_text(hook + hanging)
     settings = {"PLUGINS_DIR": str(plugins), "WORKER_START_TIMEOUT": "20"}
     async with several(dsn, tmp_path, **settings) as server:
         marker.touch()
