@@ -113,7 +113,7 @@ async def server(
     db: Pool, builtin_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[TestServer]:
     """A server with the plug-in of this file, and small chunks, in small ranges."""
-    monkeypatch.setattr("gql_server.services.batch.plan.RANGE", 5)
+    monkeypatch.setattr("gql_server.services.batch.targets.RANGE", 5)
     (tmp_path / "whims.py").write_text(PLUGIN, encoding="utf-8")
     host = PluginHost([builtin_plugins, tmp_path])
     async with serving(db, host, "maple", batch_chunk_size=3) as server:

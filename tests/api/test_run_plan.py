@@ -196,6 +196,19 @@ async def test_what_people_chose_since_stays(
     assert (row["status"], row["done"]) == ("DONE", row["total"])
 
 
+async def test_a_choice_that_the_plan_did_not_overwrite_is_not_overwritten_later(
+    batches: Batches, people: list[int], district: DistrictBuilder
+) -> None:
+    """Whoever had chosen what the plan asks for, and then chooses otherwise, keeps that: the plan told of nobody whose
+    choice it overwrites (D18)."""
+    await batches.choose(people[0], CELL, on=("FOOD_SERVICE",))
+    run = await batches.run(*cells(CELL, "FOOD_SERVICE"), dry_run=True)
+    await batches.choose(people[0], CELL, off=("FOOD_SERVICE",))
+    await batches.apply(run)
+    assert "FOOD_SERVICE" not in await district.on(people[0], CELL)
+    assert (await told(batches, run, DIFFERENCE))["difference"]["choseSince"] == 1
+
+
 async def test_kept_choices_and_later_ones_are_told_apart(
     batches: Batches, district: DistrictBuilder, people: list[int]
 ) -> None:

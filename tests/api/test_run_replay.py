@@ -82,11 +82,11 @@ class Preference:
 
 @dataclass
 class Planned:
-    """What a plan saw: the cells in which a choice was known to it, and what it is to do."""
+    """What a plan saw: the choices that were known to it, each on or off, and what it is to do."""
 
     cells: tuple[Cell, ...]
     keep_chosen: bool
-    chosen: set[Where]
+    chosen: dict[Where, bool]
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Life:
         number: int,
         cells: tuple[Cell, ...],
         keep_chosen: bool,
-        known: set[Where] | None = None,
+        known: dict[Where, bool] | None = None,
         part: Part | None = None,
     ) -> None:
         """A run over everybody; `known`: the choices that its plan saw, None where it was not planned first."""
@@ -120,14 +120,11 @@ class Life:
             for who in range(PEOPLE):
                 where = (who, cell.contact_point, cell.reason)
                 held = self.preferences[where]
-                since = held.chosen and known is not None and where not in known
+                sets_on = cell.set is ON
+                # A choice that the plan knew is overwritten only where the plan told so: where it was not as asked.
+                since = held.chosen and known is not None and known.get(where, sets_on) is sets_on
                 done = part is None or where[:2] in part
-                if (
-                    held.on is not (cell.set is ON)
-                    and not since
-                    and not (keep_chosen and held.chosen)
-                    and done
-                ):
+                if held.on is not sets_on and not since and not (keep_chosen and held.chosen) and done:
                     held.become(not held.on, False, number)
         self.done.add(number)
 
@@ -197,7 +194,7 @@ class Stepper:
             case ("plan", cells, keep_chosen):
                 number = await batches.run(*cells, keep_chosen=keep_chosen, dry_run=True, wait=0)
                 await self.work()
-                chosen = {where for where, held in life.preferences.items() if held.chosen}
+                chosen = {where: held.on for where, held in life.preferences.items() if held.chosen}
                 life.plans[number] = Planned(cells, keep_chosen, chosen)
             case ("apply", which) if life.plans:
                 number = sorted(life.plans)[which % len(life.plans)]

@@ -64,11 +64,14 @@ def _work(
             applied.excluded_since += 1
             applied.exclusions[subject, kind, reason] = frozenset(rules)
             continue
-        state = model.state_of(applied.world, subject, kind)
+        state, planned = (model.state_of(world, subject, kind) for world in (applied.world, before))
+        told = reason in planned.chosen and (reason in planned.on) is not (setting is Setting.ON)
         if (reason in state.on) is (setting is Setting.ON):
             counts.unchanged += 1
-        elif reason in state.chosen and reason not in model.state_of(before, subject, kind).chosen:
-            applied.left_alone += 1  # chosen since
+        elif reason in state.chosen and not told:
+            applied.left_alone += (
+                1  # chosen since, and not a choice of which the plan told that it is overwritten
+            )
         elif reason in state.chosen and request.keep_chosen:
             counts.kept_chosen += 1
         else:

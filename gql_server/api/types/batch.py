@@ -191,8 +191,8 @@ class BatchDifference:
         "The number of people and households in the plan that the mode and scope did not select any more."
     )
     chose_since: int = column(
-        "The number of preferences that became people's own choice after the plan was made. They were not changed. One "
-        "that was a choice when the plan was made is overwritten, as the plan said, even if it was set again."
+        "The number of preferences that people set for themselves after the plan was made. They were not changed. A "
+        "choice of which the plan told in `overwroteChosen` is overwritten, even if it was made again."
     )
     excluded_since: int = column(
         "The number of preferences that a rule excluded only after the plan was made."

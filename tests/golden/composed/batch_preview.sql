@@ -184,8 +184,8 @@ with block as materialized (
   select row_number() over () as block, household, contact_point, min(method) as method, on_mask, off_mask, skip_if_chosen,
     flipped, kept, array_agg(subject_id order by subject_id) as subject_ids, count(*) as rows
   from (-- Predicts what a run would do with each channel of {allowed}: {decided} is batch/decide over them.
-select household, subject_id, contact_point, method, on_mask, off_mask, (on_mask | off_mask) & ~was_chosen as skip_if_chosen,
-  flipped, case when :predicted__people__keep_chosen then differs & was_chosen else 0 end as kept
+select household, subject_id, contact_point, method, on_mask, off_mask,
+  (on_mask | off_mask) & ~(differs & was_chosen) as skip_if_chosen, flipped, case when :predicted__people__keep_chosen then differs & was_chosen else 0 end as kept
 from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
 select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
   case when mark_as_chosen = 0 then 0
@@ -232,8 +232,8 @@ where district_id = :district_id and contact_point = any (:predicted__people__de
     ) c
   ) c
 ) c) d union all -- Predicts what a run would do with each channel of {allowed}: {decided} is batch/decide over them.
-select household, subject_id, contact_point, method, on_mask, off_mask, (on_mask | off_mask) & ~was_chosen as skip_if_chosen,
-  flipped, case when :predicted__households__keep_chosen then differs & was_chosen else 0 end as kept
+select household, subject_id, contact_point, method, on_mask, off_mask,
+  (on_mask | off_mask) & ~(differs & was_chosen) as skip_if_chosen, flipped, case when :predicted__households__keep_chosen then differs & was_chosen else 0 end as kept
 from (-- Decides what a run does with channels, from their preferences as they were read. A bit that changes is not chosen any
 select c.*, flipped & on_mask as turned_on, flipped & off_mask as turned_off,
   case when mark_as_chosen = 0 then 0
