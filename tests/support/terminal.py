@@ -17,6 +17,8 @@ import psutil
 from tests.support.command import COMMAND, environment
 
 COLUMNS = 80
+_IDLE = 20
+"""In how many hundredths of a second in turn a command must be found idle."""
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECONDS = 60.0
 
@@ -72,10 +74,17 @@ def _talk(screen: int, answers: dict[str, bytes], command: psutil.Process) -> st
             return _plain(shown)
         shown += read
         for words in [words for words in answers if words in _plain(shown)]:
-            while command.status() == psutil.STATUS_RUNNING:
-                time.sleep(0.01)
+            _wait_until_it_waits(command)
             os.write(screen, answers.pop(words))
     raise AssertionError(f"The command hangs: {_plain(shown)}")
+
+
+def _wait_until_it_waits(command: psutil.Process) -> None:
+    """Wait until the command has done nothing for a while: on a loaded machine it rests for a moment, too."""
+    idle = 0
+    while idle < _IDLE:
+        time.sleep(0.01)
+        idle = 0 if command.status() == psutil.STATUS_RUNNING else idle + 1
 
 
 def _plain(shown: bytes) -> str:
