@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -17,8 +18,6 @@ import psutil
 from tests.support.command import COMMAND, environment
 
 COLUMNS = 80
-_IDLE = 20
-"""In how many hundredths of a second in turn a command must be found idle."""
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECONDS = 60.0
 
@@ -46,7 +45,7 @@ def on_terminal(
     del env["COLUMNS"]
     with subprocess.Popen(
         [str(COMMAND), *arguments], env=env, stdin=terminal, stdout=terminal, stderr=terminal,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+        start_new_session=True, preexec_fn=_sit_down,  # noqa: PLW1509
     ) as process:  # fmt: skip
         os.close(terminal)
         try:
@@ -55,6 +54,12 @@ def on_terminal(
         finally:
             process.kill()
             os.close(screen)
+
+
+def _sit_down() -> None:
+    """Take the terminal, and mind Ctrl+C even where the tests were started in the background, which ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _talk(screen: int, answers: dict[str, bytes], command: psutil.Process) -> str:
@@ -74,17 +79,10 @@ def _talk(screen: int, answers: dict[str, bytes], command: psutil.Process) -> st
             return _plain(shown)
         shown += read
         for words in [words for words in answers if words in _plain(shown)]:
-            _wait_until_it_waits(command)
+            while command.status() == psutil.STATUS_RUNNING:
+                time.sleep(0.01)
             os.write(screen, answers.pop(words))
     raise AssertionError(f"The command hangs: {_plain(shown)}")
-
-
-def _wait_until_it_waits(command: psutil.Process) -> None:
-    """Wait until the command has done nothing for a while: on a loaded machine it rests for a moment, too."""
-    idle = 0
-    while idle < _IDLE:
-        time.sleep(0.01)
-        idle = 0 if command.status() == psutil.STATUS_RUNNING else idle + 1
 
 
 def _plain(shown: bytes) -> str:
